@@ -1,0 +1,33 @@
+# Two commands: `make demo` and `make test`; both install first.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := PYTHONWARNINGS=ignore::ResourceWarning
+
+.PHONY: install demo test lint types pytest clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trilemma needs Python 3.11 or later; set PYTHON=python3.x")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/trilemma run studies/demo.yaml
+
+test: install lint types pytest
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+pytest:
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
+
+clean:
+	rm -rf .venv build dist runs src/*.egg-info

@@ -1,0 +1,238 @@
+"""The command line: thin, and light until a command runs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trilemma.errors import TrilemmaError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trilemma.result import Result
+
+app = typer.Typer(
+    name="trilemma",
+    help="Which language model should I deploy, given what I can spend and who may attack it?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/demo.", metavar="RUN")]
+StudyFile = Annotated[Path, typer.Argument(help="A study file (YAML).", metavar="STUDY")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    _state["debug"] = debug
+
+
+_state = {"debug": False}
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    data: Annotated[
+        str | None, typer.Option(help="embedded, folder:PATH or hub; replaces the study's.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of artifacts; default .store beside the run.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+) -> None:
+    """Run a study; run it again to go on where it stood."""
+    from trilemma.result import Result
+    from trilemma.study.spec import load_study
+
+    spec = load_study(study, **({"data": data} if data else {}))
+    console = _console()
+    if dry_run:
+        from trilemma.study.plan import plan, print_plan
+
+        print_plan(plan(spec), console)
+        return
+    from trilemma.study.console import ConsoleListener
+    from trilemma.study.runner import run_study
+
+    folder = out or Path("runs") / spec.name
+    with ConsoleListener(console) as listener:
+        run_study(spec, folder, store or folder.parent / ".store", listener)
+        listener.preparing("writing the report")
+        result = Result.load(folder)
+        report = result.report(folder / "report.html")
+    result.show(console)
+    console.print(f"\nreport: {report}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def show(
+    run: RunFolder,
+    table: Annotated[
+        str | None, typer.Option(help="efficiency, performance or robustness; default all.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Group robustness by level, method or task.")] = None,
+    format: Annotated[str, typer.Option(help="table, json, csv, markdown or latex.")] = "table",
+) -> None:
+    """Print the tables of a finished study."""
+    result = _load(run)
+    if format == "table":
+        result.show(_console(), table=table, by=by)
+    else:
+        typer.echo(result.render(format, table=table, by=by))
+
+
+@app.command()
+def decide(
+    run: RunFolder,
+    best: Annotated[
+        str, typer.Option(help="What to maximise (or minimise, for a cost) among those that qualify.")
+    ] = "robust_accuracy",
+    max_memory: Annotated[str | None, typer.Option(help="Peak inference memory, e.g. 8GB.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help="Median latency in ms.")] = None,
+    min_clean: Annotated[float | None, typer.Option(help="Clean score, 0 to 1.")] = None,
+    min_robust: Annotated[float | None, typer.Option(help="Robust score, 0 to 1.")] = None,
+    at: Annotated[str, typer.Option(help="Operating point.")] = "batch=1,length=128",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find the best candidate under constraints."""
+    decision = _load(run).decide(
+        max_memory=max_memory,
+        max_latency_ms=max_latency,
+        min_clean=min_clean,
+        min_robust=min_robust,
+        best=best,
+        at=at,
+    )
+    if json:
+        typer.echo(decision.to_json())
+    else:
+        _console().print(decision.text(), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A candidate.")],
+    b: Annotated[str, typer.Argument(help="Another candidate.")],
+    run: Annotated[Path, typer.Option(help="A run folder.")] = Path("runs/demo"),
+    metric: Annotated[str, typer.Option(help="accuracy or robust_accuracy.")] = "robust_accuracy",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test two candidates on the same items."""
+    comparison = _load(run).compare(a, b, metric=metric)
+    if json:
+        typer.echo(comparison.to_json(orient="records"))
+    else:
+        _console().print(comparison.to_string(index=False), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file; default report.html in the run folder.")
+    ] = None,
+) -> None:
+    """Write the HTML report of a finished study."""
+    typer.echo(_load(run).report(out or run / "report.html"))
+
+
+@app.command()
+def pretrain(
+    corpus: Annotated[list[Path], typer.Option(help="Text or Parquet file; may be repeated.")],
+    arch: Annotated[str, typer.Option(help="transformer-pp, gla or matmul-free.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write; must not exist yet.")],
+    size: Annotated[str, typer.Option(help="nano, micro, small, 370m, 1.3b or 2.7b.")] = "micro",
+    tokens: Annotated[str, typer.Option(help="Tokens to train on, e.g. 10M.")] = "10M",
+    vocabulary: Annotated[int, typer.Option(help="Tokenizer size, when one is trained.")] = 8192,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Use this tokenizer folder instead of training one.")
+    ] = None,
+    length: Annotated[int, typer.Option(help="Tokens a sequence.")] = 256,
+    batch: Annotated[int, typer.Option(help="Sequences a step.")] = 32,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak rate; default the architecture's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Train a language model from scratch (resumable)."""
+    from trilemma.study.console import progress_bar
+    from trilemma.study.pretraining import pretrain_folder
+    from trilemma.study.spec import parse_count
+
+    settings = {
+        "tokens": parse_count(tokens),
+        "length": length,
+        "batch": batch,
+        "learning_rate": learning_rate,
+    }
+    console = _console()
+    with progress_bar(console, f"pretraining {arch}-{size}") as progress:
+        facts = pretrain_folder(
+            arch,
+            size,
+            corpus,
+            out,
+            settings=settings,
+            vocabulary=vocabulary,
+            tokenizer=tokenizer,
+            seed=seed,
+            progress=progress,
+        )
+    console.print_json(data=facts)
+
+
+@app.command()
+def schema() -> None:
+    """Print the study's JSON schema, for editors."""
+    from json import dumps
+
+    from trilemma.study.spec import schema
+
+    typer.echo(dumps(schema(), indent=2))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has."""
+    from rich.table import Table
+
+    from trilemma.profile import machine
+
+    table = Table(show_header=False, box=None)
+    for topic, finding in machine.doctor():
+        table.add_row(f"[bold]{topic}", finding)
+    _console().print(table)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def _load(run: Path) -> "Result":
+    from trilemma.result import Result
+
+    return Result.load(run)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and exit code 2."""
+    try:
+        app()
+    except TrilemmaError as error:
+        if _state["debug"]:
+            raise
+        typer.echo(f"trilemma: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("trilemma: stopped; run the same command to go on", err=True)
+        sys.exit(130)

@@ -1,0 +1,29 @@
+"""Errors that a user can mend: one clear sentence that names the remedy.
+
+The command line prints the sentence and exits with code 2; ``--debug`` adds the traceback.
+Anything that is not a :class:`TrilemmaError` is a defect of ours and keeps its traceback.
+"""
+
+
+class TrilemmaError(Exception):
+    """Base of every error whose message is written for the user."""
+
+
+class StudyError(TrilemmaError):
+    """A study file that cannot be run: names the line, the field and what would be right."""
+
+
+class DataError(TrilemmaError):
+    """Data that is missing, truncated or not as expected: names file, row and expectation."""
+
+
+class ModelError(TrilemmaError):
+    """A model that cannot be found, loaded or built as asked."""
+
+
+class StoreError(TrilemmaError):
+    """An artifact or run folder that is locked, corrupt or cannot be written."""
+
+
+class DivergedError(TrilemmaError):
+    """Training whose loss is no longer a number; ends its cell, not the study."""

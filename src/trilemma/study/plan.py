@@ -1,0 +1,188 @@
+"""What a study would do, before it does it: cells, downloads, memory and time."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from rich.console import Console
+from rich.table import Table
+
+from trilemma.errors import DataError
+from trilemma.study.data import StudyData
+from trilemma.study.graph import GraphBuilder
+from trilemma.study.origin import resolve
+from trilemma.study.spec import Study
+from trilemma.tasks import adversarial_from_user, advglue
+from trilemma.tasks.task import AdversarialExamples, Examples, Text
+
+_TYPICAL = "word " * 20
+"""Stands for a text that is not at hand: GLUE's inputs have 10 to 60 words."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of a study.
+
+    Attributes:
+        study: its name.
+        rows: (kind of stage, how many, operations, peak bytes).
+        downloads: what would be fetched, with its size where that is known.
+        operations: all operations, estimated.
+        seconds: estimated time on this machine.
+        memory: estimated peak bytes.
+        available: bytes of memory this machine has.
+    """
+
+    study: str
+    rows: list[tuple[str, int, float, float]]
+    downloads: list[str]
+    operations: float
+    seconds: float
+    memory: float
+    available: int
+
+
+class _Repeated(Sequence[Text]):
+    """n times the same text, without the memory."""
+
+    def __init__(self, text: Text, n: int) -> None:
+        self._text, self._n = text, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, index: int) -> Text: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Text]: ...
+    def __getitem__(self, index: int | slice) -> Text | Sequence[Text]:
+        if isinstance(index, slice):
+            return _Repeated(self._text, len(range(*index.indices(self._n))))
+        return self._text
+
+
+class PublishedSizes(StudyData):
+    """Stands for hub data in a plan: official numbers of rows, no text, nothing fetched."""
+
+    def examples(self, task: str, split: str) -> Examples:
+        """A split of the official size with typical texts."""
+        if task in self._own:
+            return super().examples(task, split)
+        known = self.task(task)
+        rows = known.official_rows.get(split)
+        if rows is None:
+            raise DataError(
+                f"the size of {task}/{split} is not known without reading it; run with data at hand"
+            )
+        return Examples(
+            task, split, (), _Repeated((_TYPICAL,) * len(known.fields), rows), (), f"published {task}/{split}"
+        )
+
+    def adversarial(self, task: str) -> list[AdversarialExamples]:
+        """The published sets at their published sizes, and the user's own as they are."""
+        found: list[AdversarialExamples] = []
+        for spec in self._study.robustness.sets:
+            if not isinstance(spec, str):
+                found += adversarial_from_user(spec.block, self._study.base, self.task(task))
+                continue
+            for subset in advglue.SUBSETS.get(task, ()) if spec == "advglue" else ():
+                texts = _Repeated((_TYPICAL,) * len(self.task(task).fields), subset.dev_rows)
+                found.append(
+                    AdversarialExamples(task, subset.name, (), texts, (), f"published {subset.name}")
+                )
+        return found
+
+
+def plan(study: Study) -> Plan:
+    """Lay out a study without running it; hub data and models are taken at their published sizes.
+
+    Raises:
+        TrilemmaError: for whatever would stop the study at its start.
+    """
+    from trilemma.profile import machine
+
+    data = PublishedSizes(study) if study.data == "hub" else StudyData(study)
+    if study.data != "hub":
+        data.check()
+    origins = {model.label: resolve(model, study.base) for model in study.models}
+    graph = GraphBuilder(study, data, origins, {}).build()
+    counts = Counter(stage.kind for stage in graph.stages)
+    rows = []
+    for kind, count in counts.items():
+        stages = [stage for stage in graph.stages if stage.kind == kind]
+        rows.append((kind, count, sum(s.work for s in stages), max(s.memory for s in stages)))
+    downloads = []
+    for label, origin in origins.items():
+        if origin.remote:
+            size = (
+                f"about {_bytes(2.0 * (origin.weights + (origin.embeddings or 0)))} in bfloat16"
+                if origin.weights
+                else "size unknown"
+            )
+            downloads.append(f"{origin.location} ({label}): {size}")
+    if study.data == "hub":
+        downloads.append(f"data of {', '.join(task.name for task in study.tasks)} from the Hugging Face Hub")
+    operations = sum(row[2] for row in rows)
+    return Plan(
+        study=study.name,
+        rows=rows,
+        downloads=downloads,
+        operations=operations,
+        seconds=operations / _matrix_rate(),
+        memory=max(row[3] for row in rows),
+        available=machine.available_memory(),
+    )
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Print a plan for people."""
+    table = Table(title=f"plan of study {plan.study}", title_justify="left")
+    for heading in ("stage", "cells", "operations", "peak memory"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for kind, count, operations, memory in plan.rows:
+        table.add_row(
+            kind, str(count), f"{operations:.1e}" if operations else "-", _bytes(memory) if memory else "-"
+        )
+    console.print(table)
+    for download in plan.downloads:
+        console.print(f"download: {download}", highlight=False)
+    hours = plan.seconds / 3600
+    time = f"{hours:,.1f} hours" if hours >= 1 else f"{plan.seconds / 60:,.1f} minutes"
+    console.print(
+        f"estimated time on this machine, all stages absent: about {time}, within a factor of three",
+        highlight=False,
+    )
+    console.print(
+        f"estimated peak memory: {_bytes(plan.memory)} of {_bytes(plan.available)}", highlight=False
+    )
+    if plan.memory > plan.available:
+        console.print(
+            "[yellow]this is more memory than the machine has: use adapt method lora or linear-probe, "
+            "a smaller batch, or a larger machine",
+            highlight=False,
+        )
+
+
+def _matrix_rate() -> float:
+    """Operations a second of a float32 matrix product on this machine's fastest device."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    extent = 4096 if device == "cuda" else 1024
+    matrix = torch.ones(extent, extent, device=device)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # reading a value waits for the product
+        best = min(best, time.perf_counter() - began)
+    return 2 * extent**3 / best
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError

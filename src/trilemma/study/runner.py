@@ -1,0 +1,162 @@
+"""Walks a study's graph in this process: computes what is absent, reuses what is there."""
+
+import gc
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from trilemma.errors import DivergedError, StoreError, TrilemmaError
+from trilemma.progress import Progress
+from trilemma.records import write_table
+from trilemma.study.data import StudyData
+from trilemma.study.graph import Graph, GraphBuilder
+from trilemma.study.origin import Origin, fetch, resolve
+from trilemma.study.spec import Study
+from trilemma.study.stage import Stage, StageRun
+from trilemma.study.stages import FUNCTIONS
+from trilemma.study.store import Store, locked, write_text
+from trilemma.study.tables import build_tables
+
+_FULL = 1 << 20
+
+
+class Listener(Protocol):
+    """Told what a run does, for a display."""
+
+    def preparing(self, what: str) -> None:
+        """Something before the first stage: reading data, fetching a model."""
+
+    def planned(self, graph: Graph) -> None:
+        """The stages are known."""
+
+    def started(self, stage: Stage) -> Progress:
+        """A stage begins; returns what is told of the work inside it."""
+
+    def finished(self, stage: Stage, seconds: float, *, reused: bool, failure: str) -> None:
+        """A stage ended; ``failure`` is the reason where it failed, else empty."""
+
+
+@dataclass
+class Outcome:
+    """What a walk over the graph came to.
+
+    Attributes:
+        facts: stage key to the facts of its artifact.
+        failures: stage key to the reason why it has none.
+    """
+
+    facts: dict[str, dict[str, object]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
+    """Read the data, fetch the models and lay out the stages; faults are found here, before any work."""
+    from trilemma.profile import machine
+
+    listener.preparing("reading the data")
+    data = StudyData(study)
+    data.check()
+    origins: dict[str, Origin] = {}
+    for model in study.models:
+        if model.id:
+            listener.preparing(f"fetching {model.id}")
+        origins[model.label] = fetch(model) if model.id else resolve(model, study.base)
+    listener.preparing("laying out the stages")
+    facts = {"hardware": machine.hardware(), "versions": machine.versions()}
+    return data, GraphBuilder(study, data, origins, facts).build()
+
+
+def run_study(study: Study, run: Path, store: Path, listener: Listener) -> Path:
+    """Run a study to its two tables; a killed run goes on where it stood.
+
+    Args:
+        study: the validated study.
+        run: the run folder, held by this process until the end.
+        store: the folder of artifacts.
+        listener: told of progress.
+
+    Returns:
+        The run folder, with ``records.parquet``, ``items.parquet`` and ``study.json``.
+
+    Raises:
+        StoreError: when another process holds the run folder, or the disk refuses.
+    """
+    with locked(run):
+        data, graph = prepare(study, listener)
+        write_text(run / "study.json", study.model_dump_json(indent=1, exclude_unset=True))
+        listener.planned(graph)
+        artifacts = Store(store)
+        outcome = Outcome()
+        for stage in graph.stages:
+            _advance(stage, data, artifacts, outcome, listener)
+        listener.preparing("scoring")
+        records, items = build_tables(study, data, graph, artifacts, outcome.facts, outcome.failures)
+        write_table(items, run / "items.parquet")
+        write_table(records, run / "records.parquet")
+    return run
+
+
+def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, listener: Listener) -> None:
+    """Reuse a stage's artifact, or compute it, or note why it cannot be."""
+    upstream = next(
+        (outcome.failures[s.key] for s in stage.inputs.values() if s.key in outcome.failures), None
+    )
+    if upstream is not None and stage.kind != "profile":
+        outcome.failures[stage.key] = upstream
+        listener.finished(stage, 0.0, reused=False, failure=upstream)
+        return
+    began = time.monotonic()
+    facts = store.facts(stage.kind, stage.key)
+    reused = facts is not None
+    if facts is None:
+        progress = listener.started(stage)
+        with store.computing(stage.kind, stage.key):
+            facts = store.facts(stage.kind, stage.key)  # another study may have finished it meanwhile
+            if facts is None:
+                facts = _compute(stage, data, store, progress)
+    outcome.facts[stage.key] = facts
+    failure = str(facts.get("failure", ""))
+    if failure:
+        outcome.failures[stage.key] = failure
+    listener.finished(stage, time.monotonic() - began, reused=reused, failure=failure)
+
+
+def _compute(stage: Stage, data: StudyData, store: Store, progress: Progress) -> dict[str, object]:
+    description = {
+        "cell": stage.cell,
+        "settings": dict(stage.settings),
+        "inputs": {r: s.key for r, s in stage.inputs.items()},
+    }
+    with store.writing(stage.kind, stage.key, description) as (out, facts):
+        inputs = {role: store.folder(source.kind, source.key) for role, source in stage.inputs.items()}
+        run = StageRun(stage, inputs, out, store.work(stage.kind, stage.key), data, facts, progress)
+        began = time.monotonic()
+        try:
+            FUNCTIONS[stage.kind](run)
+        except DivergedError as error:
+            # A result of the settings, not of the moment: kept, so that the study goes on without the cell.
+            facts["failure"] = str(error)
+        except Exception as error:
+            # Libraries report a full disk in many ways; the disk itself says it plainly.
+            if not isinstance(error, TrilemmaError) and shutil.disk_usage(store.root).free < _FULL:
+                raise StoreError(
+                    f"the disk is full: cannot write under {store.root}; free space and run the command again"
+                ) from error
+            raise
+        facts["stage_seconds"] = time.monotonic() - began
+    gc.collect()
+    return facts
+
+
+def read_facts(folder: Path) -> dict[str, object]:
+    """Facts that a run folder keeps beside its tables."""
+    try:
+        content: dict[str, object] = json.loads((folder / "study.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{folder} is not a run folder (no readable study.json); give one that `trilemma run` wrote"
+        ) from error
+    return content

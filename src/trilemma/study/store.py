@@ -1,0 +1,193 @@
+"""The store: a folder of artifacts, each whole or absent, found by the key of the stage that made it."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from trilemma.errors import StoreError
+
+_FACTS = "artifact.json"
+
+
+class Store:
+    """Artifacts by kind and key, shared by all studies that name the same folder.
+
+    An artifact is written beside its place and renamed into it, so a killed run leaves it whole or
+    absent. Nothing in it executes when it is opened: weights are safetensors, tables Parquet, facts
+    JSON.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: set[str] = set()
+        with _disk_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Where the artifact lies, or will."""
+        return self.root / kind / key
+
+    def facts(self, kind: str, key: str) -> dict[str, Any] | None:
+        """The facts of a finished artifact, its files checked against their checksums; None where absent.
+
+        Raises:
+            StoreError: when a file is missing or differs from what was written.
+        """
+        folder = self.folder(kind, key)
+        if not folder.exists():
+            return None
+        try:
+            content = json.loads((folder / _FACTS).read_text("utf-8"))
+            files, facts = dict(content["files"]), dict(content["facts"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"artifact {folder} is corrupt ({_FACTS} is unreadable); delete it and run again"
+            ) from error
+        if key not in self._verified:
+            for name, digest in files.items():
+                path = folder / name
+                if not path.is_file() or sha256(path) != digest:
+                    raise StoreError(
+                        f"artifact {folder} is corrupt ({name} differs from its checksum); "
+                        "delete it and run again"
+                    )
+            self._verified.add(key)
+        return facts
+
+    def work(self, kind: str, key: str) -> Path:
+        """A folder that outlives a killed run, for checkpoints of the stage that will make the artifact."""
+        folder = self.root / "work" / f"{kind}-{key}"
+        with _disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def computing(self, kind: str, key: str) -> Iterator[None]:
+        """Hold the stage, so that another study on the same store waits for it instead of repeating it."""
+        locks = self.root / "locks"
+        with _disk_errors(locks):
+            locks.mkdir(exist_ok=True)
+        with FileLock(locks / f"{kind}-{key}.lock"):
+            yield
+
+    @contextmanager
+    def writing(
+        self, kind: str, key: str, description: Mapping[str, Any]
+    ) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """A folder to fill and a dict for facts; both become the artifact if the block ends without error."""
+        final = self.folder(kind, key)
+        with _disk_errors(final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            for left_by_a_killed_run in final.parent.glob(f".{key}.*"):
+                shutil.rmtree(left_by_a_killed_run)
+            temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{key}."))
+        facts: dict[str, Any] = {}
+        try:
+            with _disk_errors(final):
+                yield temporary, facts
+                names = sorted(
+                    p.relative_to(temporary).as_posix() for p in temporary.rglob("*") if p.is_file()
+                )
+                content = {
+                    "kind": kind,
+                    "key": key,
+                    "stage": description,
+                    "facts": facts,
+                    "files": {name: sha256(temporary / name) for name in names},
+                }
+                write_text(temporary / _FACTS, json.dumps(content, indent=1, sort_keys=True))
+                for name in names:
+                    _sync(temporary / name)
+                _sync(temporary)
+                os.rename(temporary, final)
+                _sync(final.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._verified.add(key)
+        shutil.rmtree(self.root / "work" / f"{kind}-{key}", ignore_errors=True)
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run folder for this process.
+
+    Raises:
+        StoreError: when another process holds it.
+    """
+    with _disk_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StoreError(
+            f"another process is running the study in {run}; wait for it or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its place and rename it there: whole or absent.
+
+    Raises:
+        StoreError: when the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with _disk_errors(path):
+        try:
+            temporary.write_text(text, "utf-8")
+            _sync(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into one clear sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"the disk is full: cannot write {path}; free space and run the same command again"
+            ) from error
+        if error.errno in (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EEXIST,
+            errno.ENAMETOOLONG,
+        ):
+            raise StoreError(
+                f"cannot write {path}: {error.strerror}; choose another folder with --out or --store"
+            ) from error
+        raise
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Force a file or folder to disk, so that a rename never precedes the content it names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

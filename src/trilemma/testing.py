@@ -1,0 +1,312 @@
+"""Conformance checks that a plug-in author runs on their own class, in a test.
+
+Each check raises :class:`AssertionError` with one sentence that says what a plug-in of its kind must do
+and what this one did instead; a check that returns has passed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from trilemma.tasks.task import AdversarialExamples, Examples, Source, Task, Text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from trilemma.adapt import Adaptation
+    from trilemma.attacks import Attack
+    from trilemma.profile import Measurement
+    from trilemma.transforms import Transform
+
+__all__ = [
+    "check_adaptation",
+    "check_attack",
+    "check_measurement",
+    "check_model",
+    "check_task",
+    "check_transform",
+]
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
+def check_task(task: Task, source: Source | None = None) -> None:
+    """A task's splits can be read, agree with its description, and read the same twice.
+
+    Args:
+        task: the task.
+        source: where its examples come from; default the task's own ``data``.
+    """
+    from trilemma.tasks import metrics
+
+    source = source or task.data
+    _check(source is not None, f"{task.name}: give a source, or a task that has `data`")
+    assert source is not None
+    _check(
+        1 <= len(task.fields) <= 2,
+        f"{task.name}: fields must name one or two text columns, not {task.fields}",
+    )
+    _check(bool(task.metrics), f"{task.name}: metrics must name at least one metric, the primary one first")
+    for split in ("train", *task.evaluation_splits):
+        examples = source.load(task, split)
+        _check_examples(task, examples, split)
+        again = source.load(task, split)
+        _check(
+            again.fingerprint == examples.fingerprint,
+            f"{task.name}/{split}: reading twice must give the same fingerprint",
+        )
+        if split in task.evaluation_splits and not task.hidden_labels:
+            gold = [float(label) for label in examples.labels if label is not None]
+            for metric in task.metrics:
+                perfect = metrics.compute(metric, gold, gold)
+                _check(
+                    perfect > 0.99,
+                    f"{task.name}/{split}: gold answers must score 1 by {metric}, not {perfect}",
+                )
+
+
+def _check_examples(task: Task, examples: Examples, split: str) -> None:
+    where = f"{task.name}/{split}"
+    n = len(examples)
+    _check(n > 0, f"{where}: must not be empty")
+    _check(
+        len(examples.ids) == n and len(examples.labels) == n,
+        f"{where}: ids, texts and labels must be equally many",
+    )
+    _check(len(set(examples.ids)) == n, f"{where}: ids must be unique")
+    for text in examples.texts:
+        _check(
+            len(text) == len(task.fields),
+            f"{where}: every item must have {len(task.fields)} text(s), one has {len(text)}",
+        )
+        _check(all(isinstance(part, str) for part in text), f"{where}: texts must be str")
+    hidden = task.hidden_labels and split in task.evaluation_splits
+    for label in examples.labels:
+        if label is None:
+            _check(hidden, f"{where}: a label is missing; only a task with hidden_labels may lack them")
+        elif task.labels is not None:
+            _check(
+                float(label).is_integer() and 0 <= label < len(task.labels),
+                f"{where}: label {label} is not an index into {task.labels}",
+            )
+    if isinstance(examples, AdversarialExamples):
+        for column in ("levels", "methods", "originals", "origins"):
+            _check(len(getattr(examples, column)) == n, f"{where}: {column} must have one entry an item")
+
+
+_SENTENCES: tuple[Text, ...] = (
+    ("a good film",),
+    ("a film that is not good at all , in spite of its stars",),
+    ("dull",),
+    ("an honest , warm and quietly moving story about two brothers and a boat",),
+    ("the plot makes no sense",),
+)
+
+
+def check_model(folder: str | Path, *, trust_remote_code: bool = False) -> None:
+    """A model folder can be a candidate: classifier and (where causal) language model behave as the study needs.
+
+    Right padding and batch order do not change a classifier's answers; saving and loading does not
+    either; a causal model's prefill and single steps equal its full forward pass.
+
+    Args:
+        folder: a Hugging Face model folder with a tokenizer.
+        trust_remote_code: whether code in the folder may run.
+    """
+    import numpy as np
+    import torch
+
+    from trilemma.inference import Classifier
+    from trilemma.models import loading
+
+    tokenizer = loading.load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    model = loading.load_classifier(folder, 3, seed=0, trust_remote_code=trust_remote_code)
+    classifier = Classifier(model, tokenizer)
+    together = classifier.logits(_SENTENCES)
+    _check(together.shape == (len(_SENTENCES), 3), f"logits must be [items, classes], not {together.shape}")
+    alone = np.concatenate([classifier.logits([sentence]) for sentence in _SENTENCES])
+    _check(_close(together, alone), "an item's logits must not depend on the padding of its batch (to 1e-4)")
+    reverse = classifier.logits(_SENTENCES[::-1])[::-1]
+    _check(_close(together, reverse), "an item's logits must not depend on the order of the batch (to 1e-4)")
+    with TemporaryDirectory() as saved:
+        loading.save(model, tokenizer, Path(saved))
+        reloaded = Classifier.load(saved).logits(_SENTENCES)
+    _check(_close(together, reloaded, 1e-5), "saving and loading must not change the logits")
+    description = loading.describe(model)
+    _check(
+        description.parameters == sum(p.numel() for p in model.parameters()),
+        "describe() must count all weights",
+    )
+    if not description.causal:
+        return
+    language_model = loading.load_language_model(folder, trust_remote_code=trust_remote_code).eval()
+    ids = tokenizer(_SENTENCES[3][0], return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        full = language_model(ids).logits
+        prefill = language_model(ids[:, :-2], use_cache=True)
+        step = language_model(ids[:, -2:-1], past_key_values=prefill.past_key_values, use_cache=True)
+        last = language_model(ids[:, -1:], past_key_values=step.past_key_values, use_cache=True)
+    steps = torch.cat([prefill.logits, step.logits, last.logits], dim=1).float().numpy()
+    _check(
+        _close(full.float().numpy(), steps, 1e-3), "prefill and single steps must equal the full forward pass"
+    )
+
+
+def _close(a: "NDArray[Any]", b: "NDArray[Any]", tolerance: float = 1e-4) -> bool:
+    import numpy as np
+
+    return bool(np.allclose(a, b, atol=tolerance, rtol=tolerance))
+
+
+def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:
+    """An adaptation changes a tiny model, leaves a plain loadable folder, and repeats itself under a seed."""
+    from trilemma.adapt import ADAPTATIONS, AdaptSettings, adapt
+    from trilemma.inference import Classifier
+    from trilemma.models import loading
+    from trilemma.tasks import get, open_source
+
+    if isinstance(name_or_class, str):
+        name = name_or_class
+        ADAPTATIONS.get(name)
+    else:
+        name = f"checked-{name_or_class.__name__}"
+        if name not in ADAPTATIONS:
+            ADAPTATIONS.register(name, name_or_class)
+    task = get("sst2")
+    train = _first(open_source("embedded").load(task, "train"), 64)
+    settings = AdaptSettings(method=name, epochs=1, batch=16, learning_rate=1e-2, precision="float32")
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _tiny_model(train, folder / "base")
+        answers = []
+        for attempt in ("first", "second"):
+            (folder / attempt).mkdir()
+            (folder / f"{attempt}-work").mkdir()
+            facts = adapt(
+                str(folder / "base"), task, train, settings,
+                learning_rate=1e-2, seed=0, out=folder / attempt, work=folder / f"{attempt}-work",
+            )  # fmt: skip
+            _check(facts.steps > 0, f"{name}: must take at least one step")
+            answers.append(Classifier.load(folder / attempt).logits(train.texts))
+        untrained = loading.load_classifier(folder / "base", 2, seed=0)
+        before = Classifier(untrained, loading.load_tokenizer(folder / "base")).logits(train.texts)
+        _check(_close(*answers, tolerance=1e-6), f"{name}: the same seed must give the same adapted model")
+        _check(not _close(before, answers[0], 1e-6), f"{name}: adaptation must change the model's answers")
+
+
+def _first(examples: Examples, n: int) -> Examples:
+    return replace(
+        examples,
+        ids=examples.ids[:n],
+        texts=examples.texts[:n],
+        labels=examples.labels[:n],
+        fingerprint=f"{examples.fingerprint} first {n}",
+    )
+
+
+def _tiny_model(train: Examples, out: Path) -> None:
+    from trilemma.models import loading
+    from trilemma.models.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer((text for texts in train.texts for text in texts), 512)
+    loading.save(loading.create("transformer-pp", "nano", tokenizer, 0), tokenizer, out)
+
+
+class _Keyword:
+    """A victim with a known weakness: positive if and only if a text holds the word *good*."""
+
+    def __init__(self) -> None:
+        self.queries = 0
+
+    def __call__(self, texts: Sequence[Text]) -> "NDArray[np.float32]":
+        import numpy as np
+
+        self.queries += len(texts)
+        positive = np.array([any("good" in part.split() for part in text) for text in texts])
+        return np.where(positive[:, None], [[0.1, 0.9]], [[0.9, 0.1]]).astype(np.float32)
+
+
+def check_attack(attack: "Attack", *, budget: int = 50) -> None:
+    """An attack keeps to its budget, keeps the shape of its inputs, and repeats itself under a seed."""
+    from trilemma.progress import silent
+
+    _check(
+        attack.level in ("word", "sentence", "human", "unknown"),
+        f"level must be word, sentence or human, not {attack.level!r}",
+    )
+    inputs: list[Text] = [
+        ("a good film",),
+        ("a film so good that i saw it twice",),
+        ("good",),
+        ("",),
+        ("ünïcode \U0001f3ac good",),
+    ]
+    victim = _Keyword()
+    labels = [int(p.argmax()) for p in victim(inputs)]
+    runs = []
+    for _ in range(2):
+        victim.queries = 0
+        results = attack(victim, list(inputs), list(labels), budget=budget, seed=0, progress=silent)
+        _check(len(results) == len(inputs), "an attack must return one result an item, in order")
+        for text, result in zip(inputs, results, strict=True):
+            _check(len(result.text) == len(text), "an attack must keep the number of texts of an item")
+            _check(all(isinstance(part, str) for part in result.text), "an adversarial text must be str")
+            _check(result.queries <= budget, f"an item took {result.queries} queries; its budget is {budget}")
+        _check(
+            victim.queries <= sum(result.queries for result in results),
+            f"the victim was asked {victim.queries} times, but the results own up to fewer",
+        )
+        runs.append([result.text for result in results])
+    _check(runs[0] == runs[1], "the same seed must give the same adversarial texts")
+    _check(
+        attack(victim, [], [], budget=budget, seed=0, progress=silent) == [], "no items must give no results"
+    )
+
+
+def check_transform(transform: "Transform") -> None:
+    """A transform writes a loadable model folder and repeats itself under a seed."""
+    from trilemma.inference import Classifier
+    from trilemma.models import loading
+    from trilemma.tasks import get, open_source
+
+    train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _tiny_model(train, folder / "base")
+        answers = []
+        for attempt in ("first", "second"):
+            (folder / attempt).mkdir()
+            transform(folder / "base", folder / attempt, 0)
+            model = loading.load_classifier(folder / attempt, 2, seed=0)
+            answers.append(Classifier(model, loading.load_tokenizer(folder / attempt)).logits(train.texts))
+        _check(_close(*answers, tolerance=1e-6), "the same seed must give the same model")
+
+
+def check_measurement(measurement: "Measurement") -> None:
+    """A measurement yields records of axis E whose values are numbers or say why they are not."""
+    from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile
+    from trilemma.tasks import get, open_source
+
+    name = f"checked-{getattr(measurement, '__name__', type(measurement).__name__)}"
+    if name not in MEASUREMENTS:
+        MEASUREMENTS.register(name, measurement)
+    train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
+    with TemporaryDirectory() as temporary:
+        _tiny_model(train, Path(temporary) / "base")
+        grid = EfficiencyGrid(batch=[1], length=[8], decode=2, rounds=6, seconds=0.1)
+        records = profile([ProfiledModel(("a", "b"), Path(temporary) / "base")], grid, measurements=[name])
+    _check(bool(records), "a measurement must yield at least one record")
+    for record in records:
+        _check(record.axis == "E", f"{record.metric}: the axis must be E, not {record.axis}")
+        _check(bool(record.unit), f"{record.metric}: needs a unit")
+        _check(
+            record.value is not None or record.note.startswith("not measured"),
+            f"{record.metric}: a record without a value must say `not measured: reason` in its note",
+        )
+    _check({record.model for record in records} == {"a", "b"}, "every name of the model needs its records")

@@ -1,0 +1,119 @@
+"""Artifacts are whole or absent, and a damaged one is noticed."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from trilemma.errors import StoreError
+from trilemma.study.store import Store, locked, write_text
+
+
+def put(store: Store, key: str = "k", text: str = "content") -> Path:
+    with store.writing("adapt", key, {"cell": "c"}) as (out, facts):
+        (out / "sub").mkdir()
+        (out / "sub" / "file.txt").write_text(text)
+        facts["value"] = 3
+    return store.folder("adapt", key)
+
+
+def test_an_artifact_appears_whole_with_its_facts(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.facts("adapt", "k") is None
+    folder = put(store)
+    assert Store(tmp_path).facts("adapt", "k") == {"value": 3}
+    assert (folder / "sub" / "file.txt").read_text() == "content"
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(ZeroDivisionError), store.writing("adapt", "k", {}) as (out, _):
+        (out / "half").write_text("x")
+        raise ZeroDivisionError
+    assert store.facts("adapt", "k") is None
+    assert list((tmp_path / "adapt").iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    left = tmp_path / "adapt" / ".k.abc"
+    left.mkdir(parents=True)
+    put(store)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "facts"])
+def test_a_damaged_artifact_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+    folder = put(Store(tmp_path))
+    if damage == "change":
+        (folder / "sub" / "file.txt").write_text("contenT")
+    elif damage == "remove":
+        (folder / "sub" / "file.txt").unlink()
+    else:
+        (folder / "artifact.json").write_text("{")
+    with pytest.raises(StoreError, match=r"corrupt.*delete it and run again"):
+        Store(tmp_path).facts("adapt", "k")
+
+
+def test_checkpoints_are_removed_once_the_artifact_stands(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    work = store.work("adapt", "k")
+    (work / "checkpoint").write_text("x")
+    put(store)
+    assert not work.exists()
+
+
+def test_a_run_folder_has_one_process(tmp_path: Path) -> None:
+    code = f"""
+import time
+from pathlib import Path
+from trilemma.study.store import locked
+with locked(Path({str(tmp_path)!r})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match="another process is running"), locked(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with locked(tmp_path):
+        pass
+
+
+def test_a_second_study_waits_for_a_stage_that_the_first_computes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    order: list[str] = []
+
+    def second() -> None:
+        with Store(tmp_path).computing("adapt", "k"):
+            order.append("second")
+
+    with store.computing("adapt", "k"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match=r"cannot write .*choose another folder"):
+        Store(tmp_path / "file" / "store")
+    with pytest.raises(StoreError, match="cannot write"):
+        write_text(tmp_path / "file" / "x.json", "{}")
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(StoreError, match="disk is full"), store.writing("adapt", "k", {}):
+        raise OSError(28, "No space left on device")
+    assert store.facts("adapt", "k") is None
