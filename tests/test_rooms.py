@@ -24,6 +24,7 @@ LEFT_OF: dict[str, set[str]] = {
     "study": ANSWERING | {"score", "profile"},
     "report": set(),
     "result": {"report"},
+    "__main__": {"cli"},
     "cli": ANSWERING | {"score", "profile", "study", "report", "result"},
     "testing": ANSWERING | {"score", "profile"},
 }

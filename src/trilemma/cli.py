@@ -1,6 +1,7 @@
 """The command line: thin, and light until a command runs."""
 
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -230,7 +231,7 @@ def main() -> None:
         app()
     except TrilemmaError as error:
         if _state["debug"]:
-            raise
+            traceback.print_exc()
         typer.echo(f"trilemma: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:

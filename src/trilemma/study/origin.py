@@ -100,9 +100,19 @@ def _shape(model: ModelSpec) -> tuple[int | None, int | None]:
     """Weights outside and inside the embeddings, from architecture and size."""
     if not (model.arch and model.size):
         return None, None
-    from trilemma.models import sizes
+    import torch
+    from transformers import AutoModelForCausalLM
 
-    return sizes.count(model.arch, model.size)
+    from trilemma.models import loading, sizes
+
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(sizes.configuration(model.arch, model.size, _VOCABULARY))
+    description = loading.describe(empty)
+    return description.non_embedding_parameters, description.parameters - description.non_embedding_parameters
+
+
+_VOCABULARY = 32_000
+"""Of the published models; the study's own tokenizers have fewer."""
 
 
 def _stored(folder: Path) -> tuple[int | None, int | None]:

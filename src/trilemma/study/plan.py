@@ -60,6 +60,8 @@ class _Repeated(Sequence[Text]):
     def __getitem__(self, index: int | slice) -> Text | Sequence[Text]:
         if isinstance(index, slice):
             return _Repeated(self._text, len(range(*index.indices(self._n))))
+        if not -self._n <= index < self._n:
+            raise IndexError(index)
         return self._text
 
 
@@ -147,7 +149,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         )
     console.print(table)
     for download in plan.downloads:
-        console.print(f"download: {download}", highlight=False)
+        console.print(f"download: {download}", highlight=False, soft_wrap=True)
     hours = plan.seconds / 3600
     time = f"{hours:,.1f} hours" if hours >= 1 else f"{plan.seconds / 60:,.1f} minutes"
     console.print(
@@ -162,6 +164,7 @@ def print_plan(plan: Plan, console: Console) -> None:
             "[yellow]this is more memory than the machine has: use adapt method lora or linear-probe, "
             "a smaller batch, or a larger machine",
             highlight=False,
+            soft_wrap=True,
         )
 
 

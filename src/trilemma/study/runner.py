@@ -54,8 +54,11 @@ class Outcome:
 
 def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
     """Read the data, fetch the models and lay out the stages; faults are found here, before any work."""
+    from transformers.utils import logging
+
     from trilemma.profile import machine
 
+    logging.disable_progress_bar()  # the listener shows progress
     listener.preparing("reading the data")
     data = StudyData(study)
     data.check()

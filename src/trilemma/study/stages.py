@@ -203,7 +203,7 @@ def _examples(run: StageRun, task: str, name: str) -> Examples:
 def write_items(
     run: StageRun, examples: Examples, originals: Sequence[Text | None], probabilities: "NDArray[Any]"
 ) -> None:
-    """Write the items of one set; probabilities [n + paired, outputs]: the shown texts, then the originals."""
+    """Write the items of one set; probabilities [n + paired, outputs], those of the originals last."""
     task = run.data.task(examples.task)
     n = len(examples)
     paired = [i for i, text in enumerate(originals) if text is not None]

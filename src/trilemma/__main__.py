@@ -1,0 +1,5 @@
+"""`python -m trilemma`, the same as the command `trilemma`."""
+
+from trilemma.cli import main
+
+main()

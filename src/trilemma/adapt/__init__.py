@@ -1,0 +1,43 @@
+"""Pretrained model and task in, adapted model out: the plug-ins and what a study calls.
+
+The heavy half is imported on first use, so that reading a study needs no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from trilemma.adapt.settings import AdaptSettings
+from trilemma.registry import Registry
+
+if TYPE_CHECKING:
+    from trilemma.adapt.adaptation import Adaptation
+    from trilemma.adapt.loop import AdaptFacts, adapt
+    from trilemma.adapt.sweep import SweepFacts, sweep
+
+ADAPTATIONS: "Registry[type[Adaptation]]" = Registry(
+    "adaptation",
+    {
+        "full": "trilemma.adapt.full:Full",
+        "linear-probe": "trilemma.adapt.linear_probe:LinearProbe",
+        "lora": "trilemma.adapt.lora:LowRank",
+    },
+)
+
+_LAZY = {
+    "Adaptation": "trilemma.adapt.adaptation",
+    "AdaptFacts": "trilemma.adapt.loop",
+    "adapt": "trilemma.adapt.loop",
+    "SweepFacts": "trilemma.adapt.sweep",
+    "sweep": "trilemma.adapt.sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = found  # else `sweep` would now be the submodule of that name
+    return found
+
+
+__all__ = ["ADAPTATIONS", "AdaptFacts", "AdaptSettings", "Adaptation", "SweepFacts", "adapt", "sweep"]

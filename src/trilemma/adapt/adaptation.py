@@ -1,0 +1,78 @@
+"""What an adaptation plug-in is: which weights train, on which examples, by which loss."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trilemma.adapt.settings import AdaptSettings
+from trilemma.tasks.task import Examples
+
+
+class Adaptation(ABC):
+    """One way to adapt a classifier to a task; a new object serves every training.
+
+    Only :meth:`prepare` must be written. Training itself (batches, optimiser, schedule, precision,
+    checkpoints) is the same for all adaptations, so that they stay comparable.
+    """
+
+    def examples(self, train: Examples, settings: AdaptSettings, seed: int) -> Examples:
+        """The examples that are trained on; by default as they are.
+
+        Args:
+            train: training rows, held-out slice and row cap already taken off.
+            settings: the adaptation's settings.
+            seed: the training seed; the same seed must give the same examples.
+        """
+        del settings, seed
+        return train
+
+    @abstractmethod
+    def prepare(self, model: PreTrainedModel, settings: AdaptSettings) -> nn.Module:
+        """The model as it is trained: weights frozen by ``requires_grad``, or wrapped.
+
+        Args:
+            model: a sequence classifier whose head is new; may be changed in place.
+            settings: the adaptation's settings.
+
+        Raises:
+            ModelError: where the method does not fit the model, naming the remedy.
+        """
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor], task_loss: "TaskLoss") -> tuple[Tensor, Any]:
+        """Loss of one batch and the model's output; by default the task's own loss.
+
+        Args:
+            model: the prepared model, in training mode (in evaluation mode on the held-out slice).
+            batch: ``input_ids``, ``attention_mask`` ``[B, T]``, for some models ``token_type_ids``, and
+                ``labels`` ``[B]``.
+            task_loss: the task's own loss.
+        """
+        output = model(**{name: tensor for name, tensor in batch.items() if name != "labels"})
+        return task_loss(output.logits, batch["labels"]), output
+
+    def finish(self, model: nn.Module) -> PreTrainedModel:
+        """The trained model as a plain classifier that can be saved; undoes what ``prepare`` wrapped."""
+        assert isinstance(model, PreTrainedModel)
+        model.requires_grad_(True)
+        return model
+
+
+class TaskLoss:
+    """Cross-entropy for classes, squared error for a regression, both in float32.
+
+    Args:
+        class_weights: one weight a class ``[outputs]``, or None.
+    """
+
+    def __init__(self, class_weights: Tensor | None = None) -> None:
+        self.class_weights = class_weights
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of ``logits`` ``[B, outputs]`` against class indices or scores ``labels`` ``[B]``."""
+        logits = logits.float()
+        if logits.shape[-1] == 1:
+            return nn.functional.mse_loss(logits.squeeze(-1), labels.float())
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        return nn.functional.cross_entropy(logits, labels.long(), weight=weights)

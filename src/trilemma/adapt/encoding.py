@@ -1,0 +1,66 @@
+"""Examples tokenised once, handed out as padded batches."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from trilemma.inference import encode, pad_id
+from trilemma.tasks.task import Examples
+
+
+class EncodedExamples(Dataset[Any]):
+    """Token ids and labels of a split; a batch is padded on the right to its longest example.
+
+    Args:
+        examples: labelled rows.
+        tokenizer: the model's.
+        model: tells whether segment ids are taken.
+        max_length: longest example in tokens; longer ones are cut.
+
+    Attributes:
+        lengths: tokens an example, ``[n]``.
+        truncated: fraction of the examples that were cut.
+    """
+
+    def __init__(self, examples: Examples, tokenizer: Any, model: nn.Module, max_length: int) -> None:
+        rows = encode(tokenizer, examples.texts, max_length)
+        if "token_type_ids" not in inspect.signature(model.forward).parameters:
+            rows.pop("token_type_ids", None)
+        self.lengths: NDArray[np.int64] = np.fromiter(map(len, rows["input_ids"]), np.int64, len(examples))
+        self.truncated = self._truncated(examples, tokenizer, max_length)
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        self._columns = {name: np.concatenate(values).astype(np.int32) for name, values in rows.items()}
+        self._fill = {"input_ids": pad_id(tokenizer), "token_type_ids": 0}
+        self._labels = torch.tensor([float(label) for label in examples.labels if label is not None])
+
+    def _truncated(self, examples: Examples, tokenizer: Any, max_length: int) -> float:
+        """Only an example that fills ``max_length`` can have been cut: those are tokenised again, whole."""
+        full = [examples.texts[i] for i in np.flatnonzero(self.lengths >= max_length).tolist()]
+        whole = encode(tokenizer, full, np.iinfo(np.int32).max)["input_ids"]
+        return sum(len(ids) > max_length for ids in whole) / len(examples)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """``input_ids`` and ``attention_mask`` ``[B, T]``, ``labels`` ``[B]``, segment ids where taken."""
+        chosen = np.asarray(indices)
+        lengths = self.lengths[chosen]
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        places = np.concatenate([np.arange(self._starts[i], self._starts[i + 1]) for i in chosen])
+        batch = {"attention_mask": torch.from_numpy(mask.astype(np.int64)), "labels": self._labels[chosen]}
+        for name, column in self._columns.items():
+            padded = np.full(mask.shape, self._fill[name], np.int64)
+            padded[mask] = column[places]
+            batch[name] = torch.from_numpy(padded)
+        return batch
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One example as a batch of its own."""
+        return self.__getitems__([index])

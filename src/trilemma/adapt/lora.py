@@ -1,0 +1,84 @@
+"""Low-rank adaptation by peft (Hu et al. 2021, arXiv 2106.09685), merged into plain weights at the end.
+
+An adapter beside an ordinary linear layer adds ``scale * B A x``, and merging ``W + scale * B A`` computes
+the same. Beside a ternary layer it would not: merged into the latent weight the update is rounded
+with it, and the merged model is another function than the one that was trained. So there the adapter
+works on the latent weight itself, ``BitLinear(x; W + scale * B A)``, rounded in training as it will be when
+it is merged; gradients pass through the rounding as in pretraining.
+"""
+
+from typing import Any
+
+import peft
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trilemma.adapt.adaptation import Adaptation
+from trilemma.adapt.settings import AdaptSettings, LoraSettings
+from trilemma.errors import ModelError
+from trilemma.models.bit_linear import BitLinear
+from trilemma.ops.ternary import bit_linear
+
+
+class LowRank(Adaptation):
+    """Trains low-rank updates of the backbone's linear layers, and the head in full."""
+
+    def prepare(self, model: PreTrainedModel, settings: AdaptSettings) -> nn.Module:
+        """The model wrapped by peft: adapters and head train, the rest is frozen."""
+        targets = _targets(model, settings.lora)
+        config = peft.LoraConfig(
+            task_type=peft.TaskType.SEQ_CLS,
+            r=settings.lora.rank,
+            lora_alpha=settings.lora.alpha,
+            lora_dropout=settings.lora.dropout,
+            target_modules=targets,
+            modules_to_save=[name for name, child in model.named_children() if child is not model.base_model],
+        )
+        if any(isinstance(module, BitLinear) for module in model.base_model.modules()):
+            if settings.lora.dropout:
+                raise ModelError(
+                    "lora.dropout drops an adapter's inputs, and in a ternary layer it has none; set it to 0"
+                )
+            # peft's documented way for layers of one's own
+            config._register_custom_module({BitLinear: LatentLora})
+        wrapped: nn.Module = peft.get_peft_model(model, config)
+        return wrapped
+
+    def finish(self, model: Any) -> PreTrainedModel:
+        """The model with its adapters merged; computes the same function."""
+        merged = model.merge_and_unload()
+        assert isinstance(merged, PreTrainedModel)
+        merged.requires_grad_(True)
+        return merged
+
+
+class LatentLora(LoraLinear):  # type: ignore[misc]
+    """A ternary layer whose latent weight has a low-rank update; merging is inherited and exact."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """``BitLinear(x; W + scale * B A)``, ``[..., in]`` to ``[..., out]``."""
+        base = self.get_base_layer()
+        if self.disable_adapters or self.merged:
+            plain: Tensor = base(x)
+            return plain
+        weight = base.weight
+        for name in self.active_adapters:
+            weight = weight + self.get_delta_weight(name)
+        return bit_linear(x, weight, base.norm.weight, base.norm.eps)
+
+
+def _targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
+    """Full names of the linear layers in the backbone that get an adapter."""
+    backbone = model.base_model
+    if backbone is model:
+        raise ModelError(f"{type(model).__name__} does not tell head from backbone; use method: full")
+    inside = {id(module) for module in backbone.modules() if isinstance(module, nn.Linear)}
+    names = [name for name, module in model.named_modules() if id(module) in inside]
+    if settings.target == "all-linear":
+        return names
+    chosen = [name for name in names if any(name == t or name.endswith(f".{t}") for t in settings.target)]
+    if not chosen:
+        known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in names}))
+        raise ModelError(f"lora.target names no linear layer of {type(model).__name__}; there are {known}")
+    return chosen

@@ -1,0 +1,123 @@
+"""How a model is adapted to a task, as a study writes it. Imports no torch: reading a study stays light."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RateSweep(_Block):
+    """Learning rates that are tried on a slice of the training split before the real training."""
+
+    sweep: tuple[Rate, ...] = Field(min_length=2, description="rates to try, equally many for every model")
+    rows: int = Field(4000, gt=0, description="most training rows of a trial, the same rows in every trial")
+    epochs: Positive = Field(1.0, description="epochs of a trial")
+
+    @field_validator("sweep")
+    @classmethod
+    def _distinct(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(rates)) < len(rates):
+            raise ValueError("a learning rate is given twice; give each rate once")
+        return rates
+
+
+class EarlyStopping(_Block):
+    """When to stop before ``epochs`` are over; the best checkpoint is the result."""
+
+    patience: int = Field(2, gt=0, description="evaluations without a gain before the end")
+    every: Positive = Field(1.0, description="epochs between two evaluations on the held-out slice of train")
+
+
+class LoraSettings(_Block):
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: int = Field(16, gt=0)
+    alpha: Positive = Field(32.0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
+    target: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="names of the layers that get an adapter, or all linear layers but the head"
+    )
+
+
+class AdaptSettings(_Block):
+    """All settings of an adaptation.
+
+    ``batch`` counts the examples of one optimiser step, on all devices together; gradient accumulation
+    cuts it into that many equal parts, so it changes memory but not the mathematics.
+    """
+
+    method: str = Field("full", description="full, linear-probe, lora, or a plug-in's name")
+    epochs: Positive = Field(3.0, description="passes over the training rows; may be fractional")
+    learning_rate: Rate | RateSweep = Field(
+        RateSweep(sweep=(1e-4, 3e-4, 1e-3)), description="peak rate, or {sweep: [...]} to choose it on train"
+    )
+    batch: int = Field(32, gt=0, description="examples an optimiser step")
+    gradient_accumulation: int = Field(1, gt=0, description="equal parts that a step's batch is computed in")
+    max_length: int = Field(128, ge=2, description="tokens an example; longer ones are cut")
+    rows: int | None = Field(None, gt=0, description="most training rows, drawn by label; null: all")
+    optimizer: Literal["adamw"] = "adamw"
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="after warm-up")
+    warmup: float = Field(0.06, ge=0, lt=1, description="fraction of the steps in which the rate rises")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="on matrices; norms and biases are exempt")
+    max_gradient_norm: Positive = 1.0
+    class_weights: Literal["balanced"] | None = Field(None, description="weigh classes by inverse frequency")
+    early_stopping: EarlyStopping | None = Field(None, description="null: train all epochs on all rows")
+    held_out: Positive = Field(
+        1000.0,
+        description="slice of train for sweep and early stopping: a fraction of the rows below 1, else rows; "
+        "never more than a fifth of the split",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 autocast where the hardware multiplies it natively"
+    )
+    checkpoint_steps: int = Field(500, gt=0, description="steps between checkpoints to go on from")
+    lora: LoraSettings = LoraSettings()
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        from trilemma.adapt import ADAPTATIONS
+
+        if method not in ADAPTATIONS:
+            raise ValueError(f"unknown adaptation {method!r}; known: {', '.join(ADAPTATIONS.names())}")
+        return method
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "AdaptSettings":
+        if self.batch % self.gradient_accumulation:
+            raise ValueError(
+                f"batch {self.batch} cannot be cut into {self.gradient_accumulation} equal parts; "
+                "choose a batch that gradient_accumulation divides"
+            )
+        if self.held_out >= 1 and self.held_out != int(self.held_out):
+            raise ValueError(f"held_out is a fraction below 1 or a whole number of rows, not {self.held_out}")
+        if self.method in ("full", "linear-probe") and self.lora != LoraSettings():
+            raise ValueError(f"lora settings are not used by method {self.method}; write method: lora")
+        return self
+
+    @property
+    def trials(self) -> int:
+        """Trainings that the learning rate is chosen from; 1 where it is given."""
+        return len(self.learning_rate.sweep) if isinstance(self.learning_rate, RateSweep) else 1
+
+    @property
+    def sweep_epochs(self) -> float:
+        """Epochs of one trial of the sweep; 0 where there is none."""
+        return self.learning_rate.epochs if isinstance(self.learning_rate, RateSweep) else 0.0
+
+    def held_out_rows(self, rows: int) -> int:
+        """Size of the held-out slice of a training split of ``rows`` rows."""
+        wanted = self.held_out * rows if self.held_out < 1 else self.held_out
+        return max(1, min(int(wanted), rows // 5))
+
+    def sweep_rows(self, rows: int) -> int:
+        """Training rows of one trial on a split of ``rows`` rows; 0 where there is no sweep."""
+        if not isinstance(self.learning_rate, RateSweep):
+            return 0
+        return min(self.learning_rate.rows, rows - self.held_out_rows(rows))

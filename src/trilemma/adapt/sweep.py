@@ -1,0 +1,155 @@
+"""Choosing the learning rate on a held-out slice of the training split, never on the evaluation split."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trilemma.adapt.adaptation import TaskLoss
+from trilemma.adapt.loop import fit, scorer
+from trilemma.adapt.settings import AdaptSettings, RateSweep
+from trilemma.adapt.slices import capped, labelled, split_off
+from trilemma.errors import DivergedError, StudyError
+from trilemma.inference import Classifier
+from trilemma.progress import Progress, silent
+from trilemma.tasks.task import Examples, Task
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rate.
+
+    Attributes:
+        learning_rate: the rate.
+        value: the primary metric on the held-out slice; None where the training diverged.
+        loss: mean loss on the held-out slice; None where the training diverged.
+        diverged: the reason; "" where it did not.
+        seconds: of the trial.
+    """
+
+    learning_rate: float
+    value: float | None
+    loss: float | None
+    diverged: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SweepFacts:
+    """The chosen rate and what it was chosen from; JSON-able.
+
+    Attributes:
+        learning_rate: the rate with the best metric; of equal ones the one with the lower loss.
+        metric: the task's primary metric.
+        trials: one a rate, in the order given.
+        rows: training rows of each trial.
+        epochs: epochs of each trial.
+        held_out_rows: rows that every trial was scored on.
+        seed: of slice, head and batches; the same in every trial.
+    """
+
+    learning_rate: float
+    metric: str
+    trials: list[Trial]
+    rows: int
+    epochs: float
+    held_out_rows: int
+    seed: int
+
+
+def sweep(
+    source: str | Path,
+    task: Task,
+    train: Examples,
+    settings: AdaptSettings,
+    *,
+    seed: int,
+    work: Path,
+    progress: Progress = silent,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> SweepFacts:
+    """Train once a rate on a slice of ``train``, score each on another slice, and choose.
+
+    Finished trials are kept in ``work`` and not repeated after a kill.
+
+    Args:
+        source: folder or hub id of a Hugging Face model.
+        task: what is asked.
+        train: the training split.
+        settings: how; ``learning_rate`` holds the rates.
+        seed: of slice, head and batches.
+        work: folder for what is finished.
+        progress: told of examples, over all trials.
+        trust_remote_code: whether Python code that comes with the model may run.
+        allow_pickle: whether weights that are not safetensors may be opened.
+
+    Raises:
+        DivergedError: when every trial diverged.
+        StudyError: when the settings hold no sweep.
+    """
+    rates = settings.learning_rate
+    if not isinstance(rates, RateSweep):
+        raise StudyError(
+            f"the learning rate is given ({rates:g}), so there is nothing to sweep; write {{sweep: [...]}}"
+        )
+    train = labelled(task, train)
+    rest, held_out = split_off(task, train, settings.held_out_rows(len(train)), seed)
+    rest = capped(task, rest, rates.rows, seed)
+    trials: list[Trial] = []
+    for index, rate in enumerate(rates.sweep):
+        record = work / f"trial-{index}.json"
+        if record.is_file():
+            trials.append(Trial(**json.loads(record.read_text())))
+            continue
+
+        def of_all(done: float, total: float, unit: str, before: int = index) -> None:
+            progress(before * total + done, len(rates.sweep) * total, unit)
+
+        began = time.perf_counter()
+        value = loss = None
+        diverged = ""
+        try:
+            fitted = fit(
+                source,
+                task,
+                rest,
+                settings,
+                learning_rate=rate,
+                epochs=rates.epochs,
+                seed=seed,
+                work=work / f"trial-{index}",
+                checkpoint_steps=None,
+                progress=of_all,
+                trust_remote_code=trust_remote_code,
+                allow_pickle=allow_pickle,
+            )
+            classifier = Classifier(fitted.model, fitted.tokenizer, max_length=settings.max_length)
+            value, loss = _score(classifier, task, held_out)
+        except DivergedError as error:
+            diverged = str(error)
+        trials.append(Trial(rate, value, loss, diverged, time.perf_counter() - began))
+        beside = record.with_suffix(".partial")
+        beside.write_text(json.dumps(asdict(trials[-1])))
+        beside.replace(record)
+    return SweepFacts(_choose(trials), task.metrics[0], trials, len(rest), rates.epochs, len(held_out), seed)
+
+
+def _score(classifier: Classifier, task: Task, held_out: Examples) -> tuple[float, float]:
+    """Primary metric and mean loss on the held-out slice."""
+    logits = classifier.logits(held_out.texts)
+    if not np.isfinite(logits).all():
+        raise DivergedError("the trained model's answers are not numbers; choose a lower rate")
+    labels = np.asarray(held_out.labels, dtype=np.float32)
+    loss = TaskLoss()(torch.from_numpy(logits), torch.from_numpy(labels))
+    return scorer(task)(logits, labels), float(loss)
+
+
+def _choose(trials: list[Trial]) -> float:
+    finished = [trial for trial in trials if trial.value is not None and trial.loss is not None]
+    if not finished:
+        raise DivergedError(f"every learning rate of the sweep diverged; the last: {trials[-1].diverged}")
+    return max(finished, key=lambda trial: (trial.value or 0.0, -(trial.loss or 0.0))).learning_rate

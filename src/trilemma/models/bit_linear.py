@@ -1,0 +1,72 @@
+"""BitLinear: a layer whose weights act as -1, 0, 1 on activations rounded to 8 bits, with its own norm."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trilemma.models.blocks import RMSNorm
+from trilemma.ops.ternary import bit_linear, ternary_weight
+
+BIT_LINEAR_EPS = 1e-6  # a constant of the published models, whatever their configuration says of norms
+
+
+@dataclass(frozen=True)
+class RoundedWeight:
+    """A rounded weight and what it was rounded from.
+
+    Attributes:
+        key: address, version, dtype and device of the latent weight.
+        sample: some of its elements.
+        weight: levels and scale, from :func:`trilemma.ops.ternary.ternary_weight`.
+    """
+
+    key: tuple[int, int, torch.dtype, torch.device]
+    sample: torch.Tensor
+    weight: tuple[torch.Tensor, torch.Tensor]
+
+
+class BitLinear(nn.Linear):
+    """Linear layer without bias on :func:`trilemma.ops.ternary.bit_linear`.
+
+    Outside training the rounded weight is kept between calls (int8, a quarter of a float32 weight).
+
+    Args:
+        in_features: inputs.
+        out_features: outputs; a fused projection is one layer, since the weight's scale is one for all rows.
+        xavier_gain: gain of a uniform Xavier initialisation; None for a normal one.
+        std_scale: factor on the normal initialisation's standard deviation.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, xavier_gain: float | None = None, std_scale: float = 1.0
+    ) -> None:
+        super().__init__(in_features, out_features, bias=False)
+        self.norm = RMSNorm(in_features, BIT_LINEAR_EPS)
+        self.xavier_gain = xavier_gain
+        self.std_scale = std_scale
+        self._rounded: RoundedWeight | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] to [..., out_features]."""
+        quantized = None if self.training else self._rounded_weight()
+        return bit_linear(x, self.weight, self.norm.weight, self.norm.eps, quantized)
+
+    def train(self, mode: bool = True) -> "BitLinear":
+        """Switch mode; a kept rounded weight is dropped."""
+        self._rounded = None
+        return super().train(mode)
+
+    def _rounded_weight(self) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = self.weight
+        if not isinstance(weight, nn.Parameter) or weight.is_inference() or weight.is_meta:
+            return ternary_weight(weight)
+        # In-place changes raise the version, except those through ``.data`` (so peft merges adapters): a
+        # sample of the elements shows those.
+        sample = weight.detach().flatten()[:: max(1, weight.numel() // 64)]
+        key = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
+        kept = self._rounded
+        if kept is None or kept.key != key or not torch.equal(kept.sample, sample):
+            with torch.inference_mode(False):  # a tensor made in inference mode is lost to gradients
+                kept = self._rounded = RoundedWeight(key, sample.clone(), ternary_weight(weight))
+        return kept.weight

@@ -1,0 +1,68 @@
+"""Layers that several architectures share: norm, gated MLP, residual block."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.cache_utils import Cache
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from trilemma.ops.norms import rms_norm
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last dimension, :func:`trilemma.ops.norms.rms_norm`."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Norm of ``x`` [..., size]."""
+        return rms_norm(x, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        """Size and epsilon."""
+        return f"{self.weight.shape[0]}, eps={self.eps}"
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU, ``down(silu(gate(x)) * up(x))`` (Shazeer 2020)."""
+
+    def __init__(self, hidden_size: int, width: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, width, bias=False)
+        self.up_proj = nn.Linear(hidden_size, width, bias=False)
+        self.down_proj = nn.Linear(width, hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, T, D] to [B, T, D]."""
+        out: torch.Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class Block(GradientCheckpointingLayer):  # type: ignore[misc]
+    """Pre-norm residual block: token mixer, then MLP.
+
+    Args:
+        hidden_size: width of the residual stream.
+        eps: epsilon of both norms.
+        attn: token mixer, called with ``(x, *context, past_key_values=...)``; the published name of the
+            submodule is ``attn``, attention or not.
+        mlp: channel mixer, called with ``x``.
+    """
+
+    def __init__(self, hidden_size: int, eps: float, attn: nn.Module, mlp: nn.Module) -> None:
+        super().__init__()
+        self.attn_norm = RMSNorm(hidden_size, eps)
+        self.attn = attn
+        self.mlp_norm = RMSNorm(hidden_size, eps)
+        self.mlp = mlp
+
+    def forward(self, x: torch.Tensor, *context: Any, past_key_values: Cache | None = None) -> torch.Tensor:
+        """[B, T, D] to [B, T, D]; ``context`` is what the backbone computed once for all its mixers."""
+        x = x + self.attn(self.attn_norm(x), *context, past_key_values=past_key_values)
+        out: torch.Tensor = x + self.mlp(self.mlp_norm(x))
+        return out

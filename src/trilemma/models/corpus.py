@@ -1,0 +1,121 @@
+"""Texts to pretrain on, read from plain text, JSON Lines or Parquet."""
+
+import codecs
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trilemma.errors import DataError
+
+_ROWS_AT_ONCE = 256
+
+
+def read_texts(paths: Sequence[Path | str], column: str = "text") -> Iterator[str]:
+    """Documents of a corpus, file by file, in order.
+
+    ``.txt`` files hold documents between blank lines, so that a held-out slice can be taken by document;
+    ``.jsonl`` and ``.parquet`` files hold one document a row. Blank documents are left out.
+
+    Args:
+        paths: files whose names end in ``.txt``, ``.jsonl`` or ``.parquet``.
+        column: field or column that holds the text.
+
+    Yields:
+        Documents, stripped of surrounding white space.
+
+    Raises:
+        DataError: for a file that is missing, empty, in another encoding or not what its name says,
+            naming file and row.
+    """
+    if not paths:
+        raise DataError("the corpus names no file; give text, JSON Lines or Parquet files")
+    for path in map(Path, paths):
+        if path.suffix not in _READERS:
+            raise DataError(f"{path} is not a corpus file; its name must end in {', '.join(_READERS)}")
+        if not path.is_file():
+            raise DataError(f"corpus file {path} does not exist")
+        found = False
+        for text in _READERS[path.suffix](path, column):
+            if stripped := text.strip():
+                found = True
+                yield stripped
+        if not found:
+            raise DataError(f"corpus file {path} holds no text")
+
+
+def _paragraphs(path: Path, column: str) -> Iterator[str]:
+    del column
+    lines: list[str] = []
+    for _, line in _lines(path):
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            yield "".join(lines)
+            lines.clear()
+    yield "".join(lines)
+
+
+def _json_lines(path: Path, column: str) -> Iterator[str]:
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}, line {number}: not JSON ({error}); one object a line is expected"
+            ) from error
+        text = row.get(column) if isinstance(row, dict) else None
+        if not isinstance(text, str):
+            raise DataError(
+                f"{path}, line {number}: no text in field {column!r}; one object a line with it is expected"
+            )
+        yield text
+
+
+def _parquet(path: Path, column: str) -> Iterator[str]:
+    try:
+        with pq.ParquetFile(path) as file:
+            if column not in file.schema_arrow.names:
+                raise DataError(
+                    f"{path} has no column {column!r}; its columns are {', '.join(file.schema_arrow.names)}"
+                )
+            kind = file.schema_arrow.field(column).type
+            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise DataError(f"{path}: column {column!r} holds {kind}, not text")
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[column]):
+                yield from (text for text in batch.column(0).to_pylist() if text is not None)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not readable Parquet ({error}); give a whole file") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines of a UTF-8 file, with their ends; a byte order mark is dropped."""
+    decode = codecs.getdecoder("utf-8")
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)
+            try:
+                yield number, decode(raw)[0]
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file"
+                ) from error
+
+
+_READERS = {".txt": _paragraphs, ".jsonl": _json_lines, ".parquet": _parquet}
+
+
+def mixed(texts: Iterable[str]) -> list[str]:
+    """The distinct texts, in an order that looks random but depends on nothing but the texts.
+
+    Any first part of it is then a fair sample of all files, and its last part, held out, is not trained on
+    through a copy.
+    """
+    by_digest = {hashlib.blake2b(text.encode(), digest_size=16).digest(): text for text in texts}
+    return [by_digest[digest] for digest in sorted(by_digest)]

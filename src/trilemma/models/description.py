@@ -1,0 +1,90 @@
+"""What a model is, in the few numbers that tables and reports need."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from trilemma.models.backbone import LanguageModel
+
+POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe", "position_embedding")
+"""Names under which Hugging Face models keep learned absolute positions."""
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """Facts of a model.
+
+    Attributes:
+        arch: Hugging Face model type.
+        parameters: all parameters, shared ones once.
+        non_embedding_parameters: without input embedding, language-model head and learned positions.
+        weight_bytes: bytes of all parameters.
+        kernel: path that mixes tokens.
+        max_length: most positions the model can take; None for no limit.
+        causal: whether a token sees only earlier ones.
+    """
+
+    arch: str
+    parameters: int
+    non_embedding_parameters: int
+    weight_bytes: int
+    kernel: str
+    max_length: int | None
+    causal: bool
+
+
+def describe(model: PreTrainedModel) -> ModelDescription:
+    """Describe any Hugging Face model (also on the meta device)."""
+    parameters = {id(parameter): parameter for parameter in model.parameters()}
+    outside = [model.get_input_embeddings(), model.get_output_embeddings(), *_position_tables(model)]
+    embedding = {
+        id(parameter)
+        for module in outside
+        if isinstance(module, nn.Module)
+        for parameter in module.parameters()
+    }
+    return ModelDescription(
+        arch=model.config.model_type,
+        parameters=sum(p.numel() for p in parameters.values()),
+        non_embedding_parameters=sum(p.numel() for key, p in parameters.items() if key not in embedding),
+        weight_bytes=sum(p.numel() * p.element_size() for p in parameters.values()),
+        kernel=model.kernel if isinstance(model, LanguageModel) else _attention_name(model),
+        max_length=_max_length(model),
+        causal=isinstance(model, LanguageModel) or _is_causal(model.config),
+    )
+
+
+def _attention_name(model: PreTrainedModel) -> str:
+    return getattr(model.config, "_attn_implementation", None) or "eager"
+
+
+def _position_tables(model: PreTrainedModel) -> list[nn.Embedding]:
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES
+    ]
+
+
+def _max_length(model: PreTrainedModel) -> int | None:
+    """Rows of the smallest position table, less those that RoBERTa and OPT never give to a token."""
+    limits = []
+    for table in _position_tables(model):
+        reserved = getattr(table, "offset", 0)
+        if table.padding_idx is not None:
+            reserved = table.padding_idx + 1
+        limits.append(table.num_embeddings - reserved)
+    return min(limits, default=None)
+
+
+def _is_causal(config: Any) -> bool:
+    kind = config.model_type
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return False
+    return kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or bool(getattr(config, "is_decoder", False))

@@ -1,0 +1,223 @@
+"""Models and tokenizers from a folder or the hub, safely, with one clear sentence where it cannot be done.
+
+Only safetensors are read unless ``allow_pickle`` is given, and no code of a model's author is run unless
+``trust_remote_code`` is given.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+import trilemma.models  # noqa: F401  registers the architectures with the Auto classes
+from trilemma.errors import ModelError
+from trilemma.models.description import ModelDescription, describe
+from trilemma.models.sizes import configuration, rounded_vocabulary
+from trilemma.models.source import find
+
+__all__ = [
+    "ModelDescription",
+    "create",
+    "describe",
+    "load_classifier",
+    "load_language_model",
+    "load_tokenizer",
+    "save",
+]
+
+
+def load_classifier(
+    source: str | Path,
+    outputs: int,
+    *,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    dtype: torch.dtype | None = None,
+    seed: int | None = None,
+) -> PreTrainedModel:
+    """A sequence classifier, on the backbone of any checkpoint.
+
+    Args:
+        source: folder, or id on the hub.
+        outputs: number of classes; 1 for a regression.
+        trust_remote_code: run code that the checkpoint brings.
+        allow_pickle: read ``pytorch_model.bin``, which can run code, where there are no safetensors.
+        dtype: of the weights; None keeps the file's (published ones are bfloat16: give float32 to train).
+        seed: of a new head, where the checkpoint has none or one for another number of outputs.
+
+    Returns:
+        The model in evaluation mode, its pad token set as :func:`load_tokenizer` does.
+
+    Raises:
+        ModelError: if there is no such model, a file is broken or unsafe, or weights are missing.
+    """
+    if outputs < 1:
+        raise ModelError(f"a classifier needs at least one output, not {outputs}")
+    with _seeded(seed):
+        model, info = _loaded(
+            AutoModelForSequenceClassification,
+            source,
+            trust_remote_code,
+            allow_pickle,
+            dtype,
+            num_labels=outputs,
+            problem_type="regression" if outputs == 1 else "single_label_classification",
+            ignore_mismatched_sizes=True,  # a head of another size is replaced; the rest is refused below
+        )
+    backbone = f"{model.base_model_prefix}."
+    lost = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    # BERT's pooler stands between backbone and head and is absent from masked-language-model checkpoints
+    _require_none(source, [name for name in lost if name.startswith(backbone) and ".pooler." not in name])
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = load_tokenizer(source, trust_remote_code=trust_remote_code).pad_token_id
+    return model
+
+
+def load_language_model(
+    source: str | Path,
+    *,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    dtype: torch.dtype | None = None,
+) -> PreTrainedModel:
+    """A causal language model; arguments, result and errors as in :func:`load_classifier`."""
+    model, info = _loaded(AutoModelForCausalLM, source, trust_remote_code, allow_pickle, dtype)
+    _require_none(source, list(info["missing_keys"]))
+    return model
+
+
+def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; pads right, and a missing pad token falls back to eos.
+
+    Raises:
+        ModelError: if there is none, or it has neither a pad nor an eos token.
+    """
+    place = find(source, weights=False, allow_pickle=False)
+    with _one_sentence(f"cannot load a tokenizer from {source}"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            place.name, trust_remote_code=trust_remote_code, local_files_only=place.local_files_only
+        )
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ModelError(
+                f"the tokenizer of {source} has neither a pad nor an eos token; add one of them to it"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def create(arch: str, size: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A new causal language model with random weights.
+
+    Args:
+        arch: a name in ``sizes.ARCHITECTURES``.
+        size: a name in ``sizes.SIZES``.
+        tokenizer: sets the vocabulary (rounded up to a multiple of 64) and the special tokens.
+        seed: of the weights.
+    """
+    config = configuration(
+        arch,
+        size,
+        rounded_vocabulary(len(tokenizer)),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with _seeded(seed):
+        return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config))
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write model (safetensors) and tokenizer as one Hugging Face folder."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _loaded(
+    auto: Any,
+    source: str | Path,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+    dtype: torch.dtype | None,
+    **options: Any,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Model and what its files lacked."""
+    place = find(source, weights=True, allow_pickle=allow_pickle)
+    with _one_sentence(f"cannot load the model {source}"):
+        model, info = auto.from_pretrained(
+            place.name,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=None if allow_pickle else True,
+            dtype=dtype or "auto",
+            local_files_only=place.local_files_only,
+            output_loading_info=True,
+            **options,
+        )
+    return model, info
+
+
+def _require_none(source: str | Path, missing: list[str]) -> None:
+    if not missing:
+        return
+    names = ", ".join(sorted(missing)[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    raise ModelError(
+        f"the files of {source} do not hold the weights {names} in the shape that its config.json says; "
+        "they would be random numbers"
+    )
+
+
+@contextmanager
+def _one_sentence(what: str) -> Iterator[None]:
+    """Turn what the libraries raise and print into one sentence; the cause stays attached to it."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # what was not loaded is checked here, not left to a table in the log
+    logging.disable_progress_bar()
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # a foreign checkpoint can fail in any way
+        raise ModelError(f"{what}: {_reason(error)}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, SafetensorError):
+        return f"a weight file is damaged or incomplete ({text}); fetch it again"
+    if "trust_remote_code" in text:
+        return "it brings its own code; set trust_remote_code if you trust its author"
+    if "alloc" in text.lower():
+        return "its config.json asks for more memory than there is"
+    if "backend tokenizer" in text:
+        return "no tokenizer file that can be read lies there"
+    return f"{text.split('. ')[0][:300]} ({type(error).__name__})"
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Draw new weights from ``seed`` (None: from where the generator stands) and restore the generator."""
+    if seed is None:
+        yield
+        return
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)

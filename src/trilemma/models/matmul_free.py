@@ -1,0 +1,226 @@
+"""MatMul-Free language model (Zhu et al. 2024, arXiv 2406.02528), published names.
+
+Every matrix, the head's too, acts as a ternary one (:mod:`trilemma.models.bit_linear`); tokens are mixed by
+MLGRU, a gated elementwise recurrence. The order of norm and gate at its output is that of the published
+weights, not of the paper's formula: the norm is on the gate's projection, the swish on the recurrent output.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+
+from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageModel, RecurrentGeneration
+from trilemma.models.bit_linear import BitLinear
+from trilemma.models.blocks import Block, RMSNorm
+from trilemma.models.cache import RecurrentCache
+from trilemma.models.classification import SequenceClassifier
+from trilemma.models.configuration import LanguageModelConfig
+from trilemma.models.padding import checked_mask, pads_only_right
+from trilemma.ops import linear_scan, ternary
+from trilemma.ops.norms import gated_rms_norm
+
+XAVIER_GAIN = 2**-2.5
+
+
+class HGRNBitConfig(LanguageModelConfig):
+    """Configuration of ``model_type`` "hgrn_bit".
+
+    Attributes:
+        num_heads: only a reshape in the original implementation; no effect.
+        expand_ratio: must be 1.
+        use_lower_bound: learned lower bounds of the forget gates that rise with depth.
+        use_short_conv: must be false; the original implementation fails with true.
+        conv_size: without effect, since there is no convolution.
+        share_conv_kernel: likewise.
+        rms_norm_eps: epsilon of the norms, ``norm_eps`` in some files; by default 1e-6.
+        attn_mode: kernel choice of the original implementation; no effect.
+        fuse_cross_entropy: likewise.
+    """
+
+    model_type = "hgrn_bit"
+    attribute_map = {"norm_eps": "rms_norm_eps"}  # noqa: RUF012
+    epsilon_field = "rms_norm_eps"
+    epsilon_alias = "norm_eps"
+
+    num_heads: int | None = 1
+    expand_ratio: int | float | None = 1
+    use_lower_bound: bool = True
+    use_short_conv: bool = False
+    conv_size: int = 4
+    share_conv_kernel: bool = True
+    rms_norm_eps: float | None = None
+    attn_mode: str = "fused_recurrent"
+    fuse_cross_entropy: bool = True
+
+    def check(self) -> None:
+        """Refuse what is out of range or not supported."""
+        super().check()
+        self.require_value("use_short_conv", False)
+        if self.expand_ratio is not None:
+            self.require_value("expand_ratio", 1)
+        if self.num_heads is not None:
+            self.require_integer("num_heads", self.hidden_size)
+            self.require_divisor("num_heads", "hidden_size")
+
+
+class MLGRU(nn.Module):
+    """``h_t = f_t * h_{t-1} + (1 - f_t) * silu(i_t)``, elementwise; a normed projection gates the output."""
+
+    def __init__(self, config: HGRNBitConfig, layer: int) -> None:
+        super().__init__()
+        D = config.hidden_size
+        self.layer = layer
+        self.i_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
+        self.f_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
+        self.g_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
+        self.g_norm = RMSNorm(D, config.norm_eps)
+        self.o_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        lower_bounds: torch.Tensor | None,
+        pads: torch.Tensor | None,
+        past_key_values: RecurrentCache | None = None,
+    ) -> torch.Tensor:
+        """[B, T, D] to [B, T, D].
+
+        Args:
+            x: normed states.
+            lower_bounds: of the forget gates of all layers, [L, D], or None.
+            pads: [B, T, 1], True where the state must neither decay nor take input; None for nowhere.
+            past_key_values: cache, whose state of this layer is read and replaced.
+        """
+        f = torch.sigmoid(self.f_proj(x))
+        if lower_bounds is not None and self.layer > 0:
+            bound = lower_bounds[self.layer].to(f.dtype)
+            f = bound + (1 - bound) * f
+        inputs = F.silu(self.i_proj(x)) * (1 - f)
+        if pads is not None:
+            inputs, f = inputs.masked_fill(pads, 0), f.masked_fill(pads, 1)
+        state = None if past_key_values is None else past_key_values.layers[self.layer]
+        h, final = linear_scan.linear_scan(
+            inputs,
+            f,
+            initial_state=None if state is None else state.recurrent,
+            output_final_state=state is not None,
+        )
+        if state is not None:
+            state.recurrent = final
+        y = gated_rms_norm(self.g_proj(x), h.to(x.dtype), self.g_norm.weight, self.g_norm.eps)
+        out: torch.Tensor = self.o_proj(y)
+        return out
+
+
+class TernaryGLU(nn.Module):
+    """``down(silu(gate) * up)`` on ternary weights; gate and up are one tensor and share one scale."""
+
+    def __init__(self, hidden_size: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.gate_proj = BitLinear(hidden_size, 2 * width)
+        self.down_proj = BitLinear(width, hidden_size, std_scale=1 / math.sqrt(2 * layers))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, T, D] to [B, T, D]."""
+        gate, up = self.gate_proj(x).chunk(2, dim=-1)
+        out: torch.Tensor = self.down_proj(F.silu(gate) * up)
+        return out
+
+
+class HGRNBitPreTrainedModel(LanguageModel):
+    """What the MatMul-Free classes share."""
+
+    config_class = HGRNBitConfig
+    fused_gate_only = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, BitLinear) and module.xavier_gain is not None:
+            init.xavier_uniform_(module.weight, gain=module.xavier_gain)
+        elif isinstance(module, BitLinear):
+            init.normal_(module.weight, std=self.config.initializer_range * module.std_scale)
+        elif isinstance(module, HGRNBitModel):
+            if module.config.use_lower_bound:
+                init.zeros_(module.lower_bounds)
+        else:
+            super()._init_weights(module)
+
+
+class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
+    """MatMul-Free model without a head."""
+
+    def __init__(self, config: HGRNBitConfig) -> None:
+        super().__init__(config)
+        if config.use_lower_bound:
+            self.lower_bounds = nn.Parameter(torch.zeros(config.num_hidden_layers, config.hidden_size))
+        self.post_init()
+
+    @property
+    def kernel(self) -> str:
+        """Paths of the recurrence and of the ternary product on this model's device."""
+        return f"{linear_scan.kernel(self.device)}, {ternary.kernel(self.device)}"
+
+    def block(self, config: HGRNBitConfig, index: int) -> Block:
+        """MLGRU and ternary GLU."""
+        mlp = TernaryGLU(config.hidden_size, config.mlp_width(), config.num_hidden_layers)
+        return Block(config.hidden_size, config.norm_eps, MLGRU(config, index), mlp)
+
+    def new_cache(self) -> RecurrentCache:
+        """States of all layers."""
+        return RecurrentCache(self.config.num_hidden_layers)
+
+    def context(
+        self,
+        embedded: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        past: Cache | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Lower bounds of all layers, and where the pads are."""
+        bounds = None
+        if self.config.use_lower_bound:
+            shares = self.lower_bounds.float().softmax(dim=0)
+            bounds = shares.cumsum(dim=0) - shares[0]
+        if attention_mask is None:
+            return bounds, None
+        B, T = embedded.shape[:2]
+        seen = 0 if past is None else past.get_seq_length()
+        tokens = checked_mask(attention_mask, B, seen + T)[:, seen:]
+        if past is None and pads_only_right(tokens):
+            return bounds, None  # nothing after the last token is read
+        return bounds, ~tokens.unsqueeze(-1)
+
+
+class HGRNBitForCausalLM(RecurrentGeneration, HGRNBitPreTrainedModel, CausalLanguageModel):
+    """MatMul-Free language model; its head is ternary too."""
+
+    lm_head: BitLinear
+
+    def __init__(self, config: HGRNBitConfig) -> None:
+        super().__init__(config)
+        self.model = HGRNBitModel(config)
+        self.lm_head = BitLinear(config.hidden_size, config.vocab_size)
+        self.post_init()
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replace the head; a plain linear layer (as resizing the vocabulary makes) becomes a ternary one."""
+        if not isinstance(new_embeddings, BitLinear):
+            head = BitLinear(new_embeddings.in_features, new_embeddings.out_features)
+            head.weight = new_embeddings.weight
+            head.norm = self.lm_head.norm
+            new_embeddings = head
+        self.lm_head = new_embeddings
+
+
+class HGRNBitForSequenceClassification(HGRNBitPreTrainedModel, SequenceClassifier):
+    """MatMul-Free classifier; its head is a dense one."""
+
+    def __init__(self, config: HGRNBitConfig) -> None:
+        super().__init__(config)
+        self.model = HGRNBitModel(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()

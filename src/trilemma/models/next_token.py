@@ -1,0 +1,93 @@
+"""Next-token loss of a language model without ever holding all its logits.
+
+With a vocabulary of 8,192 and 8,192 tokens a step, float32 logits and their gradients would take half a
+gigabyte. Here the head runs on a few hundred tokens at a time, whose gradients are taken at once, while
+the logits are still in cache.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+_LOGITS_AT_ONCE = 2**22
+"""16 MB in float32: about the share of a core's last-level cache."""
+
+IGNORED = -100
+"""Target that is not predicted."""
+
+
+def next_token_loss(model: PreTrainedModel, input_ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of the next tokens, and how many there are.
+
+    Args:
+        model: one of our causal language models: its logits are its head's output, unscaled.
+        input_ids: ``[B, T]``.
+        targets: ``[B, T]``, the token after each input token; :data:`IGNORED` where none is predicted.
+
+    Returns:
+        The sum in float32, differentiable, and the number of predicted tokens.
+    """
+    hidden = model.base_model(input_ids=input_ids, use_cache=False)[0]
+    head = model.get_output_embeddings()
+    flat = targets.reshape(-1)
+    states = hidden.reshape(-1, hidden.shape[-1])
+    loss: Tensor = _ChunkedLoss.apply(states, flat, head, *head.parameters())  # type: ignore[no-untyped-call]
+    return loss, (flat != IGNORED).sum()
+
+
+@contextmanager
+def next_token_forward(model: PreTrainedModel) -> Iterator[None]:
+    """While open, ``model(input_ids=..., labels=...)`` is the mean next-token loss ``{"loss": ...}``.
+
+    Wrappers for several devices call the model, so the loss must be what the model computes; a wrapping
+    module would rename the weights in every checkpoint.
+    """
+
+    def forward(self: PreTrainedModel, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        loss, count = next_token_loss(self, input_ids, labels)
+        return {"loss": loss / count}
+
+    model.forward = MethodType(forward, model)
+    try:
+        yield
+    finally:
+        del model.forward
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Cross-entropy of ``head(hidden)``, summed; its gradients are computed in the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: nn.Module, *weights: Tensor) -> Tensor:
+        total = hidden.new_zeros((), dtype=torch.float32)
+        wanted = ctx.needs_input_grad[0]
+        d_hidden = torch.empty_like(hidden) if wanted else None
+        d_weights = [torch.zeros_like(weight) for weight in weights] if wanted else []
+        vocabulary = max(weight.shape[0] for weight in weights)
+        count = max(1, _LOGITS_AT_ONCE // vocabulary)
+        for start in range(0, len(hidden), count):
+            part = slice(start, start + count)
+            with torch.set_grad_enabled(wanted):
+                states = hidden[part].detach().requires_grad_(wanted)
+                logits = head(states).float()
+                loss = F.cross_entropy(logits, targets[part], ignore_index=IGNORED, reduction="sum")
+            total += loss.detach()
+            if d_hidden is not None:
+                d_states, *grads = torch.autograd.grad(loss, (states, *weights))
+                d_hidden[part] = d_states
+                for d_weight, grad in zip(d_weights, grads, strict=True):
+                    d_weight += grad
+        if d_hidden is not None:
+            ctx.save_for_backward(d_hidden, *d_weights)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        d_hidden, *d_weights = ctx.saved_tensors
+        return d_hidden * d_loss.to(d_hidden.dtype), None, None, *(weight * d_loss for weight in d_weights)

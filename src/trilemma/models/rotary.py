@@ -1,0 +1,37 @@
+"""Rotary cosines and sines of consecutive positions, computed once and kept."""
+
+import torch
+
+from trilemma.ops.rotary import rotary_angles
+
+
+class RotaryTable:
+    """Tables of :func:`trilemma.ops.rotary.rotary_angles`, grown when a longer text comes.
+
+    Not a module and not a buffer: nothing of it is saved, moved or initialised.
+
+    Args:
+        head_size: channels of a head, even.
+        theta: base of the wavelengths.
+    """
+
+    def __init__(self, head_size: int, theta: float) -> None:
+        self.head_size = head_size
+        self.theta = theta
+        self._tables: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def between(self, start: int, stop: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines [1, stop - start, d/2] of consecutive positions, dtype and device of ``like``."""
+        key = (like.device, like.dtype)
+        if key not in self._tables or self._tables[key][0].shape[1] < stop:
+            length = max(256, 1 << (stop - 1).bit_length())
+            with torch.inference_mode(False):  # a table made in inference mode could not be used in training
+                positions = torch.arange(length, device=like.device)[None]
+                self._tables[key] = self.at(positions, like.dtype)
+        cos, sin = self._tables[key]
+        return cos[:, start:stop], sin[:, start:stop]
+
+    def at(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines [B, T, d/2] at ``positions`` [B, T]; float32 angles, ``dtype`` results."""
+        cos, sin = rotary_angles(positions, self.head_size, self.theta)
+        return cos.to(dtype), sin.to(dtype)

@@ -1,0 +1,234 @@
+"""Transformer++: Llama's recipe (RMSNorm, rotary positions, SwiGLU), published names."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.cache_utils import Cache, DynamicCache
+
+from trilemma.errors import ModelError
+from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageModel
+from trilemma.models.blocks import Block, GatedMLP, RMSNorm
+from trilemma.models.classification import SequenceClassifier
+from trilemma.models.configuration import LanguageModelConfig
+from trilemma.models.padding import checked_mask, pads_only_right
+from trilemma.models.rotary import RotaryTable
+from trilemma.ops.rotary import rotate
+
+QK_NORM_EPS = 1e-5  # a constant of the published code, not norm_eps
+
+
+class TransformerConfig(LanguageModelConfig):
+    """Configuration of ``model_type`` "transformer".
+
+    Attributes:
+        num_heads: query heads.
+        num_kv_heads: key and value heads, each for ``num_heads / num_kv_heads`` query heads; null: as many.
+        qkv_bias: bias on query, key and value projections.
+        qk_norm: RMSNorm on every query and key head.
+        window_size: how many keys a query sees, itself included; null means all.
+        rope_theta: base of the rotary frequencies.
+        norm_eps: epsilon of the norms, ``rms_norm_eps`` in older files; by default 1e-6.
+        fuse_norm: kernel choice of the original implementation; no effect.
+        fuse_swiglu: likewise.
+        fuse_cross_entropy: likewise.
+    """
+
+    model_type = "transformer"
+    attribute_map = {  # noqa: RUF012
+        "num_attention_heads": "num_heads",
+        "num_key_value_heads": "num_kv_heads",
+        "sliding_window": "window_size",
+        "rms_norm_eps": "norm_eps",
+    }
+
+    num_heads: int = 32
+    num_kv_heads: int | None = None
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    window_size: int | None = None
+    rope_theta: float = 10000.0
+    norm_eps: float = None  # type: ignore[assignment]  # settled in __post_init__
+    fuse_norm: bool = True
+    fuse_swiglu: bool = True
+    fuse_cross_entropy: bool = True
+
+    def check(self) -> None:
+        """Refuse what is out of range or not supported."""
+        super().check()
+        self.require_positive("rope_theta")
+        self.require_integer("num_heads", self.hidden_size)
+        self.require_divisor("num_heads", "hidden_size")
+        if (self.hidden_size // self.num_heads) % 2:
+            raise self.unsupported(
+                "num_heads", f"such that hidden_size {self.hidden_size} / num_heads is even"
+            )
+        if self.num_kv_heads is not None:
+            self.require_integer("num_kv_heads", self.num_heads)
+            self.require_divisor("num_kv_heads", "num_heads")
+        if self.window_size is not None:
+            self.require_integer("window_size", 1 << 30)
+
+
+class Attention(nn.Module):
+    """Causal softmax attention with rotary positions and grouped key-value heads."""
+
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
+        super().__init__()
+        D = config.hidden_size
+        self.layer = layer
+        self.heads = config.num_heads
+        self.kv_heads = config.num_kv_heads or config.num_heads
+        self.head_size = D // self.heads
+        kv_size = self.kv_heads * self.head_size
+        self.q_proj = nn.Linear(D, D, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(D, kv_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(D, kv_size, bias=config.qkv_bias)
+        self.qk_norm = config.qk_norm
+        if config.qk_norm:
+            self.q_norm = RMSNorm(self.head_size, QK_NORM_EPS)
+            self.k_norm = RMSNorm(self.head_size, QK_NORM_EPS)
+        self.o_proj = nn.Linear(D, D, bias=False)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        mask: torch.Tensor | None,
+        causal: bool,
+        past_key_values: Cache | None = None,
+    ) -> torch.Tensor:
+        """[B, T, D] to [B, T, D].
+
+        Args:
+            x: normed states.
+            cos: [B or 1, T, d/2].
+            sin: likewise.
+            mask: [B or 1, 1, T, S], True where a query sees a key; None for no mask.
+            causal: plain causal order over equal numbers of queries and keys, instead of a mask.
+            past_key_values: cache, extended by this call.
+        """
+        B, T, D = x.shape
+        q = self.q_proj(x).view(B, T, self.heads, self.head_size)
+        k = self.k_proj(x).view(B, T, self.kv_heads, self.head_size)
+        v = self.v_proj(x).view(B, T, self.kv_heads, self.head_size).transpose(1, 2)
+        if self.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = rotate(q, cos, sin).transpose(1, 2)
+        k = rotate(k, cos, sin).transpose(1, 2)
+        if past_key_values is not None:
+            k, v = past_key_values.update(k, v, self.layer)
+        if self.kv_heads != self.heads:
+            k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
+            v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        out: torch.Tensor = self.o_proj(o.transpose(1, 2).reshape(B, T, D))
+        return out
+
+
+class TransformerPreTrainedModel(LanguageModel):
+    """What the Transformer++ classes share."""
+
+    config_class = TransformerConfig
+
+
+class TransformerModel(TransformerPreTrainedModel, Backbone):
+    """Transformer++ without a head."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.rotary = RotaryTable(config.hidden_size // config.num_heads, config.rope_theta)
+        self.post_init()
+
+    @property
+    def kernel(self) -> str:
+        """Scaled dot-product attention as PyTorch dispatches it."""
+        return "sdpa"
+
+    def block(self, config: TransformerConfig, index: int) -> Block:
+        """Attention and SwiGLU."""
+        mlp = GatedMLP(config.hidden_size, config.mlp_width())
+        return Block(config.hidden_size, config.norm_eps, Attention(config, index), mlp)
+
+    def new_cache(self) -> Cache:
+        """Keys and values of all tokens, or of the window."""
+        return DynamicCache(config=self.config)
+
+    def context(
+        self,
+        embedded: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        past: Cache | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, bool]:
+        """Rotary tables, mask and whether plain causal order suffices."""
+        B, T = embedded.shape[:2]
+        seen = 0 if past is None else past.get_seq_length()
+        tokens = None
+        if attention_mask is not None:
+            tokens = checked_mask(attention_mask, B, seen + T)
+            if seen == 0 and T > 1 and pads_only_right(tokens):
+                tokens = None  # causal order hides the pads from every token
+        cos, sin = self._angles(embedded, tokens, position_ids, seen)
+        mask, causal = self._mask(tokens, T, seen, past, embedded.device)
+        return cos, sin, mask, causal
+
+    def _angles(
+        self,
+        embedded: torch.Tensor,
+        tokens: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        seen: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        T = embedded.shape[1]
+        if position_ids is None and tokens is None:
+            return self.rotary.between(seen, seen + T, embedded)
+        if position_ids is None:
+            counted = cast(torch.Tensor, tokens).cumsum(dim=-1) - 1
+            position_ids = counted.clamp(min=0)[:, -T:]
+        elif position_ids.dim() != 2 or position_ids.shape[-1] != T:
+            raise ModelError(f"position_ids have shape {tuple(position_ids.shape)}; they must be [B, {T}]")
+        return self.rotary.at(position_ids, embedded.dtype)
+
+    def _mask(
+        self, tokens: torch.Tensor | None, T: int, seen: int, past: Cache | None, device: torch.device
+    ) -> tuple[torch.Tensor | None, bool]:
+        window = self.config.window_size
+        windowed = window is not None and seen + T > window
+        if tokens is None and not windowed and (seen == 0 or T == 1):
+            return None, T > 1
+        length, offset = (T, 0) if past is None else past.get_mask_sizes(T, 0)
+        query = torch.arange(seen, seen + T, device=device)[:, None]
+        key = torch.arange(offset, offset + length, device=device)
+        mask = key <= query
+        if windowed:
+            if tokens is not None and not pads_only_right(tokens.flip(1)):
+                raise ModelError("a window_size counts pads after a token as tokens; pad on the left")
+            mask &= key > query - window
+        if tokens is None:
+            return mask[None, None], False
+        # a pad sees itself: a row without any key would be 0 / 0
+        visible = tokens[:, None, offset : offset + length] | (key == query)
+        return (mask & visible)[:, None], False
+
+
+class TransformerForCausalLM(TransformerPreTrainedModel, CausalLanguageModel):
+    """Transformer++ language model."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.model = TransformerModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+
+class TransformerForSequenceClassification(TransformerPreTrainedModel, SequenceClassifier):
+    """Transformer++ classifier."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.model = TransformerModel(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()

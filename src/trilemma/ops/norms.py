@@ -1,0 +1,81 @@
+"""Root-mean-square norms (Zhang and Sennrich 2019, arXiv 1910.07467), statistics in float32."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
+
+    Args:
+        x: ``[..., D]``.
+        weight: ``[D]``.
+        eps: added to the mean square.
+
+    Returns:
+        ``[..., D]`` in the dtype of ``x``.
+    """
+    if x.device.type == "cuda":  # one kernel there, but a chain of them on a CPU
+        return functional.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
+    y: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+    return y
+
+
+def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """``rms_norm(x) * silu(gate)``.
+
+    Gated linear attention norms the recurrent output and gates it by a projection; MatMul-free LM norms the
+    projection and gates it by the recurrent output.
+
+    Args:
+        x: what is normed ``[..., D]``.
+        gate: ``[..., D]``.
+        weight: ``[D]``.
+        eps: added to the mean square.
+
+    Returns:
+        ``[..., D]`` in the dtype of ``x``.
+    """
+    return rms_norm(x, weight, eps) * functional.silu(gate).to(x.dtype)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """Saves its input and one number a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        values = x.to(dtype)
+        inverse_rms = values.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse_rms)
+        return (values * inverse_rms).mul_(weight).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, inverse_rms = ctx.saved_tensors
+        with torch.autocast(x.device.type, enabled=False):
+            normed = x.to(inverse_rms.dtype) * inverse_rms
+            d_x, d_weight = rms_norm_gradients(d_y.to(inverse_rms.dtype), normed, weight)
+            return d_x.mul_(inverse_rms).to(x.dtype), d_weight.to(weight.dtype), None
+
+
+def rms_norm_gradients(d_y: Tensor, normed: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of ``y = x * inverse_rms * weight``.
+
+    Args:
+        d_y: gradient to y ``[..., D]``, float32 or float64.
+        normed: ``x * inverse_rms``, in shape and dtype of ``d_y``.
+        weight: ``[D]``.
+
+    Returns:
+        The gradient to x divided by ``inverse_rms``, ``[..., D]``, and the gradient to the weight ``[D]``.
+    """
+    weight = weight.to(d_y.dtype)
+    shared = d_y * normed
+    mean = (shared @ weight).unsqueeze(-1) / weight.numel()
+    return (d_y * weight).addcmul_(normed, mean, value=-1), shared.reshape(-1, weight.numel()).sum(0)

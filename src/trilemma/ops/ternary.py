@@ -1,0 +1,174 @@
+"""BitLinear: a linear layer with ternary weights and 8-bit activations (Ma et al. 2024, arXiv 2402.17764).
+
+As MatMul-free LM uses it (Zhu et al. 2024, arXiv 2406.02528, section 3.2), with a norm of its own:
+
+    y   = rms_norm(x) * norm_weight
+    q   = clamp(round(y * s), -128, 127),  s = 127 / max(max|y|, 1e-5)      per token
+    t   = clamp(round(W / a), -1, 1),      a = max(mean|W|, 1e-5)           per stored tensor
+    out = (q / s) (t * a)^T = (a / s) (q t^T)
+
+The product is one of small integers, so it is computed on the integers and scaled afterwards. Latent
+weights are kept in full precision for training; gradients pass both roundings as if they were not there.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from trilemma.ops.norms import rms_norm_gradients
+
+_SMALLEST = 1e-5
+"""Lower bound of both absolute maxima and means, so that an all-zero token or tensor divides by no zero."""
+
+_LEVELS = 128
+"""Levels of an activation on either side of 0."""
+
+
+def kernel(device: torch.device | str) -> str:
+    """Name of the path that runs on ``device``: weights are not packed, so no memory is saved."""
+    return f"{'torch-int8' if _multiplies_int8(torch.device(device)) else 'torch'}, fake-quantised"
+
+
+def ternary_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a weight to -1, 0 or 1 times its mean absolute value.
+
+    Args:
+        weight: ``[out, in]``, the whole stored tensor (fused projections share one scale).
+
+    Returns:
+        The levels, int8 ``[out, in]``, and the scale, a float32 scalar (float64 for a float64 weight).
+    """
+    values = weight.detach().to(_compute_dtype(weight.dtype))
+    # Summed by row, then over rows in float64: no dependence on the number of threads, which could move the
+    # scale and so a weight across a rounding, and with it every token.
+    mean = values.abs().sum(dim=-1).sum(dtype=torch.float64) / values.numel()
+    scale = mean.clamp_min_(_SMALLEST).to(values.dtype)
+    return (values * scale.reciprocal()).round_().clamp_(-1, 1).to(torch.int8), scale
+
+
+def quantize_activations(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Round activations to 8 bits, by token.
+
+    Args:
+        y: ``[..., channels]``.
+
+    Returns:
+        Whole-number levels -128..127 in the dtype of ``y``, ``[..., channels]``, and the step between levels,
+        ``[..., 1]``: ``levels * step`` is the rounded activation.
+    """
+    largest = y.abs().amax(dim=-1, keepdim=True).clamp_min_(_SMALLEST)
+    return (y * (127.0 / largest)).round_(), largest / 127.0  # at most 127 by construction: nothing to clamp
+
+
+def bit_linear(
+    x: Tensor,
+    weight: Tensor,
+    norm_weight: Tensor,
+    eps: float = 1e-6,
+    quantized: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """BitLinear layer: norm, rounding of activations and weight, product; straight-through gradients.
+
+    Args:
+        x: ``[..., in]``.
+        weight: latent weight ``[out, in]``.
+        norm_weight: weight of the layer's own RMS norm ``[in]``.
+        eps: added to the mean square in the norm; published models were trained and run with 1e-6.
+        quantized: what :func:`ternary_weight` gave for ``weight``, where it is at hand; without it the
+            weight is rounded anew.
+
+    Returns:
+        ``[..., out]``, in the dtype of ``x``, or in autocast's. Norm and rounding run in float32.
+    """
+    device = x.device.type
+    product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    levels, scale = ternary_weight(weight) if quantized is None else quantized
+    with torch.autocast(device, enabled=False):
+        y: Tensor = _BitLinear.apply(  # type: ignore[no-untyped-call]
+            x, weight, norm_weight, levels, scale, eps, product
+        )
+    return y
+
+
+def bit_linear_reference(x: Tensor, weight: Tensor, norm_weight: Tensor, eps: float = 1e-6) -> Tensor:
+    """The definition, recorded by autograd: reference for :func:`bit_linear`."""
+    y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * norm_weight
+    s = 127.0 / y.detach().abs().amax(-1, keepdim=True).clamp_min(_SMALLEST)
+    y_rounded = (y * s).round().clamp(-128, 127) / s
+    a = weight.detach().abs().mean().clamp_min(_SMALLEST)
+    weight_rounded = (weight / a).round().clamp(-1, 1) * a
+    y = y + (y_rounded - y).detach()
+    return y @ (weight + (weight_rounded - weight).detach()).T
+
+
+def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _multiplies_int8(device: torch.device) -> bool:
+    return device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+def _fractions(activations: Tensor, dtype: torch.dtype) -> Tensor:
+    """Levels / 128: as exact as the levels in any float dtype, and their sums do not overflow float16."""
+    return activations.to(dtype).div_(_LEVELS)
+
+
+def _product(activations: Tensor, ternary: Tensor, dtype: torch.dtype) -> Tensor:
+    """int8 ``activations [tokens, in]`` times int8 ``ternary [out, in]`` transposed, divided by 128.
+
+    Exact on int8 units, elsewhere up to accumulation and the result's rounding in ``dtype``.
+    """
+    if _multiplies_int8(activations.device):
+        return torch._int_mm(activations, ternary.T).to(_compute_dtype(dtype)).div_(_LEVELS)
+    return (_fractions(activations, dtype) @ ternary.to(dtype).T).to(_compute_dtype(dtype))
+
+
+class _BitLinear(torch.autograd.Function):
+    """Saves the input by reference, 8-bit activations and weights, and one number or two a token."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        norm_weight: Tensor,
+        levels: Tensor,
+        scale: Tensor,
+        eps: float,
+        product: torch.dtype,
+    ) -> Tensor:
+        dtype = _compute_dtype(x.dtype)
+        rows = x.reshape(-1, x.shape[-1]).to(dtype)
+        inverse_rms = rows.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        activations, step = quantize_activations((rows * inverse_rms).mul_(norm_weight.to(dtype)))
+        activations = activations.to(torch.int8)
+        step = step * _LEVELS
+        out = _product(activations, levels, product).mul_(step * scale)
+        ctx.save_for_backward(x, norm_weight, inverse_rms, activations, step, levels, scale)
+        ctx.product, ctx.weight_dtype = product, weight.dtype
+        return out.view(*x.shape[:-1], out.shape[-1]).to(product)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(d_out.device.type, enabled=False):
+            return _backward(ctx, d_out)
+
+
+def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+    x, norm_weight, inverse_rms, activations, step, levels, scale = ctx.saved_tensors
+    dtype, product = inverse_rms.dtype, ctx.product
+    d_rows = d_out.reshape(-1, d_out.shape[-1])
+    d_weight = d_x = d_norm_weight = None
+    if ctx.needs_input_grad[1]:
+        d_weight = ((d_rows * step).to(product).T @ _fractions(activations, product)).to(ctx.weight_dtype)
+    if ctx.needs_input_grad[0] or ctx.needs_input_grad[2]:
+        d_y = (d_rows.to(product) @ levels.to(product)).to(dtype)  # lacks the weight's scale
+        normed = x.reshape(-1, x.shape[-1]).to(dtype) * inverse_rms
+        d_x, d_norm_weight = rms_norm_gradients(d_y, normed, norm_weight)
+        d_x = d_x.mul_(inverse_rms * scale).view(x.shape).to(x.dtype)
+        d_norm_weight = (d_norm_weight * scale).to(norm_weight.dtype)
+    return d_x, d_weight, d_norm_weight, None, None, None, None

@@ -1,0 +1,66 @@
+"""Generation by causal models: time to the first token (TTFT) and per further token (TPOT)."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
+
+from trilemma.profile.latency import rate, timed
+from trilemma.profile.points import Point, Unmeasured
+from trilemma.profile.session import NOT_GENERATIVE, Loaded, Session
+from trilemma.profile.timing import Run, median
+from trilemma.records import Record
+
+UNITS = {"ttft_ms": "ms", "tpot_ms": "ms", "decode_tokens_per_s": "tokens/s"}
+
+
+def measure(session: Session) -> Iterator[Record]:
+    """TTFT, TPOT and decoded tokens a second (all sequences together) for each batch and prompt length.
+
+    Greedy decoding in a plain loop over the model's own cache. TTFT is the prompt's forward pass with the
+    choice of the first token; TPOT is the mean over the further tokens, ``decode`` in all, of one run;
+    both are medians over runs. Nothing of ``generate``'s own bookkeeping is in them.
+    """
+    if session.grid.decode < 2:
+        return
+    models = session.language_models()
+    generative = {loaded.subject for loaded in models}
+    for subject in session.subjects:
+        if subject not in generative:
+            for point in session.points():
+                yield from session.unmeasured(subject, UNITS, NOT_GENERATIVE, point)
+    prepare = partial(_prepare, session)
+    extra = session.grid.decode - 1  # the last token is chosen, but not fed back
+    for loaded, point, samples in session.sweep(models, session.points(), prepare, extra_positions=extra):
+        if isinstance(samples, Unmeasured):
+            yield from session.unmeasured(loaded.subject, UNITS, samples.reason, point)
+            continue
+        first = median([sample["prefill"] for sample in samples])
+        further = median([sample["decode"] / extra for sample in samples])
+        yield from timed(session, loaded, point, "ttft_ms", "ms", first, scale=1e3)
+        yield from timed(session, loaded, point, "tpot_ms", "ms", further, scale=1e3)
+        yield from rate(session, loaded, point, "decode_tokens_per_s", "tokens/s", further, work=point.batch)
+
+
+def _prepare(session: Session, loaded: Loaded, point: Point) -> Run:
+    prompt = session.inputs(loaded, point)["input_ids"]
+    model = loaded.model
+    # Only the last position's logits are needed; models that can, compute only those.
+    last_only = (
+        {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    )
+
+    def run() -> Mapping[str, float]:
+        with torch.inference_mode():
+            start = session.stopwatch()
+            output = model(input_ids=prompt, use_cache=True, **last_only)
+            token = output.logits[:, -1:].argmax(-1)
+            first = session.stopwatch()
+            for _ in range(session.grid.decode - 1):
+                output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
+                token = output.logits[:, -1:].argmax(-1)
+            end = session.stopwatch()
+        return {"prefill": first - start, "decode": end - first}
+
+    return run

@@ -1,0 +1,32 @@
+"""At which points efficiency is measured, and how much time that may take."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+
+class TrainingGrid(BaseModel):
+    """Points at which training speed and training memory are measured."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch: Counts = Field(default=[16], description="examples a training batch")
+    length: Counts = Field(default=[32, 128, 512], description="tokens an example")
+
+
+class EfficiencyGrid(BaseModel):
+    """Points at which efficiency is measured; every batch size is measured at every length."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch: Counts = Field(default=[1, 16], description="items a batch, in inference")
+    length: Counts = Field(default=[32, 128, 512], description="tokens an item; the prompt, in generation")
+    decode: int = Field(default=32, ge=0, description="tokens generated after the prompt; 0: no generation")
+    training: TrainingGrid = Field(default_factory=TrainingGrid)
+    rounds: int = Field(default=50, ge=6, description="most repetitions a point")
+    seconds: float = Field(default=1.0, gt=0, description="time a model's repetitions at one point aim at")
+    time_limit: float = Field(
+        default=30.0, gt=0, description="seconds; a single repetition that takes longer is not measured"
+    )

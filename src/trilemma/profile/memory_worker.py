@@ -1,0 +1,127 @@
+"""A fresh process that measures peak memory: ``python -m trilemma.profile.memory_worker``.
+
+Protocol: JSON, one object a line (shown broken here). First a model comes in::
+
+    {"folder": ..., "trust_remote_code": ..., "allow_pickle": ..., "dtype": ..., "device": ...,
+     "threads": ...}
+
+and ``{"method": "high-water mark" | "lifetime peak" | "CUDA allocator"}`` goes out once it is loaded. Then
+each ``{"kind": "inference" | "training", "batch": ..., "length": ...}`` is answered by
+``{"bytes": ..., "n": ...}`` or ``{"out_of_memory": true}``. After ``"lifetime peak"`` only one of them can be
+answered. The worker ends with its input.
+
+What is measured. On a GPU: the most that torch's allocator had handed out, weights included. On a CPU: the
+peak of the resident set during the work, minus a baseline, which is the resident set of the same process
+after it has imported everything, loaded the model, run it once forward and backward on eight tokens, and
+dropped it again. So weights, gradients, optimiser state, activations and all buffers count; the interpreter
+and the libraries do not. Weights are copied out of the mapped file first, since pages of a mapped file
+become resident only as they are touched. Repeated up to three times while that is quick; the median counts.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trilemma.inference import fixed_arguments
+from trilemma.models.loading import load_classifier
+from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
+from trilemma.profile.peak import peak_bytes, reset_peak, resident_bytes
+from trilemma.profile.points import Point
+from trilemma.profile.session import OUTPUTS, random_inputs
+from trilemma.profile.training import TrainingStep
+
+REPETITIONS = 3
+QUICK_SECONDS = 1.0
+
+WARM_UP = Point(1, 8)
+
+
+def main() -> None:
+    """Answer requests from standard input until it ends."""
+    # What a library or a model's own code prints must not get between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    meter = _Meter(json.loads(sys.stdin.readline()))
+    print(json.dumps({"method": meter.method}), file=answers, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = meter.measure(request["kind"], Point(request["batch"], request["length"]))
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+class _Meter:
+    """A model in memory, and what the process held without it."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        torch.set_num_threads(request.pop("threads"))
+        self.device: str = request.pop("device")
+        folder, dtype = Path(request.pop("folder")), getattr(torch, request.pop("dtype"))
+
+        def load() -> Any:
+            model = load_classifier(folder, OUTPUTS, seed=0, dtype=dtype, **request)
+            for parameter in model.parameters():
+                parameter.data = parameter.data.clone()
+            return model.to(self.device).eval()
+
+        if torch.device(self.device).type == "cuda":
+            self.method, self.baseline = "CUDA allocator", 0
+        elif reset_peak():
+            self.method = "high-water mark"
+            warm = load()
+            _work("inference", warm, WARM_UP, self.device)()
+            _work("training", warm, WARM_UP, self.device)()
+            del warm
+            self.baseline = resident_bytes()
+        else:
+            # A warm-up would itself be in the lifetime's peak.
+            self.method, self.baseline = "lifetime peak", resident_bytes()
+        self.model = load()
+
+    def measure(self, kind: str, point: Point) -> dict[str, Any]:
+        peaks: list[int] = []
+        try:
+            while len(peaks) < REPETITIONS:
+                start = time.perf_counter()
+                peaks.append(self._measure_once(kind, point))
+                if time.perf_counter() - start > QUICK_SECONDS or self.method == "lifetime peak":
+                    break
+        except OutOfMemoryError:
+            return {"out_of_memory": True}
+        return {"bytes": int(statistics.median(peaks)) - self.baseline, "n": len(peaks)}
+
+    def _measure_once(self, kind: str, point: Point) -> int:
+        with memory_ceiling():
+            if self.method == "CUDA allocator":
+                torch.cuda.reset_peak_memory_stats(self.device)
+                _work(kind, self.model, point, self.device)()
+                torch.cuda.synchronize(self.device)
+                return int(torch.cuda.max_memory_allocated(self.device))
+            if self.method == "high-water mark":
+                reset_peak()
+            _work(kind, self.model, point, self.device)()
+            return peak_bytes()
+
+
+def _work(kind: str, model: Any, point: Point, device: str) -> Callable[[], None]:
+    inputs = random_inputs(model.config, point, device)
+    if kind == "training":
+        inputs["labels"] = torch.arange(point.batch, device=device) % OUTPUTS
+        step = TrainingStep(model)
+        return lambda: step(inputs)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model(**inputs, **fixed_arguments(model))
+
+    return forward
+
+
+if __name__ == "__main__":
+    main()

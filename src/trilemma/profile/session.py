@@ -1,0 +1,313 @@
+"""What measurements share: loaded models, points of the grid, interleaved timing, records."""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from trilemma.models.loading import ModelDescription, describe, load_classifier, load_language_model
+from trilemma.profile.grid import EfficiencyGrid
+from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
+from trilemma.profile.machine import hardware, versions
+from trilemma.profile.points import Boundary, Point, Unmeasured, grid_points
+from trilemma.profile.subject import ProfiledModel
+from trilemma.profile.timing import (
+    CACHE_SENSITIVE_SECONDS,
+    WARM_UPS,
+    Run,
+    interleave,
+    rounds_for,
+)
+from trilemma.progress import Progress, silent
+from trilemma.records import Record
+
+OUTPUTS = 2  # of the classification head; its cost is negligible whatever the task
+
+NOT_GENERATIVE = "not a generative model"
+
+Kind = Literal["classifier", "language model"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, on the session's device."""
+
+    subject: ProfiledModel
+    model: Any
+    description: ModelDescription
+
+
+Sample = Mapping[str, float]
+"""Seconds of the named parts of one repetition."""
+
+
+class Session:
+    """Several models under measurement.
+
+    Args:
+        subjects: the models, of different shapes.
+        grid: batch sizes, lengths, repetitions and limits.
+        device: torch device; by default the GPU where there is one.
+        clock: seconds, monotonic.
+
+    Attributes:
+        subjects, grid: as given.
+        device: torch device of everything measured.
+    """
+
+    def __init__(
+        self,
+        subjects: Sequence[ProfiledModel],
+        grid: EfficiencyGrid,
+        *,
+        device: str | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.subjects = list(subjects)
+        self.grid = grid
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.clock = clock
+        self._resident: dict[Kind, list[Loaded]] = {}
+        self._descriptions: dict[str, ModelDescription] = {}
+        self._hardware = hardware(self.device)
+        self._versions = versions()
+        self._progress: Progress = silent
+        self._finished, self._measurements = 0, 1
+
+    def report_to(self, progress: Progress, finished: int, measurements: int) -> None:
+        """Send what :meth:`advance` is told to ``progress``, as part of all measurements."""
+        self._progress, self._finished, self._measurements = progress, finished, measurements
+
+    def advance(self, done: float, total: float) -> None:
+        """Tell how far the running measurement is."""
+        self._progress(self._finished + done / max(total, 1), self._measurements, "measurements")
+
+    def points(self) -> list[Point]:
+        """The grid of inference, smallest first."""
+        return grid_points(self.grid.batch, self.grid.length)
+
+    def training_points(self) -> list[Point]:
+        """The grid of training, smallest first."""
+        return grid_points(self.grid.training.batch, self.grid.training.length)
+
+    def classifiers(self) -> list[Loaded]:
+        """All models with a new classification head of two outputs."""
+        return self._load("classifier")
+
+    def language_models(self) -> list[Loaded]:
+        """The causal models with their language-model head."""
+        return self._load("language model")
+
+    def describe(self, subject: ProfiledModel) -> ModelDescription:
+        """Facts about a model, as a classifier."""
+        if subject.name not in self._descriptions:
+            self.classifiers()
+        return self._descriptions[subject.name]
+
+    def release(self) -> None:
+        """Drop the models from memory."""
+        self._resident.clear()
+        gc.collect()
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _load(self, kind: Kind) -> list[Loaded]:
+        """Only one kind is in memory at a time."""
+        if kind not in self._resident:
+            self.release()
+            subjects = self.subjects
+            if kind == "language model":
+                subjects = [subject for subject in subjects if self.describe(subject).causal]
+                self.release()
+            self._resident[kind] = [self._load_one(subject, kind) for subject in subjects]
+        return self._resident[kind]
+
+    def _load_one(self, subject: ProfiledModel, kind: Kind) -> Loaded:
+        dtype: torch.dtype = getattr(torch, subject.dtype)
+        flags: dict[str, Any] = {
+            "trust_remote_code": subject.trust_remote_code,
+            "allow_pickle": subject.allow_pickle,
+            "dtype": dtype,
+        }
+        if kind == "classifier":
+            model = load_classifier(subject.folder, OUTPUTS, seed=0, **flags)
+        else:
+            model = load_language_model(subject.folder, **flags)
+        model.to(self.device).eval()
+        description = describe(model)
+        if kind == "classifier":
+            self._descriptions[subject.name] = description
+        return Loaded(subject, model, description)
+
+    def inputs(self, loaded: Loaded, point: Point) -> dict[str, torch.Tensor]:
+        """:func:`random_inputs` on the session's device."""
+        return random_inputs(loaded.model.config, point, self.device)
+
+    def stopwatch(self) -> float:
+        """The time once all work handed to the device is done."""
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return self.clock()
+
+    def sweep(
+        self,
+        models: Sequence[Loaded],
+        points: Sequence[Point],
+        prepare: Callable[[Loaded, Point], Run],
+        *,
+        extra_positions: int = 0,
+    ) -> Iterator[tuple[Loaded, Point, list[Sample] | Unmeasured]]:
+        """Time work at every point, the models in turn.
+
+        Args:
+            models: what is timed.
+            points: smallest first.
+            prepare: makes the work of one model at one point; its run is called repeatedly.
+            extra_positions: positions the work needs beyond the point's length.
+
+        Yields:
+            For every point and model its repetitions, or why there are none: beyond the model's
+            positions, out of memory, over the time limit.
+        """
+        boundaries = {loaded.subject.name: Boundary(self.grid.time_limit) for loaded in models}
+        for index, point in enumerate(points):
+            runs: dict[str, Run] = {}
+            seconds: dict[str, float] = {}
+            failures: dict[str, Unmeasured] = {}
+            for loaded in models:
+                name = loaded.subject.name
+                reason = beyond_positions(loaded.description, point, extra_positions) or boundaries[
+                    name
+                ].refusal(point)
+                if reason is None:
+                    try:
+                        with memory_ceiling():
+                            run = prepare(loaded, point)
+                            seconds[name] = self._warm_up(run)
+                        runs[name] = run
+                        reason = boundaries[name].passed(point, seconds[name])
+                    except OutOfMemoryError:
+                        reason = boundaries[name].out_of_memory(point)
+                if reason is not None:
+                    runs.pop(name, None)
+                    failures[name] = Unmeasured(reason)
+            samples = self._interleave(runs, {name: seconds[name] for name in runs})
+            for loaded in models:
+                name = loaded.subject.name
+                yield loaded, point, failures[name] if name in failures else samples[name]
+            self.advance(index + 1, len(points))
+
+    def _warm_up(self, run: Run) -> float:
+        """Seconds of the last warm-up run; one that takes longer than a whole point should is the last."""
+        taken = 0.0
+        for _ in range(WARM_UPS):
+            taken = sum(run().values())
+            if taken > self.grid.seconds:
+                break
+        return taken
+
+    def _interleave(
+        self, runs: Mapping[str, Run], seconds: Mapping[str, float]
+    ) -> Mapping[str, list[Sample] | Unmeasured]:
+        if not runs:
+            return {}
+        untimed = frozenset(name for name in runs if seconds[name] < CACHE_SENSITIVE_SECONDS)
+        turns = [taken * (2 if name in untimed else 1) for name, taken in seconds.items()]
+        rounds = rounds_for(turns, self.grid.seconds, self.grid.rounds)
+        try:
+            with memory_ceiling():
+                return interleave(runs, rounds, untimed)
+        except OutOfMemoryError:
+            return dict.fromkeys(runs, Unmeasured("out of memory beside the other models at this point"))
+
+    def record(
+        self,
+        subject: ProfiledModel,
+        metric: str,
+        unit: str,
+        value: float | None,
+        *,
+        point: tuple[int | None, int | None] = (None, None),
+        low: float | None = None,
+        high: float | None = None,
+        n: int | None = None,
+        note: str = "",
+    ) -> Iterable[Record]:
+        """One record for each name of the model.
+
+        Args:
+            subject: the model.
+            metric: e.g. ``latency_ms``.
+            unit: e.g. ``ms``.
+            value: None where it was not measured.
+            point: batch and length, None where the value does not depend on it.
+            low: lower end of the 95% interval.
+            high: upper end.
+            n: repetitions.
+            note: what a reader must know; ``not measured: <reason>`` where there is no value.
+        """
+        description = self.describe(subject)
+        for name in subject.names:
+            yield Record(
+                study="",
+                model=name,
+                arch=description.arch,
+                parameters=description.parameters,
+                adaptation="",
+                task="",
+                set="",
+                seed=None,
+                axis="E",
+                metric=metric,
+                batch=point[0],
+                length=point[1],
+                n=n,
+                value=value,
+                unit=unit,
+                low=low,
+                high=high,
+                note=note,
+                hardware=self._hardware,
+                kernel=description.kernel,
+                versions=self._versions,
+            )
+
+    def unmeasured(
+        self,
+        subject: ProfiledModel,
+        metrics: Mapping[str, str],
+        reason: str,
+        point: tuple[int | None, int | None] = (None, None),
+    ) -> Iterable[Record]:
+        """Records without value for several metrics (name to unit), with the reason."""
+        for metric, unit in metrics.items():
+            yield from self.record(subject, metric, unit, None, point=point, note=f"not measured: {reason}")
+
+
+def beyond_positions(description: ModelDescription, point: Point, extra_positions: int = 0) -> str | None:
+    """A reason where the model has too few positions for the point and ``extra_positions`` more."""
+    limit, needed = description.max_length, point.length + extra_positions
+    return (
+        None if limit is None or needed <= limit else f"the model has {limit} positions, {needed} are needed"
+    )
+
+
+def random_inputs(config: Any, point: Point, device: str) -> dict[str, torch.Tensor]:
+    """Random tokens, none of them padding, the same for models of one vocabulary.
+
+    Args:
+        config: of the model.
+        point: batch and length.
+        device: where to put them.
+
+    Returns:
+        ``input_ids`` and an ``attention_mask`` of ones, both [batch, length].
+    """
+    generator = torch.Generator().manual_seed(0)
+    vocabulary: int = config.get_text_config().vocab_size
+    ids = torch.randint(0, vocabulary - 1, (point.batch, point.length), generator=generator)
+    if config.pad_token_id is not None:
+        ids += ids >= config.pad_token_id
+    return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids).to(device)}

@@ -1,0 +1,74 @@
+"""Which models are measured: folders on disk, each known by one or more names."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trilemma.errors import ModelError
+
+# Fields of a config.json that change neither shapes nor mathematics, hence not efficiency.
+_SHAPELESS = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "id2label",
+    "label2id",
+    "num_labels",
+    "problem_type",
+    "finetuning_task",
+}
+
+
+@dataclass(frozen=True)
+class ProfiledModel:
+    """A model whose efficiency is measured.
+
+    Attributes:
+        names: the candidate's name in the study; several where candidates differ in their weights only
+            (the same architecture and size from scratch and pretrained), which are measured once.
+        folder: Hugging Face folder with configuration, weights and tokenizer.
+        trust_remote_code: whether code in the folder may run.
+        allow_pickle: whether weights that are not safetensors may be opened.
+        dtype: precision that it is measured in, a name of torch's (``float32``, ``bfloat16``).
+    """
+
+    names: tuple[str, ...]
+    folder: Path
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    dtype: str = "float32"
+
+    @property
+    def name(self) -> str:
+        """The first name."""
+        return self.names[0]
+
+
+def merge_same_shape(models: Iterable[ProfiledModel]) -> list[ProfiledModel]:
+    """Join models of equal configuration, precision and loading flags under all their names.
+
+    Raises:
+        ModelError: where a folder holds no readable ``config.json``.
+    """
+    merged: dict[str, ProfiledModel] = {}
+    for model in models:
+        shape = _shape(model)
+        known = merged.get(shape)
+        merged[shape] = model if known is None else replace(known, names=known.names + model.names)
+    return list(merged.values())
+
+
+def _shape(model: ProfiledModel) -> str:
+    path = Path(model.folder) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a readable model configuration ({error}); name a model folder"
+        ) from error
+    shape = {key: value for key, value in config.items() if key not in _SHAPELESS}
+    flags = [model.dtype, model.trust_remote_code, model.allow_pickle]
+    return json.dumps([shape, flags], sort_keys=True)

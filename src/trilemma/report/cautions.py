@@ -1,0 +1,152 @@
+"""What limits the claims of a study, in sentences: read from the notes and flags of its records."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from trilemma.comparisons import AVERAGE
+from trilemma.report.metrics import METRICS
+from trilemma.report.values import benchmarks, candidates
+
+MEANINGLESS = "robustness is meaningless"
+_ABSENT = "not measured"
+
+
+def cautions(records: pd.DataFrame) -> tuple[str, ...]:
+    """Everything a reader must know before trusting a number, most important first."""
+    return (
+        *_meaningless(records),
+        *_pretraining(records),
+        *_candidate_notes(records),
+        *_failed(records),
+        *_partial(records),
+        *_study_notes(records),
+        *_other_benchmarks(records),
+        *_kernels(records),
+        *_not_measured(records),
+    )
+
+
+def join(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def study_notes(records: pd.DataFrame) -> list[str]:
+    """Notes that every record of performance and robustness carries: they are about the whole study."""
+    notes = records.loc[records["axis"].isin(["P", "R"]) & (records["adaptation"] != ""), "note"]
+    if notes.empty:
+        return []
+    every = set.intersection(*({part for part in note.split("; ") if part} for note in notes.unique()))
+    return sorted(every)
+
+
+def own_note(note: str, shared: Sequence[str]) -> str:
+    """A record's note without what is said of the whole study."""
+    return "; ".join(part for part in note.split("; ") if part and part not in shared)
+
+
+def _names(records: pd.DataFrame) -> dict[tuple[str, str], str]:
+    return {(c.model, c.adaptation): c.name for c in candidates(records)}
+
+
+def _meaningless(records: pd.DataFrame) -> list[str]:
+    """Candidates that show no skill on a task, over seeds or with single seeds."""
+    names = _names(records)
+    flagged = records[(records["axis"] == "R") & (records["task"] != AVERAGE)]
+    flagged = flagged[flagged["note"].str.contains(MEANINGLESS, regex=False)]
+    sentences = []
+    for (model, adaptation, task), rows in flagged.groupby(["model", "adaptation", "task"], sort=False):
+        whole = rows[rows["seed"].isna()]
+        source = whole if len(whole) else rows
+        part = next(part for part in source["note"].iloc[0].split("; ") if part.startswith(MEANINGLESS))
+        reason = part.removeprefix(MEANINGLESS).lstrip(": ")
+        seeds = "" if len(whole) else f" with seed {join(str(int(s)) for s in sorted(rows['seed'].unique()))}"
+        sentences.append(f"{names[model, adaptation]} on {task}{seeds}: robustness is meaningless, {reason}.")
+    return sentences
+
+
+def _pretraining(records: pd.DataFrame) -> list[str]:
+    """Whether the candidates were trained on the same before; silent where nothing is recorded."""
+    rows = records[records["metric"] == "pretraining_tokens"].drop_duplicates("model")
+    groups: dict[str, list[str]] = {}
+    for row in rows.to_dict("records"):
+        tokens = "" if pd.isna(row["value"]) else f"{row['value']:,.0f} tokens; "
+        groups.setdefault(tokens + row["note"].removeprefix(f"{_ABSENT}: "), []).append(row["model"])
+    if len(groups) < 2:
+        return []
+    parts = "; ".join(f"{join(models)} ({what})" for what, models in groups.items())
+    return [f"The candidates do not share their pretraining, so their differences are not the architecture's alone: {parts}."]
+
+
+def _candidate_notes(records: pd.DataFrame) -> list[str]:
+    rows = records[(records["metric"] == "parameters") & (records["note"] != "")].drop_duplicates("model")
+    return [f"{row['model']}: {row['note']}." for row in rows.to_dict("records")]
+
+
+def _failed(records: pd.DataFrame) -> list[str]:
+    rows = records[records["note"].str.contains("failed: ", regex=False)]
+    sentences = []
+    for row in rows.drop_duplicates(["model", "adaptation", "task", "seed", "note"]).to_dict("records"):
+        where = f"{row['model']}{' on ' + row['task'] if row['task'] else ''}"
+        seed = "" if pd.isna(row["seed"]) else f", seed {int(row['seed'])}"
+        sentences.append(f"Failed: {where}{seed}: {row['note'].split('failed: ', 1)[1].rstrip('.')}.")
+    return sentences
+
+
+def _partial(records: pd.DataFrame) -> list[str]:
+    rows = records[records["partial"] & (records["axis"] != "E") & (records["task"] != AVERAGE)]
+    names = [f"{task} {name}".strip() for task, name in rows[["task", "set"]].drop_duplicates().itertuples(index=False)]
+    return [f"Partial, with fewer rows than the official split: {', '.join(names)}."] if names else []
+
+
+def _study_notes(records: pd.DataFrame) -> list[str]:
+    return [f"{note[0].upper()}{note[1:]}." for note in study_notes(records)]
+
+
+def _other_benchmarks(records: pd.DataFrame) -> list[str]:
+    first, *others = benchmarks(records) or [""]
+    return [f"Robustness in the verdict is that on {first}; also measured: {join(others)}."] if others else []
+
+
+def _kernels(records: pd.DataFrame) -> list[str]:
+    """Candidates whose weights were fake-quantised: packed weights would differ in speed and memory."""
+    names = list(dict.fromkeys(records.loc[records["kernel"].str.contains("fake-quantised"), "model"]))
+    if not names:
+        return []
+    verb = "was" if len(names) == 1 else "were"
+    return [f"{join(names)} {verb} measured with fake-quantised weights; packed ternary weights would differ in speed and memory."]
+
+
+def _not_measured(records: pd.DataFrame) -> list[str]:
+    """One sentence a reason, naming what has no value because of it, and where."""
+    rows = records[records["value"].isna() & (records["metric"] != "pretraining_tokens")]
+    rows = rows[~rows["note"].str.contains("failed: ", regex=False)]
+    reasons: dict[str, list[dict[str, object]]] = {}
+    for row in rows.to_dict("records"):
+        parts = [part for part in row["note"].split("; ") if part.startswith(_ABSENT)]
+        reason = parts[0].removeprefix(_ABSENT).lstrip(": ") if parts else ""
+        reasons.setdefault(reason, []).append(row)
+    return [_absent(reason, cells, set(records["model"])) for reason, cells in reasons.items()]
+
+
+def _absent(reason: str, cells: Sequence[dict[str, object]], everyone: set[object]) -> str:
+    metrics = dict.fromkeys(str(cell["metric"]) for cell in cells)
+    titles = [METRICS[name].title if name in METRICS else name.replace("_", " ") for name in metrics]
+    models = dict.fromkeys(str(cell["model"]) for cell in cells)
+    where = dict.fromkeys(_place(cell) for cell in cells)
+    text = f"Not measured{f' ({reason})' if reason else ''}: {join(titles)}"
+    if set(models) != everyone:
+        text += f" of {join(models)}"
+    places = [place for place in where if place]
+    if places:
+        text += f", {', '.join(places)}" if len(places) <= 4 else f", in {len(places)} places"
+    return text + "."
+
+
+def _place(cell: dict[str, object]) -> str:
+    if cell["axis"] == "E":
+        numbers = [f"{name} {int(str(cell[name]).split('.')[0])}" for name in ("batch", "length") if not pd.isna(cell[name])]
+        return ("at " + ", ".join(numbers)) if numbers else ""
+    return " ".join(str(part) for part in (cell["task"], cell["level"] if cell["axis"] == "R" else "", cell["method"]) if part)

@@ -1,0 +1,182 @@
+"""A study's two tables as evidence: bootstrap draws and paired tests of any metric between candidates.
+
+Performance and robustness are resampled and tested by :mod:`trilemma.comparisons`, on the items that all
+candidates answered; measured efficiency by the intervals in the records.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from trilemma.comparisons import AVERAGE, CLEAN, Block, Comparison, Panel, compare_all, find_measure, panels, scored_by
+from trilemma.comparisons.panels import align, stream
+from trilemma.report.metrics import Metric
+from trilemma.report.values import Candidate, OperatingPoint, Value, benchmark, candidates, recorded
+from trilemma.statistics import Array, Sample, sample
+
+DRAWS = 1000
+OFFICIAL = ("accuracy", "f1", "matthews", "pearson", "spearman")
+_MEASURE = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A metric's point estimate and bootstrap draws [draws]; draws of two candidates are paired."""
+
+    point: float
+    draws: Array
+
+    def interval(self) -> tuple[float, float]:
+        """The 95% percentile interval."""
+        low, high = np.nanpercentile(self.draws, [2.5, 97.5])
+        return float(low), float(high)
+
+
+class Evidence:
+    """The two tables, and what is computed from them once.
+
+    Args:
+        records: the records table.
+        items: the items table.
+        at: the operating point at which efficiency is read.
+    """
+
+    def __init__(self, records: pd.DataFrame, items: pd.DataFrame, at: OperatingPoint | None = None) -> None:
+        self.records, self.items, self.at = records, items, at or OperatingPoint()
+        self.candidates = candidates(records)
+        self.benchmark = benchmark(records)
+        self.official = official_metrics(records)
+        whole = records[records["seed"].isna() | (records["axis"] == "E")]
+        self._by_model = dict(tuple(whole.groupby("model", sort=False)))
+        self._panels = lru_cache(maxsize=None)(lambda: panels(items))
+        self._samples = lru_cache(maxsize=None)(self._sample_items)
+        self.comparisons = lru_cache(maxsize=None)(self._compare)
+        self.value = lru_cache(maxsize=None)(self._value)
+
+    def _value(self, metric: Metric, candidate: Candidate, level: str | None = None) -> Value:
+        """The recorded value; where the records hold no interval, the bootstrap's."""
+        own = self._by_model[candidate.model]
+        value = recorded(own, candidate, metric, self.at, level, self.benchmark)
+        if _from_records(metric) or (value.value is not None and value.low is not None):
+            return value
+        draws = self.draws(metric, candidate, level or "all")
+        if draws is None:
+            return value
+        low, high = draws.interval()
+        if value.value is None:
+            return Value(draws.point, low, high)
+        return Value(value.value, low, high, value.n, value.partial, value.note)
+
+    def draws(self, metric: Metric, candidate: Candidate, level: str = "all") -> Draws | None:
+        """The candidate's draws of ``metric``; None where it was not measured on every task and set.
+
+        Items are drawn by cluster, the same for every candidate; to each draw comes the candidate's own
+        variation between training seeds, where it has several.
+
+        Args:
+            metric: which metric; over tasks it is aggregated as in the records.
+            candidate: whose.
+            level: ``all`` or one level of attack, on axis R.
+        """
+        if _from_records(metric):
+            return self._efficiency_draws(metric, candidate)
+        found = self._samples(metric, level).get(candidate.name)
+        if found is None or math.isnan(found.value):
+            return None
+        between_seeds = math.sqrt(sum(variance for variance, _ in found.terms))
+        noise = _generator("seeds", metric.name, candidate.name).standard_normal(len(found.draws))
+        return Draws(found.value, found.draws + between_seeds * noise)
+
+    def p_value(self, metric: Metric, a: Candidate, b: Candidate, level: str | None = None) -> float | None:
+        """Two-sided p that two candidates do not differ, not adjusted; None where it cannot be tested.
+
+        Performance and robustness: the paired test of the average over tasks (:func:`compare`).
+        Efficiency: a normal test on the (logarithmic) recorded intervals; exact values simply differ.
+        """
+        if _from_records(metric):
+            return self._efficiency_p(metric, a, b)
+        compared = [c for c in self.comparisons(_MEASURE.get(metric.name, metric.name)) if {c.a, c.b} == {a.name, b.name}]
+        where = (CLEAN, CLEAN) if metric.axis == "P" else (self.benchmark, level or "all")
+        here = [c for c in compared if (c.set, c.level) == where]
+        average = [c for c in here if c.task == AVERAGE]
+        chosen = average or (here if len(here) == 1 else [])
+        return chosen[0].p if chosen else None
+
+    def _compare(self, metric: str) -> list[Comparison]:
+        """Paired comparisons of all candidates on one metric."""
+        return compare_all(self.items, metrics=(metric,), official=self.official) if len(self.items) else []
+
+    def _sample_items(self, metric: Metric, level: str) -> dict[str, Sample]:
+        """Paired samples of every candidate that answered all sets, aggregated over tasks."""
+        measure = find_measure(_MEASURE.get(metric.name, metric.name))
+        wanted = CLEAN if metric.axis == "P" else self.benchmark
+        own = [panel for panel in self._panels() if panel.benchmark == wanted] if len(self.items) else []
+        names = [c.name for c in self.candidates if own and all(panel.of(c.name) for panel in own)]
+        by_task: dict[str, list[Panel]] = {}
+        for panel in own:
+            by_task.setdefault(panel.task, []).append(panel.at(level if wanted != CLEAN else CLEAN))
+        parts = []
+        for task, sets in by_task.items():
+            official = self.official.get(task, ("accuracy",))
+            aggregated = bool(metric.average)
+            measures = scored_by(measure, wanted, official)[1] if aggregated else [measure]
+            here = [panel for panel in sets if len(panel.gold) and not any(m.missing(panel) for m in measures)]
+            if here and (measure.axis == "R" or aggregated or measure.name in official):
+                aligned, groups = align(here, names)
+                block = Block.of(aligned, measures)
+                parts.append(sample(block.sums, groups, block.statistic, draws=DRAWS, seed=stream(here[0])))
+        if not parts:
+            return {}
+        return {name: Sample.mean([part[i] for part in parts]) for i, name in enumerate(names)}
+
+    def _efficiency_draws(self, metric: Metric, candidate: Candidate) -> Draws | None:
+        """Draws from a log-normal (normal, where a limit is not positive) with the recorded interval."""
+        value = self.value(metric, candidate)
+        if value.value is None:
+            return None
+        centre, spread, logarithmic = _on_scale(value)
+        noise = _generator("efficiency", metric.name, candidate.model).standard_normal(DRAWS)
+        draws = centre + spread * noise
+        return Draws(value.value, np.exp(draws) if logarithmic else draws)
+
+    def _efficiency_p(self, metric: Metric, a: Candidate, b: Candidate) -> float | None:
+        values = [self.value(metric, candidate) for candidate in (a, b)]
+        if any(value.value is None for value in values):
+            return None
+        (x, x_spread, x_log), (y, y_spread, y_log) = (_on_scale(value) for value in values)
+        if x_log != y_log:
+            x, y = (value.value or 0.0 for value in values)
+        spread = math.hypot(x_spread, y_spread)
+        if spread == 0:
+            return 1.0 if x == y else 0.0
+        return math.erfc(abs(x - y) / spread / math.sqrt(2))
+
+
+def official_metrics(records: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Each task's official metrics: those recorded on axis P."""
+    rows = records[(records["axis"] == "P") & records["metric"].isin(OFFICIAL) & (records["task"] != AVERAGE)]
+    found = rows.groupby("task", sort=False)["metric"].unique()
+    return {str(task): tuple(name for name in OFFICIAL if name in set(own)) for task, own in found.items()}
+
+
+def _from_records(metric: Metric) -> bool:
+    """Whether a metric is measured on the model and not on items."""
+    return metric.axis == "E" or metric.name == "held_out_perplexity"
+
+
+def _on_scale(value: Value) -> tuple[float, float, bool]:
+    """Centre and standard deviation, and whether they are logarithms."""
+    point, low, high = value.value or 0.0, value.low, value.high
+    if low is None or high is None or low == high:
+        return (math.log(point), 0.0, True) if point > 0 else (point, 0.0, False)
+    if low > 0:
+        return math.log(point), math.log(high / low) / (2 * 1.96), True
+    return point, (high - low) / (2 * 1.96), False
+
+
+def _generator(*names: str) -> np.random.Generator:
+    return np.random.default_rng([zlib.crc32(name.encode()) for name in names])

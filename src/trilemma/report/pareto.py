@@ -1,0 +1,126 @@
+"""The Pareto front over any metrics, and how sure it is which candidates are dominated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from trilemma.errors import TrilemmaError
+from trilemma.report.evidence import DRAWS, Evidence
+from trilemma.report.metrics import Metric, find_metric
+from trilemma.report.values import Candidate, Value
+
+DEFAULT = ("latency_ms", "accuracy", "robust_accuracy")
+"""One metric of each axis."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a candidate stands.
+
+    Attributes:
+        candidate: its name.
+        values: metric name to value (with interval); value None where not measured.
+        on_front: no candidate dominates it, by the point estimates; None where a metric is missing.
+        dominated_by: the candidates that dominate it by the point estimates.
+        dominated_probability: share of the paired bootstrap draws in which some candidate dominates it.
+        likely_dominator: the candidate that dominates it most often, if any does.
+    """
+
+    candidate: str
+    values: dict[str, Value]
+    on_front: bool | None
+    dominated_by: tuple[str, ...] = ()
+    dominated_probability: float | None = None
+    likely_dominator: str = ""
+
+
+@dataclass(frozen=True)
+class Front:
+    """All candidates' positions under some metrics."""
+
+    metrics: tuple[Metric, ...]
+    positions: tuple[Position, ...]
+
+    def table(self) -> pd.DataFrame:
+        """One row a candidate: each metric with its limits, front membership, domination."""
+        rows = []
+        for position in self.positions:
+            row: dict[str, object] = {"candidate": position.candidate}
+            for name, value in position.values.items():
+                row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            row["on_front"] = position.on_front
+            row["dominated_by"] = ", ".join(position.dominated_by)
+            row["dominated_probability"] = position.dominated_probability
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
+    """Compute the Pareto front.
+
+    A candidate is dominated by one that is at least as good on every metric and better on one.
+
+    Args:
+        evidence: the study's two tables; its operating point is where efficiency is read.
+        metrics: at least two names of metrics.
+
+    Raises:
+        TrilemmaError: for an unknown metric, fewer than two, or one that no candidate was measured on.
+    """
+    chosen = tuple(dict.fromkeys(find_metric(name) for name in metrics))
+    if len(chosen) < 2:
+        raise TrilemmaError("a Pareto front needs at least two different metrics")
+    everyone = evidence.candidates
+    values = {c.name: {m.name: evidence.value(m, c) for m in chosen} for c in everyone}
+    for metric in chosen:
+        if all(own[metric.name].value is None for own in values.values()):
+            note = next((own[metric.name].note for own in values.values()), "not measured")
+            raise TrilemmaError(f"no candidate has a value of {metric.name}: {note}")
+    complete = [c for c in everyone if all(v.value is not None for v in values[c.name].values())]
+    points = np.array([[_cost(m, values[c.name][m.name].value) for m in chosen] for c in complete])
+    dominates = _dominance(points.reshape(len(complete), 1, len(chosen)))[:, :, 0]
+    frequency, anyone = _bootstrap(evidence, complete, chosen)
+
+    positions = []
+    for candidate in everyone:
+        own = values[candidate.name]
+        if candidate not in complete:
+            positions.append(Position(candidate.name, own, None))
+            continue
+        index = complete.index(candidate)
+        by = tuple(complete[other].name for other in np.flatnonzero(dominates[:, index]))
+        likely = int(np.argmax(frequency[:, index]))
+        name = complete[likely].name if frequency[likely, index] > 0 else ""
+        positions.append(Position(candidate.name, own, not by, by, float(anyone[index]), name))
+    return Front(chosen, tuple(positions))
+
+
+def _cost(metric: Metric, value: float | None) -> float:
+    """The value with its sign turned so that lower is better."""
+    assert value is not None
+    return value if metric.better == "lower" else -value
+
+
+def _dominance(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Costs [candidates, draws, metrics] to whether row dominates column in each draw."""
+    a, b = costs[:, None], costs[None, :]
+    return np.asarray((a <= b).all(axis=-1) & (a < b).any(axis=-1))
+
+
+def _bootstrap(
+    evidence: Evidence, complete: list[Candidate], metrics: tuple[Metric, ...]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """How often each candidate dominates each other one, and how often each is dominated at all."""
+    costs = np.empty((len(complete), DRAWS, len(metrics)))
+    for row, candidate in enumerate(complete):
+        for column, metric in enumerate(metrics):
+            draws = evidence.draws(metric, candidate)
+            value = draws.draws if draws else evidence.value(metric, candidate).value
+            costs[row, :, column] = value
+            if metric.better == "higher":
+                costs[row, :, column] *= -1
+    dominates = _dominance(costs)
+    return dominates.mean(axis=2), dominates.any(axis=0).mean(axis=1)

@@ -1,0 +1,187 @@
+"""Looking up one candidate's value of one metric in the records, at an operating point."""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from trilemma.comparisons import AVERAGE
+from trilemma.errors import TrilemmaError
+from trilemma.report.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing that could be deployed: a model, adapted in one way.
+
+    Attributes:
+        name: unique in the study: the model's name, with the adaptation where the model has several.
+        model, adaptation, arch, parameters: as in the records.
+    """
+
+    name: str
+    model: str
+    adaptation: str
+    arch: str
+    parameters: int | None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where efficiency is read off: items a batch, tokens an item."""
+
+    batch: int = 1
+    length: int = 128
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, length {self.length}"
+
+    @classmethod
+    def parse(cls, text: str) -> "OperatingPoint":
+        """Read ``batch=16,length=512`` (either part may be left out).
+
+        Raises:
+            TrilemmaError: when it says anything else.
+        """
+        parts = dict(re.findall(r"(batch|length)\s*=\s*([1-9][0-9]*)", text))
+        if not re.fullmatch(r"\s*(batch|length)\s*=\s*\d+\s*(,\s*(batch|length)\s*=\s*\d+\s*)?", text) or not parts:
+            raise TrilemmaError(f"cannot read the operating point {text!r}; write for example batch=1,length=128")
+        return cls(**{name: int(number) for name, number in parts.items()})
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value with its 95% interval; ``value`` is None where nothing was measured, and ``note`` says why."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    partial: bool = False
+    note: str = ""
+
+
+def candidates(records: pd.DataFrame) -> list[Candidate]:
+    """The study's candidates in the order in which the records name them."""
+    seen = records[["model", "adaptation"]].drop_duplicates()
+    facts = records.groupby("model", sort=False)[["arch", "parameters"]].first()
+    result = []
+    for model in dict.fromkeys(records["model"]):
+        names = seen.loc[seen["model"] == model, "adaptation"]
+        adaptations = [name for name in names if name] or [""]
+        parameters = facts.at[model, "parameters"]
+        for adaptation in adaptations:
+            name = f"{model}:{adaptation}" if len(adaptations) > 1 else str(model)
+            count = None if pd.isna(parameters) else int(parameters)
+            result.append(Candidate(name, str(model), str(adaptation), str(facts.at[model, "arch"]), count))
+    return result
+
+
+def find_candidate(records: pd.DataFrame, name: str) -> Candidate:
+    """The candidate called ``name``.
+
+    Raises:
+        TrilemmaError: if there is none, naming those there are.
+    """
+    known = candidates(records)
+    for candidate in known:
+        if candidate.name == name:
+            return candidate
+    names = ", ".join(candidate.name for candidate in known)
+    raise TrilemmaError(f"no candidate is called {name!r}; this study has: {names or 'none'}")
+
+
+def benchmarks(records: pd.DataFrame) -> list[str]:
+    """The adversarial benchmarks that candidates were measured on; AdvGLUE's own rule first."""
+    rows = records[(records["axis"] == "R") & (records["task"] == AVERAGE)]
+    names = [str(name) for name in dict.fromkeys(rows["set"])]
+    return sorted(names, key=lambda name: not name.startswith("advglue"))
+
+
+def benchmark(records: pd.DataFrame) -> str:
+    """The adversarial benchmark that stands for robustness: AdvGLUE, or else the first; "" for none."""
+    return next(iter(benchmarks(records)), "")
+
+
+def of_candidate(table: pd.DataFrame, candidate: Candidate) -> pd.DataFrame:
+    """The rows of records or items that belong to the adapted model."""
+    return table[(table["model"] == candidate.model) & (table["adaptation"] == candidate.adaptation)]
+
+
+def recorded(
+    records: pd.DataFrame,
+    candidate: Candidate,
+    metric: Metric,
+    at: OperatingPoint,
+    level: str | None = None,
+    adversarial: str = "",
+) -> Value:
+    """The candidate's value of ``metric`` over all seeds and the study's tasks.
+
+    Performance and robustness are aggregated by the AdvGLUE leaderboard's rule (the records'
+    ``average`` rows); efficiency is read at ``at``. Training time is summed over tasks, each the
+    mean of its seeds.
+
+    Args:
+        records: the records table, or the rows of the candidate's model.
+        candidate: whose value.
+        metric: which metric.
+        at: the operating point, for metrics that depend on batch or length.
+        level: robustness level; by default all levels, and ``clean`` on axis P.
+        adversarial: the benchmark that stands for robustness (:func:`benchmark`).
+    """
+    if metric.name == "training_seconds":
+        return _training_time(of_candidate(records, candidate))
+    if metric.axis == "E" or metric.name == "held_out_perplexity":
+        rows = records[(records["model"] == candidate.model) & (records["metric"] == metric.name)]
+        return _at_point(rows, at)
+    rows = of_candidate(records, candidate)
+    rows = rows[(rows["task"] == AVERAGE) & rows["seed"].isna() & (rows["method"] == "")]
+    rows = rows[rows["level"] == (level or ("clean" if metric.axis == "P" else "all"))]
+    if metric.axis == "R":
+        rows = rows[rows["set"] == adversarial]
+    for name in (metric.average, metric.name):
+        if (rows["metric"] == name).any():
+            return _value(rows[rows["metric"] == name])
+    return Value(None, note="not measured")
+
+
+def _value(rows: pd.DataFrame) -> Value:
+    row = rows.iloc[0]
+    if pd.isna(row["value"]):
+        return Value(None, note=str(row["note"]) or "not measured")
+    return Value(
+        float(row["value"]),
+        None if pd.isna(row["low"]) else float(row["low"]),
+        None if pd.isna(row["high"]) else float(row["high"]),
+        None if pd.isna(row["n"]) else int(row["n"]),
+        bool(row["partial"]),
+        str(row["note"]),
+    )
+
+
+def _at_point(rows: pd.DataFrame, at: OperatingPoint) -> Value:
+    here = rows[(rows["batch"].isna() | (rows["batch"] == at.batch)) & (rows["length"].isna() | (rows["length"] == at.length))]
+    measured = here[here["value"].notna()]
+    if len(measured):
+        return _value(measured)
+    if len(here):
+        return _value(here)
+    elsewhere = rows[rows["value"].notna()]
+    if elsewhere.empty:
+        return _value(rows) if len(rows) else Value(None, note="not measured")
+    grid = "; ".join(
+        f"{name} {', '.join(str(int(v)) for v in sorted(elsewhere[name].dropna().unique()))}"
+        for name in ("batch", "length")
+        if elsewhere[name].notna().any()
+    )
+    return Value(None, note=f"not measured at {at} (measured at {grid})")
+
+
+def _training_time(rows: pd.DataFrame) -> Value:
+    rows = rows[(rows["metric"] == "training_seconds")]
+    measured = rows[rows["value"].notna()]
+    if measured.empty:
+        return _value(rows) if len(rows) else Value(None, note="not measured")
+    seconds = measured.groupby("task")["value"].mean().sum()
+    return Value(float(seconds), n=len(measured), note="summed over tasks, mean of seeds")

@@ -1,0 +1,165 @@
+"""What a user holds after a study: its two tables and everything that can be asked of them."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+
+from trilemma.records import ITEMS, RECORDS, read_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trilemma.report.decide import Decision
+    from trilemma.report.evidence import Evidence
+    from trilemma.report.values import OperatingPoint
+    from trilemma.report.verdict import Verdict
+
+
+class Result:
+    """A study's result.
+
+    Attributes:
+        records: one row a measured value, see :class:`trilemma.records.Record`.
+        items: one row an item, model, adaptation and seed, see :data:`trilemma.records.ITEMS`.
+    """
+
+    def __init__(self, records: pd.DataFrame, items: pd.DataFrame) -> None:
+        self.records = records
+        self.items = items
+
+    @classmethod
+    def load(cls, run: str | Path) -> "Result":
+        """Read the tables of a run folder.
+
+        Raises:
+            StoreError: when they are absent or not what this version writes.
+        """
+        records, items = read_table(Path(run) / "records.parquet", RECORDS), read_table(Path(run) / "items.parquet", ITEMS)
+        return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists))
+
+    def __repr__(self) -> str:
+        """Name, candidates and sizes of the tables."""
+        study = self.records["study"].iloc[0] if len(self.records) else "empty"
+        models = ", ".join(dict.fromkeys(self.records["model"]))
+        return f"Result({study!r}: {models}; {len(self.records)} records, {len(self.items)} items)"
+
+    def table(self, name: str, by: str | None = None, at: str | None = None) -> pd.DataFrame:
+        """One of the summary tables as numbers, each measure with its ``_low`` and ``_high``.
+
+        Args:
+            name: ``efficiency``, ``performance`` or ``robustness``.
+            by: for efficiency ``point`` (default) or ``length``; for robustness ``level`` (default),
+                ``method`` or ``task``.
+            at: the operating point of efficiency by ``point``, for example ``batch=1,length=128``.
+
+        Raises:
+            TrilemmaError: for an unknown table, grouping or operating point.
+        """
+        from trilemma.report import tables
+
+        return tables.build(self.records, name, by, _operating_point(at)).frame
+
+    def pareto(self, metrics: Sequence[str] | None = None, at: str | None = None) -> pd.DataFrame:
+        """The Pareto front: values, who is dominated by whom, and with what bootstrap probability.
+
+        Args:
+            metrics: at least two; by default median latency, clean accuracy and robust accuracy.
+            at: the operating point.
+
+        Raises:
+            TrilemmaError: for an unknown metric, or one that was not measured.
+        """
+        from trilemma.report.pareto import DEFAULT, front
+
+        return front(self._evidence(at), metrics or DEFAULT).table()
+
+    def decide(
+        self, *, best: str = "robust_accuracy", at: str | None = None, **limits: "str | float | None"
+    ) -> "Decision":
+        """The best candidate under limits.
+
+        Args:
+            best: the metric to optimise.
+            at: the operating point, by default ``batch=1,length=128``.
+            **limits: ``max_METRIC`` or ``min_METRIC``, for example ``max_memory="8GB"``,
+                ``min_clean=0.88``, ``max_latency_ms=20``; None is no limit.
+
+        Raises:
+            TrilemmaError: for an unknown metric, an unreadable limit, or a metric that was not measured.
+        """
+        from trilemma.report.decide import decide, read_bounds
+
+        bounds = read_bounds({name: limit for name, limit in limits.items() if limit is not None})
+        return decide(self._evidence(at), best, bounds)
+
+    def compare(self, a: str, b: str, metric: str = "robust_accuracy") -> pd.DataFrame:
+        """Paired tests of two candidates on the same items, by task and level, Holm-adjusted.
+
+        Raises:
+            TrilemmaError: for an unknown candidate, or a metric that is not computed from items.
+        """
+        from dataclasses import asdict
+
+        from trilemma.comparisons import compare
+        from trilemma.report.evidence import official_metrics
+
+        compared = compare(self.items, a, b, metric=metric, official=official_metrics(self.records))
+        return pd.DataFrame([asdict(one) for one in compared])
+
+    def verdict(self, at: str | None = None) -> "Verdict":
+        """The result in words, with its uncertainty; ``.text()`` prints it."""
+        from trilemma.report.html import content
+
+        return content(self.records, self.items, at=_operating_point(at)).verdict
+
+    def report(self, path: str | Path, title: str = "", at: str | None = None) -> Path:
+        """Write the self-contained HTML report and return its path.
+
+        Raises:
+            StoreError: when the file cannot be written.
+        """
+        from trilemma.report.html import write
+
+        return write(self.records, self.items, Path(path), title, _operating_point(at))
+
+    def show(self, console: "Console | None" = None, table: str | None = None, by: str | None = None) -> None:
+        """Print the summary tables to a terminal."""
+        from rich.console import Console
+
+        from trilemma.report.tables import all_tables, rich_table
+
+        console = console or Console()
+        for each in all_tables(self.records, table, by):
+            console.print(rich_table(each))
+
+    def render(self, format: str, table: str | None = None, by: str | None = None) -> str:
+        """The summary tables as ``json``, ``csv``, ``markdown`` or ``latex``."""
+        from trilemma.report.tables import all_tables, render
+
+        return render(all_tables(self.records, table, by), format)
+
+    def _evidence(self, at: str | None) -> "Evidence":
+        from trilemma.report.evidence import Evidence
+
+        return Evidence(self.records, self.items, _operating_point(at)) if at else self._default_evidence
+
+    @cached_property
+    def _default_evidence(self) -> "Evidence":
+        from trilemma.report.evidence import Evidence
+
+        return Evidence(self.records, self.items)
+
+
+def _operating_point(at: str | None) -> "OperatingPoint | None":
+    from trilemma.report.values import OperatingPoint
+
+    return OperatingPoint.parse(at) if at else None
+
+
+def _keep_lists(kind: pa.DataType) -> pd.ArrowDtype | None:
+    """Lists of texts and probabilities stay in Arrow: in Python they would take many times the memory."""
+    return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None

@@ -1,0 +1,66 @@
+"""Intervals, bootstraps and paired tests on answers that share sources and training seeds.
+
+Data are *contributions*: what one item adds to the sums that a metric is computed from, e.g.
+``(right, 1)`` for accuracy. Items fall into *clusters* (adversarial items made from one source
+sentence share its ``origin``), and each item is answered once by each of S training seeds. A metric is
+a function of sums, so a resample of clusters costs one matrix product, and models whose contributions
+stand side by side are resampled on the same clusters, that is, paired.
+
+**Which interval.** Coverage was simulated with AdvGLUE's cluster sizes. The percentile and the BCa
+bootstrap fall to 90% and below for fewer than about 30 clusters or for proportions near 0 or 1 (and to
+zero width where every item is right or wrong). Wilson's interval with an *effective sample size*
+``p (1 - p) / variance``, the variance taken from the cluster bootstrap and the quantile from Student's
+t (Franco, Little, Louis & Slud, "Comparative Study of Confidence Intervals for Proportions in Complex
+Sample Surveys", J. Survey Stat. Methodol. 2019), held 92.5% or more everywhere at hardly more width; it is
+used for proportions, and is Wilson's own interval where nothing is clustered. Other statistics take
+the percentile bootstrap, widened around the value for the small-sample bias of resampled variances
+and for Student's t (Hesterberg, "What Teachers Should Know about the Bootstrap", Am. Stat. 2015).
+
+**Seeds.** Two or three seeds cannot be bootstrapped: resampling two of them halves their variance and
+gives three values. Seeds are crossed with items, so the variance of the mean over S seeds is the
+clusters' bootstrap variance of that mean plus s^2 / S, s^2 being the variance between the seeds'
+values; the degrees of freedom of the sum are Satterthwaite's (Biometrics Bulletin 1946). It is slightly
+conservative, since s^2 holds some item noise too. In simulations with two seeds it covered 90 to 98%
+where a bootstrap of seeds and clusters covered 83 to 97% and one of clusters alone 70 to 98%. With
+one seed an interval speaks of that trained model only.
+"""
+
+from trilemma.statistics.intervals import (
+    Interval,
+    Sample,
+    Shape,
+    cluster_bootstrap,
+    hierarchical_bootstrap,
+    paired_difference,
+    sample,
+    wilson,
+)
+from trilemma.statistics.paired import holm, mcnemar_exact, sign_flip_permutation, swap_permutation
+from trilemma.statistics.resampling import DRAWS, bootstrap_counts, bootstrap_totals, cluster_sums
+from trilemma.statistics.sums import Array, Statistic, f1, matthews, pearson, ratio, spearman_contributions
+
+__all__ = [
+    "DRAWS",
+    "Array",
+    "Interval",
+    "Sample",
+    "Shape",
+    "Statistic",
+    "bootstrap_counts",
+    "bootstrap_totals",
+    "cluster_bootstrap",
+    "cluster_sums",
+    "f1",
+    "hierarchical_bootstrap",
+    "holm",
+    "matthews",
+    "mcnemar_exact",
+    "paired_difference",
+    "pearson",
+    "ratio",
+    "sample",
+    "sign_flip_permutation",
+    "spearman_contributions",
+    "swap_permutation",
+    "wilson",
+]

@@ -1,0 +1,281 @@
+"""Intervals of one value, over new items (by cluster) and new training seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trilemma.statistics.resampling import DRAWS, bootstrap_totals, cluster_sums
+from trilemma.statistics.sums import Array, Statistic, ratio
+
+Shape = Literal["proportion", "fraction", "correlation", "difference", "unbounded"]
+"""What kind of number: a share of items, another number in 0..1, a correlation, a difference of two
+fractions (both in -1..1), or any other (a difference of two correlations)."""
+
+
+_BOUNDS = {"fraction": (0.0, 1.0), "correlation": (-1.0, 1.0), "difference": (-1.0, 1.0)}
+
+TINY = 1e-18
+"""Variances below it are rounding."""
+
+
+class Interval(NamedTuple):
+    """Limits of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def _quantile(confidence: float, degrees: float = math.inf) -> float:
+    """Two-sided quantile of Student's t (the normal for infinite degrees of freedom)."""
+    from scipy.special import ndtri, stdtrit
+
+    level = 0.5 + confidence / 2
+    return float(ndtri(level) if math.isinf(degrees) else stdtrit(degrees, level))
+
+
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion (J. Am. Stat. Assoc. 1927); 0 to 1 where n is 0.
+
+    ``n`` may be fractional: an effective sample size.
+    """
+    return _wilson(successes / n, n, _quantile(confidence)) if n > 0 else Interval(0.0, 1.0)
+
+
+def _wilson(p: float, n: float, z: float) -> Interval:
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Interval(max(0.0, centre - half) if p > 0 else 0.0, min(1.0, centre + half) if p < 1 else 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A value with its bootstrap draws over clusters and its variance over training seeds.
+
+    Samples whose draws come from one call are paired: subtract or average them before asking for an
+    interval.
+
+    Attributes:
+        value: the mean over seeds.
+        draws: [draws], the same mean on resampled clusters.
+        clusters: clusters that contribute.
+        answers: items times seeds that contribute (the denominator, for a proportion).
+        terms: (variance, degrees of freedom) of what else makes the value vary: each set of seeds.
+    """
+
+    value: float
+    draws: Array
+    clusters: int
+    answers: float
+    terms: tuple[tuple[float, int], ...] = ()
+
+    def __sub__(self, other: "Sample") -> "Sample":
+        """The paired difference; both samples' clusters are the same ones."""
+        clusters, answers = max(self.clusters, other.clusters), max(self.answers, other.answers)
+        return Sample(
+            self.value - other.value, self.draws - other.draws, clusters, answers, self.terms + other.terms
+        )
+
+    @staticmethod
+    def mean(samples: Sequence["Sample"]) -> "Sample":
+        """The unweighted mean of samples of separate tasks: separate items, separately trained seeds."""
+        weight = 1 / len(samples)
+        terms = [term for one in samples for term in (*one.terms, *one._hidden_scatter())]
+        return Sample(
+            weight * sum(one.value for one in samples),
+            np.mean([one.draws for one in samples], axis=0),
+            sum(one.clusters - 1 for one in samples) + 1,
+            sum(one.answers for one in samples),
+            tuple((weight**2 * variance, df) for variance, df in terms),
+        )
+
+    def _hidden_scatter(self) -> list[tuple[float, int]]:
+        """What a task whose resamples are all alike adds to the variance of a mean over tasks."""
+        if self._item_variance > TINY or math.isnan(self.value):
+            return []
+        low, high = wilson(min(abs(self.value), 1.0) * self.clusters, self.clusters)
+        return [(((high - low) / (2 * _quantile(0.95))) ** 2, max(self.clusters - 1, 1))]
+
+    @property
+    def variance(self) -> tuple[float, float]:
+        """Variance over clusters and seeds, and Satterthwaite's degrees of freedom."""
+        terms = [(self._item_variance, self.clusters - 1), *self.terms]
+        total = sum(term for term, _ in terms)
+        spread = sum(term**2 / df for term, df in terms if df > 0)
+        return total, total**2 / spread if spread > 0 else max(self.clusters - 1, 1)
+
+    @property
+    def _item_variance(self) -> float:
+        usable = self.draws[np.isfinite(self.draws)]
+        if self.clusters < 2 or len(usable) == 0:
+            return 0.0
+        return float(usable.var()) * self.clusters / (self.clusters - 1)
+
+    def interval(self, shape: Shape = "proportion", confidence: float = 0.95) -> Interval:
+        """Confidence interval of the value over new items, and over new seeds where there are several.
+
+        Where the data show no scatter at all (every item right, no item changed, constant answers) the
+        clusters count as that many independent items: the interval never has zero width.
+        """
+        if math.isnan(self.value):
+            return Interval(math.nan, math.nan)
+        variance, degrees = self.variance
+        t = _quantile(confidence, degrees)
+        if shape == "proportion":
+            unclustered = not self.terms and self.answers == self.clusters
+            if unclustered:
+                return wilson(self.value * self.answers, self.answers, confidence)
+            return self._proportion(variance, t)
+        low, high = self._without_scatter(shape, confidence)
+        if variance > TINY:
+            low, high = self._widened_percentiles(confidence, t * math.sqrt(variance))
+        bounds = _BOUNDS.get(shape, (-math.inf, math.inf))
+        return Interval(max(bounds[0], min(low, self.value)), min(bounds[1], max(high, self.value)))
+
+    def _widened_percentiles(self, confidence: float, half: float) -> Interval:
+        """Percentiles of the draws, scaled around the value so that a normal's half width is ``half``."""
+        usable = self.draws[np.isfinite(self.draws)]
+        normal = _quantile(confidence) * float(usable.std())
+        if normal < math.sqrt(TINY):
+            return Interval(self.value - half, self.value + half)
+        tail = (1 - confidence) / 2
+        low, high = self.value + half / normal * (np.quantile(usable, [tail, 1 - tail]) - self.value)
+        return Interval(float(low), float(high))
+
+    def _proportion(self, variance: float, t: float) -> Interval:
+        """Wilson's interval with the effective sample size, at most the number of answers."""
+        p = min(max(self.value, 0.0), 1.0)
+        scatter = variance > TINY and 0 < p < 1
+        size = min(p * (1 - p) / variance, self.answers) if scatter else float(self.clusters)
+        return _wilson(p, max(size, 1e-9), t)
+
+    def _without_scatter(self, shape: Shape, confidence: float) -> Interval:
+        if shape == "fraction":
+            return wilson(self.value * self.clusters, self.clusters, confidence)
+        if shape == "correlation":
+            half = math.tanh(_quantile(confidence) / math.sqrt(max(self.clusters - 3, 1)))
+        else:
+            half = wilson(0, self.clusters, confidence).high
+        return Interval(self.value - half, self.value + half)
+
+    def p_over_seeds(self) -> float:
+        """Two-sided p that the value is 0, over new items and new seeds (Welch's t); 1 without scatter."""
+        from scipy.special import stdtr
+
+        variance, degrees = self.variance
+        return float(2 * stdtr(degrees, -abs(self.value) / math.sqrt(variance))) if variance > 0 else 1.0
+
+
+def sample(
+    sums: Array, groups: Sequence[Sequence[int]], statistic: Statistic, *, draws: int = DRAWS, seed: int = 0
+) -> list[Sample]:
+    """Values and paired draws of groups of columns, each group the seeds of one model.
+
+    Args:
+        sums: contributions summed over clusters, [C, M, ...], M columns (model and seed).
+        groups: for each model the columns of its seeds.
+        statistic: of sums [..., M, ...] to values [..., M].
+        draws: number of resamples.
+        seed: of the random numbers.
+    """
+    values, drawn = statistic(sums.sum(0)), statistic(bootstrap_totals(sums, draws, seed))
+    result = []
+    for group in groups:
+        columns = list(group)
+        own = values[columns]
+        weight = sums[:, columns, ..., -1].reshape(len(sums), -1)
+        terms = ((float(own.var(ddof=1)) / len(own), len(own) - 1),) if len(own) > 1 else ()
+        contributing = int((np.abs(sums[:, columns]).reshape(len(sums), -1).sum(1) > 0).sum())
+        result.append(
+            Sample(float(own.mean()), drawn[:, columns].mean(1), contributing, float(weight.sum()), terms)
+        )
+    return result
+
+
+def cluster_bootstrap(
+    values: Array,
+    clusters: npt.NDArray[Any],
+    statistic: Statistic = ratio,
+    *,
+    shape: Shape | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval:
+    """Interval of one model's metric by resampling clusters; see the module's text for the method.
+
+    Args:
+        values: one number an item [n] (its mean is the metric), or contributions [n, k] for ``statistic``.
+        clusters: n labels; items with the same label are resampled together.
+        statistic: of sums of contributions.
+        shape: by default ``proportion`` for means of values in 0..1, else ``difference`` (bounded by -1
+            and 1).
+        confidence: e.g. 0.95.
+        draws: number of resamples.
+        seed: of the random numbers.
+    """
+    columns = np.asarray(values, dtype=float)
+    return hierarchical_bootstrap(
+        columns[:, None], clusters, statistic, shape=shape, confidence=confidence, draws=draws, seed=seed
+    )
+
+
+def hierarchical_bootstrap(
+    values: Array,
+    clusters: npt.NDArray[Any],
+    statistic: Statistic = ratio,
+    *,
+    shape: Shape | None = None,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Interval:
+    """Interval of the mean over training seeds, over new items (by cluster) and new seeds.
+
+    Args:
+        values: [n, S] numbers or [n, S, k] contributions, a column a seed.
+        clusters: as in :func:`cluster_bootstrap`, and so are the other arguments.
+        statistic: see there.
+        shape: see there.
+        confidence: see there.
+        draws: see there.
+        seed: see there.
+    """
+    whole, shape = _contributions(values, shape)
+    sums = cluster_sums(whole, clusters)
+    (result,) = sample(sums, [range(sums.shape[1])], statistic, draws=draws, seed=seed)
+    return result.interval(shape, confidence)
+
+
+def paired_difference(
+    a: Array, b: Array, clusters: npt.NDArray[Any], *, draws: int = DRAWS, seed: int = 0
+) -> Sample:
+    """Difference of two models' means on the same items, each a mean over its own seeds.
+
+    Args:
+        a: [n, S_a] (for example correctness), a column a seed.
+        b: [n, S_b].
+        clusters: n labels.
+        draws: number of resamples.
+        seed: of the random numbers.
+
+    Returns:
+        The difference a - b; its ``interval("difference")`` is the 95% interval.
+    """
+    both, _ = _contributions(np.concatenate([a, b], axis=1), None)
+    split, total = a.shape[1], both.shape[1]
+    first, second = sample(
+        cluster_sums(both, clusters), [range(split), range(split, total)], ratio, draws=draws, seed=seed
+    )
+    return first - second
+
+
+def _contributions(values: Array, shape: Shape | None) -> tuple[Array, Shape]:
+    numbers = np.asarray(values, dtype=float)
+    within = bool(np.all((numbers >= 0) & (numbers <= 1)))
+    if numbers.ndim == 2:
+        numbers = np.stack([numbers, np.ones_like(numbers)], axis=-1)
+    return numbers, shape or ("proportion" if within else "difference")

@@ -1,0 +1,189 @@
+"""Artifacts to the two tables."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trilemma.records import ITEMS, RECORDS, Record, records_table
+from trilemma.score import score
+from trilemma.study.data import StudyData
+from trilemma.study.graph import Cell, Graph
+from trilemma.study.spec import ModelSpec, Study
+from trilemma.study.store import Store
+
+Facts = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Tables:
+    study: Study
+    data: StudyData
+    graph: Graph
+    store: Store
+    facts: Facts
+    failures: Mapping[str, str]
+
+    def build(self) -> tuple[pa.Table, pa.Table]:
+        efficiency = self._efficiency()
+        facts = _model_facts(efficiency)
+        items = self._items(facts)
+        records = [
+            *self._shapes(efficiency),
+            *self._pretraining(facts),
+            *self._training(facts),
+            *self._failed(facts),
+            *(self._complete(record, facts) for record in self._scores(items)),
+        ]
+        return records_table(records), items
+
+    def _efficiency(self) -> list[Record]:
+        stage = self.graph.profile
+        assert stage is not None
+        table = pq.read_table(self.store.folder(stage.kind, stage.key) / "records.parquet", schema=RECORDS)
+        return [replace(Record(**row), study=self.study.name) for row in table.to_pylist()]
+
+    def _shapes(self, efficiency: list[Record]) -> Iterator[Record]:
+        """Axis E; what a reader must know of a candidate stands at its number of parameters."""
+        notes = {model.label: model.note for model in self.study.models}
+        for record in efficiency:
+            note = notes.get(record.model, "") if record.metric == "parameters" else ""
+            yield replace(record, note="; ".join(filter(None, (note, record.note))))
+
+    def _pretraining(self, facts: Mapping[str, Record]) -> Iterator[Record]:
+        """What each candidate was trained on before, so that unequal candidates are seen to be unequal."""
+        for model in self.study.models:
+            base = replace(facts[model.label], axis="P", unit="tokens", note="", value=None)
+            stage = self.graph.pretraining.get(model.label)
+            if stage is not None and stage.key in self.failures:
+                yield replace(base, metric="pretraining_tokens", note=f"failed: {self.failures[stage.key]}")
+            elif stage is not None:
+                found = self.facts[stage.key]
+                corpus = self.study.pretrain.corpus if self.study.pretrain else ()
+                note = f"corpus: {', '.join(corpus)}; tokenizer shared by all models from scratch"
+                yield replace(base, metric="pretraining_tokens", value=float(found["tokens"]), note=note)
+                for metric, unit in (
+                    ("held_out_perplexity", "perplexity a token"),
+                    ("held_out_word_perplexity", "perplexity a word"),
+                    ("held_out_bits_per_byte", "bits a byte"),
+                ):
+                    tokens = int(found["held_out_tokens"])
+                    yield replace(base, metric=metric, value=float(found[metric]), unit=unit, n=tokens)
+            elif model.from_scratch:
+                yield replace(base, metric="pretraining_tokens", value=0.0, note=_NONE)
+            else:
+                yield replace(base, metric="pretraining_tokens", note=f"not measured: {_elsewhere(model)}")
+
+    def _training(self, facts: Mapping[str, Record]) -> Iterator[Record]:
+        """What adaptation took, from the training itself."""
+        for cell in self._unique_cells():
+            found = self.facts.get(cell.adapt.key, {})
+            if cell.adapt.key in self.failures or not found:
+                continue
+            base = replace(self._of_cell(facts, cell), axis="E", level="", note="")
+            note = f"learning rate {found['learning_rate']:g}, {found['precision']}"
+            yield replace(
+                base,
+                metric="training_seconds",
+                value=float(found["seconds"]),
+                unit="s",
+                n=int(found["rows"]),
+                note=note,
+            )
+            rate = float(found["learning_rate"])
+            yield replace(base, metric="learning_rate", value=rate, unit="", n=int(found["steps"]))
+
+    def _failed(self, facts: Mapping[str, Record]) -> Iterator[Record]:
+        for cell in self.graph.cells:
+            if cell.adapt.key in self.failures:
+                metric = self.data.task(cell.task).metrics[0]
+                base = replace(self._of_cell(facts, cell), axis="P", unit="fraction")
+                note = f"not measured: failed: {self.failures[cell.adapt.key]}"
+                yield replace(base, metric=metric, level="clean", note=note)
+
+    def _items(self, facts: Mapping[str, Record]) -> pa.Table:
+        parts = []
+        for cell in self.graph.cells:
+            for stage in cell.answers:
+                if stage.key in self.failures:
+                    continue
+                table = pq.read_table(self.store.folder(stage.kind, stage.key) / "items.parquet")
+                columns = {
+                    "study": self.study.name,
+                    "model": cell.model,
+                    "arch": facts[cell.model].arch,
+                    "adaptation": cell.adaptation,
+                    "seed": cell.seed,
+                }
+                for name, value in columns.items():
+                    column = pa.array([value] * len(table), type=ITEMS.field(name).type)
+                    table = table.append_column(ITEMS.field(name), column)
+                parts.append(table.select(ITEMS.names).cast(ITEMS))
+        return pa.concat_tables(parts) if parts else ITEMS.empty_table()
+
+    def _scores(self, items: pa.Table) -> list[Record]:
+        tasks = {spec.name: self.data.task(spec.name) for spec in self.study.tasks}
+        partial = {
+            (name, examples.split): examples.partial
+            for name in tasks
+            for examples in (*self.data.evaluation(name), *self.data.adversarial(name))
+        }
+        return score(items, tasks, partial=partial)
+
+    def _complete(self, record: Record, facts: Mapping[str, Record]) -> Record:
+        base = facts[record.model]
+        return replace(
+            record,
+            study=self.study.name,
+            arch=base.arch,
+            parameters=base.parameters,
+            hardware=base.hardware,
+            kernel=base.kernel,
+            versions=base.versions,
+        )
+
+    def _of_cell(self, facts: Mapping[str, Record], cell: Cell) -> Record:
+        return replace(
+            facts[cell.model], adaptation=cell.adaptation, task=cell.task, seed=cell.seed, value=None, n=None
+        )
+
+    def _unique_cells(self) -> Iterator[Cell]:
+        """Cells that trained: AX shares MNLI's adapted model."""
+        seen = set()
+        for cell in self.graph.cells:
+            if (cell.model, cell.adapt.key) not in seen:
+                seen.add((cell.model, cell.adapt.key))
+                yield cell
+
+
+_NONE = "none: trained from scratch on the tasks alone; tokenizer shared by all models from scratch"
+
+
+def _elsewhere(model: ModelSpec) -> str:
+    return f"pretrained elsewhere ({model.id or model.path or model.package}), with a tokenizer of its own"
+
+
+def _model_facts(efficiency: list[Record]) -> dict[str, Record]:
+    """What every record of a model repeats: architecture, parameters, hardware, kernel, versions."""
+    return {record.model: record for record in efficiency if record.metric == "parameters"}
+
+
+def build_tables(
+    study: Study, data: StudyData, graph: Graph, store: Store, facts: Facts, failures: Mapping[str, str]
+) -> tuple[pa.Table, pa.Table]:
+    """Gather a finished graph's artifacts.
+
+    Args:
+        study: the study.
+        data: its tasks and examples.
+        graph: its stages.
+        store: where the artifacts lie.
+        facts: stage key to facts of the artifact.
+        failures: stage key to the reason of a failure.
+
+    Returns:
+        Records and items, of the schemas in :mod:`trilemma.records`.
+    """
+    return _Tables(study, data, graph, store, facts, failures).build()

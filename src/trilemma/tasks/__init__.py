@@ -1,0 +1,91 @@
+"""What is asked: the GLUE table, AdvGLUE and ANLI, the embedded suite, one's own tasks, and their readers.
+
+A plug-in adds a task by an entry point in the group ``trilemma.tasks`` that names a :class:`Task`; its
+attribute ``data`` is the :class:`Source` of its examples.
+"""
+
+from pathlib import Path
+
+from trilemma.errors import DataError, TrilemmaError
+from trilemma.registry import Registry
+from trilemma.tasks.task import AdversarialExamples, Examples, Level, Source, Task, Text
+from trilemma.tasks.user import OwnSet, OwnTask, adversarial_from_user, from_user
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    {
+        "cola": "trilemma.tasks.glue:COLA",
+        "sst2": "trilemma.tasks.glue:SST2",
+        "mrpc": "trilemma.tasks.glue:MRPC",
+        "qqp": "trilemma.tasks.glue:QQP",
+        "stsb": "trilemma.tasks.glue:STSB",
+        "mnli": "trilemma.tasks.glue:MNLI",
+        "qnli": "trilemma.tasks.glue:QNLI",
+        "rte": "trilemma.tasks.glue:RTE",
+        "wnli": "trilemma.tasks.glue:WNLI",
+        "ax": "trilemma.tasks.glue:AX",
+    },
+)
+
+
+def get(name: str) -> Task:
+    """The task called ``name``.
+
+    Raises:
+        TrilemmaError: if there is none, naming the closest names; or if a plug-in is no task.
+    """
+    task = TASKS.get(name)
+    if not isinstance(task, Task):
+        raise TrilemmaError(f"the plug-in {name!r} is a {type(task).__name__}; expected a trilemma.tasks.Task")
+    return task
+
+
+def names() -> list[str]:
+    """Names of all tasks, plug-ins included."""
+    return TASKS.names()
+
+
+def open_source(spec: str) -> Source:
+    """The source of examples that a study's ``data:`` names: ``embedded``, ``folder:PATH`` or ``hub``.
+
+    Raises:
+        DataError: for another word, or a folder that does not exist.
+    """
+    kind, _, where = spec.partition(":")
+    if spec == "embedded":
+        from trilemma.tasks.embedded import EmbeddedSource
+
+        return EmbeddedSource()
+    if spec == "hub":
+        from trilemma.tasks.hub import HubSource
+
+        return HubSource()
+    if kind == "folder" and where:
+        from trilemma.tasks.folder import FolderSource
+
+        return FolderSource(Path(where).expanduser())
+    raise DataError(f"unknown data source {spec!r}; expected embedded, folder:PATH or hub")
+
+
+def source_of(task: Task, default: Source) -> Source:
+    """Where a task's examples come from: its own data, or else the study's source."""
+    return task.data or default
+
+
+__all__ = [
+    "TASKS",
+    "AdversarialExamples",
+    "Examples",
+    "Level",
+    "OwnSet",
+    "OwnTask",
+    "Source",
+    "Task",
+    "Text",
+    "adversarial_from_user",
+    "from_user",
+    "get",
+    "names",
+    "open_source",
+    "source_of",
+]

@@ -1,0 +1,197 @@
+"""AdvGLUE: which sets there are, and how their columns and annotated JSON files are read.
+
+Wang et al., "Adversarial GLUE: A Multi-Task Benchmark for Robustness Evaluation of Language Models"
+(NeurIPS 2021 Datasets and Benchmarks, arXiv 2111.02840). The published ``dev_ann.json`` and
+``test_ann.json`` tell each item's level, method and original; the copy on the Hugging Face Hub does
+not, so there the level is ``unknown``.
+"""
+
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from trilemma.errors import DataError
+from trilemma.tasks.columns import (
+    adversarial_examples,
+    item_ids,
+    item_labels,
+    item_levels,
+    item_names,
+    item_originals,
+    item_origins,
+    item_texts,
+    shown,
+)
+from trilemma.tasks.reading import RawTable, decode, one_line, parse_json, require_columns
+from trilemma.tasks.task import AdversarialExamples, Level, Task
+
+METHODS: Mapping[Level, Mapping[str, str]] = {
+    "word": {
+        "TextBugger": "typo",
+        "TextFooler": "embedding similarity",
+        "BERT-ATTACK": "context-aware",
+        "SememePSO": "knowledge-guided",
+        "SemAttack": "composition",
+    },
+    "sentence": {
+        "SCPN": "syntactic",
+        "T3": "syntactic",
+        "AdvFever": "syntactic",
+        "StressTest": "distraction",
+        "CheckList": "distraction",
+    },
+    "human": {
+        "CheckList": "human-crafted",
+        "StressTest": "human-crafted",
+        "ANLI": "human-crafted",
+        "AdvSQuAD": "human-crafted",
+    },
+}
+"""The 14 methods, by level, with the paper's category. ``SemAttack`` is the data's name for what the
+paper calls CompAttack; CheckList and StressTest occur at two levels."""
+
+BENIGN = "glue"
+"""The method under which ``test_ann.json`` also carries clean GLUE items."""
+
+DOWNLOAD_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One published set: its name here and on the hub, its key in the JSON files, its rows."""
+
+    name: str
+    key: str
+    dev_rows: int
+    test_rows: int
+
+
+SUBSETS: Mapping[str, tuple[Subset, ...]] = {
+    "sst2": (Subset("adv_sst2", "sst2", 148, 1_420),),
+    "qqp": (Subset("adv_qqp", "qqp", 78, 422),),
+    "mnli": (
+        Subset("adv_mnli", "mnli", 121, 766),
+        Subset("adv_mnli_mismatched", "mnli-mm", 162, 1_098),
+    ),
+    "qnli": (Subset("adv_qnli", "qnli", 148, 968),),
+    "rte": (Subset("adv_rte", "rte", 81, 304),),
+}
+"""By task; other tasks have no adversarial set in AdvGLUE."""
+
+
+def columns(task: Task) -> tuple[list[str], list[str]]:
+    """Column names of a set: the required ones, and those that the hub's copy lacks."""
+    return [*task.fields, "label"], ["idx", "data_construction", "method", *(f"original_{name}" for name in task.fields)]
+
+
+def from_table(task: Task, split: str, table: RawTable, official_rows: int | None) -> AdversarialExamples:
+    """One set from its columns; without level and original columns, levels are ``unknown``.
+
+    Raises:
+        DataError: naming file, row and expectation.
+    """
+    n = len(table)
+    ids = item_ids(table, "idx")
+    texts = item_texts(table, task.fields)
+    originals = item_originals(
+        table, texts, [name if (name := f"original_{text}") in table.columns else None for text in task.fields]
+    )
+    return adversarial_examples(
+        task,
+        split,
+        ids=ids,
+        texts=texts,
+        labels=item_labels(table, "label", task),
+        levels=item_levels(table, "data_construction") if "data_construction" in table.columns else ["unknown"] * n,
+        methods=item_names(table, "method") if "method" in table.columns else [""] * n,
+        originals=originals,
+        origins=item_origins(split, ids, originals),
+        official_rows=official_rows,
+    )
+
+
+def read_annotated(location: str | Path, task: Task) -> list[AdversarialExamples]:
+    """Read AdvGLUE's own annotated JSON (``dev_ann.json``, ``test_ann.json``) for one task.
+
+    Sets of a file called ``test*`` are named ``adv_<task>_test``, so that both can stand in one study;
+    official row counts are known for ``dev*`` and ``test*``. Clean items in the file are left out.
+
+    Args:
+        location: path or http(s) URL.
+        task: the task; an empty list is returned where AdvGLUE has nothing for it.
+
+    Raises:
+        DataError: for an unreachable address or file, or content that is not as expected.
+    """
+    name = PurePosixPath(urlsplit(str(location)).path).name if _is_url(location) else Path(location).name
+    test = name.startswith("test")
+    found = []
+    for subset in SUBSETS.get(task.name, ()):
+        where = f"{location}, {subset.key}"
+        table = _item_columns(_items(_document(location), subset.key, where), task, where)
+        official = subset.test_rows if test else subset.dev_rows if name.startswith("dev") else None
+        found.append(from_table(task, f"{subset.name}_test" if test else subset.name, table, official))
+    return found
+
+
+def _items(document: Any, key: str, where: str) -> list[dict[str, Any]]:
+    if not isinstance(document, dict) or not isinstance(document.get(key), list):
+        raise DataError(f"{where}: no list under {key!r}; expected AdvGLUE's annotated JSON (dev_ann.json or test_ann.json)")
+    for row, item in enumerate(document[key], start=1):
+        if not isinstance(item, dict):
+            raise DataError(f"{where}, row {row}: a {type(item).__name__}; expected an object")
+    kept = [item for item in document[key] if item.get("method") != BENIGN]
+    if not kept:
+        raise DataError(f"{where}: no adversarial item; expected at least one")
+    return kept
+
+
+def _item_columns(items: Sequence[dict[str, Any]], task: Task, where: str) -> RawTable:
+    required = [*task.fields, "label", "data_construction", "method"]
+    for row, item in enumerate(items, start=1):
+        require_columns(f"{where}, row {row}", list(item), required)
+    originals = [f"original_{name}" for name in task.fields]
+    # An idx may repeat where clean items were numbered with the rest, so it is used only if unique.
+    numbers = [shown(item.get("idx")) for item in items]
+    if len(set(numbers)) == len(items):
+        required.append("idx")
+    return RawTable(where, {name: [item.get(name) for item in items] for name in (*required, *originals)})
+
+
+def _document(location: str | Path) -> Any:
+    """The parsed file; the last ones are kept, since each task reads its own part."""
+    if _is_url(location):
+        return _downloaded(str(location))
+    path = Path(location)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON") from error
+    return _parsed(str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=2)
+def _parsed(path: str, modified: int, size: int) -> Any:
+    try:
+        return parse_json(decode(Path(path).read_bytes(), path), path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON") from error
+
+
+@lru_cache(maxsize=2)
+def _downloaded(url: str) -> Any:
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as answer:
+            data = answer.read()
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise DataError(f"{url} cannot be read ({one_line(error)}); download it once and give its path") from error
+    return parse_json(decode(data, url), url)
+
+
+def _is_url(location: str | Path) -> bool:
+    return str(location).startswith(("http://", "https://"))

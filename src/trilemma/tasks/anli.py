@@ -1,0 +1,43 @@
+"""ANLI's three rounds, human-written against models in the loop, as an adversarial set for MNLI.
+
+Nie et al., "Adversarial NLI: A New Benchmark for Natural Language Understanding" (ACL 2020). Classes
+are those of MNLI. No clean original is published; hypotheses written for one context are one cluster.
+"""
+
+from trilemma.tasks.columns import adversarial_examples, item_ids, item_labels, item_texts, origin
+from trilemma.tasks.reading import RawTable
+from trilemma.tasks.task import AdversarialExamples, Task
+
+ROUNDS = ("r1", "r2", "r3")
+DEV_ROWS = {"r1": 1_000, "r2": 1_000, "r3": 1_200}
+
+
+def serves(task: Task) -> bool:
+    """Whether ANLI asks what the task asks."""
+    return task.name == "mnli"
+
+
+def columns(task: Task) -> tuple[list[str], list[str]]:
+    """Required and optional column names."""
+    return [*task.fields, "label"], ["uid"]
+
+
+def from_table(task: Task, name: str, table: RawTable) -> AdversarialExamples:
+    """The development set of one round (``r1``, ``r2``, ``r3``), called ``anli_<round>``.
+
+    Raises:
+        DataError: naming file, row and expectation.
+    """
+    texts = item_texts(table, task.fields)
+    return adversarial_examples(
+        task,
+        f"anli_{name}",
+        ids=item_ids(table, "uid"),
+        texts=texts,
+        labels=item_labels(table, "label", task),
+        levels=["human"] * len(table),
+        methods=["ANLI"] * len(table),
+        originals=[None] * len(table),
+        origins=[origin(text[:1]) for text in texts],
+        official_rows=DEV_ROWS[name],
+    )

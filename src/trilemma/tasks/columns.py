@@ -1,0 +1,239 @@
+"""Checks raw columns against a task and makes examples of them."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, cast, get_args
+
+from trilemma.errors import DataError
+from trilemma.tasks.reading import RawTable, one_line
+from trilemma.tasks.task import AdversarialExamples, Examples, Level, Task, Text
+
+LONGEST_TEXT = 200_000
+"""Characters; a longer one is no item but a file read wrongly, e.g. from an open quote to the end."""
+
+HIDDEN = -1
+"""What Hugging Face data sets write for an unpublished label."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+
+def examples(task: Task, split: str, table: RawTable, label: str = "label", identifier: str | None = "idx") -> Examples:
+    """Examples of one split.
+
+    Args:
+        task: what fields and labels are expected.
+        split: split name.
+        table: columns as read.
+        label: name of the label column.
+        identifier: name of the id column where there is one; else row numbers are the ids.
+
+    Raises:
+        DataError: naming file, row and expectation.
+    """
+    ids = item_ids(table, identifier)
+    texts = item_texts(table, task.fields)
+    labels = item_labels(table, label, task, hidden=task.hidden_labels or split.startswith("test"))
+    return Examples(
+        task=task.name,
+        split=split,
+        ids=ids,
+        texts=texts,
+        labels=labels,
+        fingerprint=fingerprint(task.name, split, task.labels, ids, texts, labels),
+        official_rows=task.official_rows.get(split),
+    )
+
+
+def adversarial_examples(
+    task: Task,
+    split: str,
+    *,
+    ids: Sequence[str],
+    texts: Sequence[Text],
+    labels: Sequence[float | None],
+    levels: Sequence[Level],
+    methods: Sequence[str],
+    originals: Sequence[Text | None],
+    origins: Sequence[str],
+    official_rows: int | None = None,
+) -> AdversarialExamples:
+    """An adversarial set of checked columns, with its fingerprint."""
+    return AdversarialExamples(
+        task=task.name,
+        split=split,
+        ids=ids,
+        texts=texts,
+        labels=labels,
+        fingerprint=fingerprint(
+            task.name, split, task.labels, ids, texts, labels, levels, methods, originals, origins
+        ),
+        official_rows=official_rows,
+        levels=levels,
+        methods=methods,
+        originals=originals,
+        origins=origins,
+    )
+
+
+def item_ids(table: RawTable, column: str | None) -> list[str]:
+    """Ids as text: the column's, or row numbers where it is absent or -1 throughout (unknown)."""
+    values = table.columns.get(column) if column else None
+    if values is None or all(value in (HIDDEN, str(HIDDEN)) for value in values):
+        return [f"row-{row}" for row in range(1, len(table) + 1)]
+    first: dict[str, int] = {}
+    for row, value in enumerate(values, start=1):
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or not _well_formed(str(value)):
+            raise DataError(f"{table.where}, row {row}: id {shown(value)} in column {column!r}; expected text or an integer")
+        if (earlier := first.setdefault(str(value), row)) != row:
+            raise DataError(f"{table.where}, row {row}: id {shown(value)} was used in row {earlier}; expected unique ids")
+    return list(first)
+
+
+def item_texts(table: RawTable, fields: Sequence[str]) -> list[Text]:
+    """The shown texts; a text that is null, no string or absurdly long is refused, and so is an empty item."""
+    for name in fields:
+        for row, value in enumerate(table.columns[name], start=1):
+            check_text(value, table.where, row, name)
+    texts: list[Text] = list(zip(*(table.columns[name] for name in fields), strict=True))
+    for row, text in enumerate(texts, start=1):
+        if not any(part and not part.isspace() for part in text):
+            raise DataError(f"{table.where}, row {row}: no text in {', '.join(fields)}; expected some")
+    return texts
+
+
+def check_text(value: object, where: str, row: int, name: str) -> None:
+    """Refuse a cell that is not a text of sensible length."""
+    if not isinstance(value, str):
+        raise DataError(f"{where}, row {row}: {shown(value)} in column {name!r}; expected text")
+    if not _well_formed(value):
+        raise DataError(f"{where}, row {row}: a lone surrogate in column {name!r}; expected text that UTF-8 can hold")
+    if len(value) > LONGEST_TEXT:
+        raise DataError(
+            f"{where}, row {row}: {len(value):,} characters in column {name!r}; expected at most {LONGEST_TEXT:,} "
+            "(is a quote left open?)"
+        )
+
+
+def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) -> list[float | None]:
+    """Class indices or scores, as numbers; None where unpublished.
+
+    A class is named by its name, or by its index as long as no class has a number for its name.
+
+    Args:
+        table: columns as read.
+        column: the label column.
+        task: whose classes are expected.
+        hidden: whether -1 (and null) stands for an unpublished label; else both are refused.
+    """
+    numeric_names = task.labels is not None and any(re.fullmatch(r"[+-]?\d+", name) for name in task.labels)
+    known: dict[object, float | None] = {HIDDEN: None, str(HIDDEN): None, None: None} if hidden else {}
+    if task.labels is not None:
+        if not numeric_names:
+            known |= {index: float(index) for index in range(len(task.labels))}
+            known |= {str(index): float(index) for index in range(len(task.labels))}
+        known |= {name: float(index) for index, name in enumerate(task.labels)}
+    labels: list[float | None] = []
+    for row, value in enumerate(table.columns[column], start=1):
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise DataError(f"{table.where}, row {row}: label {shown(value)} in column {column!r} is a "
+                            f"{type(value).__name__}; expected {_expected(task)}")
+        key = str(int(value)) if numeric_names and isinstance(value, int | float) and value % 1 == 0 else value
+        if key in known:
+            labels.append(known[key])
+        elif task.labels is None and (score := _score(value)) is not None:
+            labels.append(score)
+        else:
+            raise DataError(f"{table.where}, row {row}: unknown label {shown(value)} in column {column!r}; expected {_expected(task)}")
+    return labels
+
+
+def item_levels(table: RawTable, column: str) -> list[Level]:
+    """Attack levels."""
+    for row, value in enumerate(table.columns[column], start=1):
+        if value not in LEVELS:
+            raise DataError(f"{table.where}, row {row}: level {shown(value)} in column {column!r}; expected {', '.join(LEVELS)}")
+    return cast(list[Level], table.columns[column])
+
+
+def item_names(table: RawTable, column: str) -> list[str]:
+    """Attack methods, cluster ids: short texts or integers."""
+    for row, value in enumerate(table.columns[column], start=1):
+        if isinstance(value, bool) or not isinstance(value, str | int) or not _well_formed(str(value)):
+            raise DataError(f"{table.where}, row {row}: {shown(value)} in column {column!r}; expected a name")
+    return [str(value) for value in table.columns[column]]
+
+
+def item_originals(table: RawTable, texts: Sequence[Text], columns: Sequence[str | None]) -> list[Text | None]:
+    """The clean texts: per field the original where one is given, else the field as shown.
+
+    Args:
+        table: columns as read.
+        texts: the shown texts.
+        columns: by field, the column that holds its original, or None where the field is never changed.
+
+    Returns:
+        One an item; None where no field has an original.
+    """
+    for name in columns:
+        for row, value in enumerate(table.columns[name] if name else (), start=1):
+            if value is not None:
+                check_text(value, table.where, row, name or "")
+    originals: list[Text | None] = []
+    for row, text in enumerate(texts):
+        given = [None if name is None else table.columns[name][row] for name in columns]
+        changed = any(value is not None for value in given)
+        clean = tuple(part if value is None else value for part, value in zip(text, given, strict=True))
+        originals.append(clean if changed else None)
+    return originals
+
+
+def origin(original: Text) -> str:
+    """Cluster id of a clean source: a hash of its letters and digits.
+
+    AdvGLUE prints the same benign sentence raw in one item and tokenised in another ("Berlin's",
+    "Berlin ' s"); spacing, case and punctuation are therefore left out.
+    """
+    bare = [re.sub(r"[\W_]+", "", part).casefold() for part in original]
+    return "source-" + hashlib.sha256(json.dumps(bare).encode()).hexdigest()[:16]
+
+
+def item_origins(split: str, ids: Sequence[str], originals: Sequence[Text | None]) -> list[str]:
+    """Cluster ids: one a clean source; an item without original is a cluster of its own."""
+    return [f"{split}-{id}" if clean is None else origin(clean) for id, clean in zip(ids, originals, strict=True)]
+
+
+def fingerprint(*columns: object) -> str:
+    """SHA-256 of the content, the same on every platform and however the file stored it."""
+    return hashlib.sha256(json.dumps(columns, allow_nan=False).encode()).hexdigest()
+
+
+def shown(value: object) -> str:
+    """A cell as an error message shows it: quoted, one line, short."""
+    return one_line(repr(value), limit=60)
+
+
+def _well_formed(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _expected(task: Task) -> str:
+    if task.labels is None:
+        return "a finite number"
+    return "one of " + ", ".join(f"{index} ({name})" for index, name in enumerate(task.labels))
+
+
+def _score(value: Any) -> float | None:
+    try:
+        score = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return score if math.isfinite(score) else None

@@ -1,0 +1,191 @@
+"""The user's own task and own adversarial set, as a study's YAML names them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from trilemma.errors import DataError, StudyError
+from trilemma.tasks import advglue
+from trilemma.tasks.columns import (
+    adversarial_examples,
+    examples,
+    item_ids,
+    item_labels,
+    item_levels,
+    item_names,
+    item_originals,
+    item_origins,
+    item_texts,
+)
+from trilemma.tasks.metrics import CLASSIFICATION, REGRESSION
+from trilemma.tasks.reading import read_file
+from trilemma.tasks.task import AdversarialExamples, Examples, Task
+
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""One name or a list of names."""
+
+ClassNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: [str(x) if type(x) is int else x for x in value] if isinstance(value, list) else value),
+]
+"""Names as YAML gives them: ``[1, 2, 3]`` means the names 1, 2 and 3."""
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OwnTask(_Block):
+    """A task of one's own: what it asks and where its files are."""
+
+    name: str = Field(min_length=1, description="what records and report call it")
+    fields: Names = Field(min_length=1, max_length=2, description="column(s) of the text, one or two")
+    label: str = Field("label", description="column of the label")
+    labels: ClassNames | None = Field(None, min_length=2, description="class names in the order of their index; none: a regression")
+    metric: Names = Field((), description="one or more metrics, the primary one first; default accuracy, or pearson")
+    id: str | None = Field(None, description="column of a unique id; default: row numbers")
+    files: dict[str, Path] = Field(description="split to CSV, JSONL or Parquet file: train, and at least one to evaluate on")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OwnTask":
+        if self.labels is not None and len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels: expected different names")
+        known = REGRESSION if self.labels is None else CLASSIFICATION
+        for metric in self.metric:
+            if metric not in known:
+                kind = "a regression (no labels)" if self.labels is None else "classes"
+                raise ValueError(f"metric: {metric!r} is not for {kind}; expected {', '.join(known)}")
+        if "f1" in self.metric and self.labels is not None and len(self.labels) > 2:
+            raise ValueError("metric: f1 is that of class 1 of two; expected accuracy or matthews for more classes")
+        if "train" not in self.files or len(self.files) < 2:
+            raise ValueError("files: expected train and at least one more, e.g. validation")
+        return self
+
+
+class OwnSet(_Block):
+    """An adversarial set of one's own for a task, or AdvGLUE's annotated JSON by path or URL."""
+
+    name: str = Field(min_length=1, description="what records and report call it")
+    advglue: str | None = Field(None, description="path or URL of dev_ann.json or test_ann.json; excludes all below")
+    task: str | None = Field(None, description="the task it attacks")
+    file: Path | None = Field(None, description="CSV, JSONL or Parquet, text columns named as the task's fields")
+    label: str = Field("label", description="column of the label")
+    id: str | None = Field(None, description="column of a unique id; default: row numbers")
+    level: str | None = Field(None, description="column of the level: word, sentence, human or unknown")
+    method: str | None = Field(None, description="column of the attack's name")
+    original: dict[str, str] = Field(default_factory=dict, description="field to the column of its clean text")
+    origin: str | None = Field(None, description="column of the clean source's id; default: from the original")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "OwnSet":
+        if self.advglue is not None and self.model_fields_set - {"name", "advglue"}:
+            raise ValueError("expected `advglue` alone, or `task` and `file`")
+        if self.advglue is None and (self.task is None or self.file is None):
+            raise ValueError("expected `task` and `file`, or `advglue` with the path or URL of its annotated JSON")
+        return self
+
+
+@dataclass(frozen=True)
+class UserSource:
+    """The files of one task of the user's."""
+
+    block: OwnTask
+    base: Path
+
+    @property
+    def description(self) -> str:
+        """Where the examples came from."""
+        return f"the user's files for {self.block.name}"
+
+    def load(self, task: Task, split: str) -> Examples:
+        """One split; only those the block names."""
+        if task.name != self.block.name or split not in self.block.files:
+            raise DataError(f"no {split!r} of {task.name} in {self.description}; it has {', '.join(self.block.files)}")
+        identifier = [self.block.id] if self.block.id else []
+        table = read_file(self.base / self.block.files[split], [*task.fields, self.block.label, *identifier])
+        return examples(task, split, table, label=self.block.label, identifier=self.block.id)
+
+    def adversarial(self, task: Task, name: str) -> list[AdversarialExamples]:
+        """Published sets have nothing for a user's task."""
+        return []
+
+
+def from_user(block: Mapping[str, Any], base: Path) -> tuple[Task, UserSource]:
+    """The user's own task and where its examples come from.
+
+    Args:
+        block: the fields of :class:`OwnTask`.
+        base: the folder that relative file names start from: the study file's.
+
+    Raises:
+        StudyError: naming the field and what would be right.
+    """
+    own = _parse(OwnTask, block, "task")
+    source = UserSource(own, base)
+    task = Task(
+        name=own.name,
+        fields=own.fields,
+        labels=own.labels,
+        metrics=own.metric or ((REGRESSION if own.labels is None else CLASSIFICATION)[0],),
+        evaluation_splits=tuple(split for split in own.files if split != "train"),
+        source="user",
+        data=source,
+    )
+    return task, source
+
+
+def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> list[AdversarialExamples]:
+    """The user's own adversarial set for ``task``: the fields of :class:`OwnSet`.
+
+    Returns:
+        The set, or an empty list where it is for another task.
+
+    Raises:
+        StudyError: naming the field and what would be right.
+        DataError: naming file, row and expectation.
+    """
+    own = _parse(OwnSet, block, "adversarial set")
+    if own.advglue is not None:
+        url = own.advglue.startswith(("http://", "https://"))
+        return advglue.read_annotated(own.advglue if url else base / own.advglue, task)
+    if own.task != task.name or own.file is None:
+        return []
+    for name in own.original:
+        if name not in task.fields:
+            raise StudyError(f"adversarial set {own.name}: original: {name!r} is no field of {task.name}; expected "
+                             f"{' or '.join(task.fields)}")
+    named = [own.id, own.level, own.method, own.origin, *own.original.values()]
+    table = read_file(base / own.file, [*task.fields, own.label, *(name for name in named if name)])
+    ids = item_ids(table, own.id)
+    texts = item_texts(table, task.fields)
+    originals = item_originals(table, texts, [own.original.get(name) for name in task.fields])
+    return [
+        adversarial_examples(
+            task,
+            own.name,
+            ids=ids,
+            texts=texts,
+            labels=item_labels(table, own.label, task),
+            levels=item_levels(table, own.level) if own.level else ["unknown"] * len(ids),
+            methods=item_names(table, own.method) if own.method else [""] * len(ids),
+            originals=originals,
+            origins=item_names(table, own.origin) if own.origin else item_origins(own.name, ids, originals),
+        )
+    ]
+
+
+_Own = TypeVar("_Own", bound=_Block)
+
+
+def _parse(kind: type[_Own], block: Mapping[str, Any], noun: str) -> _Own:
+    try:
+        return kind.model_validate(dict(block))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        name = block.get("name", "without a name")
+        raise StudyError(f"{noun} {name}: {f'{field}: ' if field else ''}{message}") from error

@@ -1,0 +1,41 @@
+"""What several tests share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+TINY_STUDY = """\
+name: demo
+data: embedded
+models:
+  - {arch: transformer-pp, size: nano}
+  - {arch: gla, size: nano}
+  - {arch: matmul-free, size: nano}
+tasks: [sst2, qnli]
+adapt: {epochs: 1, rows: 300, learning_rate: 3.0e-3}
+seeds: [0, 1]
+robustness: {sets: [advglue]}
+efficiency: {batch: [1], length: [32, 128], decode: 4, seconds: 0.1, training: {batch: [4], length: [16]}}
+"""
+"""The demo study cut down to seconds."""
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `studies/demo.yaml` and its finished run `runs/demo`, made once for all test processes."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    folder = shared / "finished-demo"
+    with FileLock(shared / "finished-demo.lock"):
+        if not (folder / "runs" / "demo" / "report.html").exists():
+            (folder / "studies").mkdir(parents=True, exist_ok=True)
+            (folder / "studies" / "demo.yaml").write_text(TINY_STUDY, "utf-8")
+            command = [sys.executable, "-m", "trilemma", "run", "studies/demo.yaml"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=550)
+            assert done.returncode == 0, done.stdout + done.stderr
+    return folder

@@ -1,0 +1,158 @@
+"""A study runs to its two tables, goes on where it was killed, and repeats itself."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from trilemma.errors import StoreError
+from trilemma.study.store import locked
+
+STUDY = """\
+name: small
+models:
+  - {arch: transformer-pp, size: nano}
+  - {arch: matmul-free, size: nano}
+tasks: [sst2]
+adapt: {epochs: 1, rows: 200, batch: 16, learning_rate: {sweep: [1.0e-3, 3.0e-3], rows: 100}}
+seeds: [0, 1]
+robustness: {sets: [advglue]}
+"""
+
+MEASURED = {"training_seconds"}
+"""Efficiency values that differ from run to run."""
+
+
+def command(folder: Path) -> list[str]:
+    (folder / "study.yaml").write_text(STUDY)
+    return [sys.executable, "-m", "trilemma", "run", str(folder / "study.yaml"), "--out", str(folder / "run")]
+
+
+def run(folder: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(folder), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    records = pd.read_parquet(folder / "run" / "records.parquet")
+    items = pd.read_parquet(folder / "run" / "items.parquet")
+    return records[~records["metric"].isin(MEASURED)].reset_index(drop=True), items
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(folder)
+    return folder
+
+
+def test_every_cell_is_in_the_tables(undisturbed: Path) -> None:
+    records, items = tables(undisturbed)
+    cells = items.groupby(["model", "seed", "set"], observed=True).size()
+    assert set(cells.index) == {
+        (model, seed, name)
+        for model in ("transformer-pp-nano", "matmul-free-nano")
+        for seed in (0, 1)
+        for name in ("validation", "adv_sst2")
+    }
+    assert {"E", "P", "R"} == set(records["axis"])
+    assert (records["study"] == "small").all() and records["hardware"].ne("").all()
+    assert items["probabilities"].map(sum).between(0.999, 1.001).all()
+    assert (items["answer"] == items["probabilities"].map(lambda p: float(p.argmax()))).all()
+
+
+def test_a_second_run_repeats_no_stage(undisturbed: Path) -> None:
+    before = tables(undisturbed)
+    done = run(undisturbed)
+    stages = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert stages and all("reused" in line for line in stages)
+    for old, new in zip(before, tables(undisturbed), strict=True):
+        pd.testing.assert_frame_equal(old, new)
+
+
+def finished(folder: Path) -> dict[str, float]:
+    store = folder / ".store"
+    return {str(path): path.stat().st_mtime for path in store.glob("*/*/artifact.json")}
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    rng = random.Random()
+    kills = []
+    done: dict[str, float] = {}
+    for _ in range(10):
+        process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:  # a kill before the first stage would only test Python's start
+            if "laying out" in line:
+                break
+        moment = rng.uniform(0, 4)
+        time.sleep(moment)
+        kills.append(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = finished(tmp_path)
+        assert done.items() <= now.items(), f"a finished stage was repeated; killed after {kills}"
+        done = now
+    run(tmp_path)
+    assert done.items() <= finished(tmp_path).items()
+    for old, new in zip(tables(undisturbed), tables(tmp_path), strict=True):
+        pd.testing.assert_frame_equal(old, new, obj=f"after kills at {kills}")
+    assert not list((tmp_path / ".store" / "work").glob("*"))
+
+
+def test_a_diverged_cell_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
+    text = STUDY.replace("nano}\n", "nano, adapt: {learning_rate: 0.999, max_gradient_norm: 1.0e+9}}\n", 1)
+    text = text.replace("{sweep: [1.0e-3, 3.0e-3], rows: 100}", "3.0e-3").replace("seeds: [0, 1]", "seeds: [0]")
+    text = text.replace("epochs: 1, rows: 200", "epochs: 20, rows: 100")
+    (tmp_path / "study.yaml").write_text(text)
+    arguments = ["run", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-m", "trilemma", *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    records, items = tables(tmp_path)
+    if "failed" not in done.stdout:
+        pytest.fail("a learning rate of 0.999 without clipping was expected to diverge")
+    failed = records[records["note"].str.contains("failed")]
+    assert set(failed["model"]) == {"transformer-pp-nano"} and failed["value"].isna().all()
+    assert set(items["model"]) == {"matmul-free-nano"}
+
+
+def test_a_run_folder_in_use_is_refused(undisturbed: Path) -> None:
+    with locked(undisturbed / "run"):
+        done = subprocess.run(command(undisturbed), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "another process is running the study" in done.stderr
+
+
+def test_a_corrupt_artifact_is_named(undisturbed: Path, tmp_path: Path) -> None:
+    weights = next((undisturbed / ".store" / "adapt").glob("*/model.safetensors"))
+    content = weights.read_bytes()
+    try:
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        done = subprocess.run(command(undisturbed), capture_output=True, text=True, timeout=120)
+    finally:
+        weights.write_bytes(content)
+    assert done.returncode == 2
+    assert "corrupt" in done.stderr and str(weights.parent) in done.stderr
+
+
+def test_a_changed_seed_reuses_what_does_not_depend_on_it(undisturbed: Path) -> None:
+    (undisturbed / "other.yaml").write_text(STUDY.replace("seeds: [0, 1]", "seeds: [0]").replace("small", "other"))
+    arguments = ["run", str(undisturbed / "other.yaml"), "--out", str(undisturbed / "other")]
+    done = subprocess.run([sys.executable, "-m", "trilemma", *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "adapt transformer-pp-nano on sst2, seed 0: reused" in done.stdout
+    facts = json.loads((undisturbed / "other" / "study.json").read_text())
+    assert facts["seeds"] == [0]
+
+
+def test_a_lock_is_of_the_process_that_took_it(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(StoreError), locked(tmp_path):
+        pass
