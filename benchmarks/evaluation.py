@@ -27,6 +27,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
+from trilemma.architectures import ARCHITECTURES
 from trilemma.inference import Classifier, encode, fixed_arguments, length_batches, pad_id
 from trilemma.models import sizes
 from trilemma.models.sizes import rounded_vocabulary
@@ -54,8 +55,8 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="rate of evaluation against plain PyTorch loops")
-    parser.add_argument("--arch", nargs="+", choices=sizes.ARCHITECTURES, default=["transformer-pp"])
-    parser.add_argument("--size", choices=sizes.SIZES, default="micro")
+    parser.add_argument("--arch", nargs="+", choices=ARCHITECTURES.names(), default=["transformer-pp"])
+    parser.add_argument("--size", choices=list(sizes.SHAPES), default="micro")
     parser.add_argument("--texts", type=int, default=256, help="different texts to answer")
     parser.add_argument("--pairs", action="store_true", help="text pairs instead of single texts")
     parser.add_argument("--rounds", type=int, default=7, help="repetitions; at least 6 for an interval")

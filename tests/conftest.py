@@ -26,7 +26,7 @@ efficiency: {batch: [1], length: [32, 128], decode: 4, seconds: 0.1, training: {
 
 @pytest.fixture(scope="session")
 def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `studies/demo.yaml` and its finished run `runs/demo`, made once for all test processes."""
+    """A folder with `studies/demo.yaml` and its finished run `runs/demo`, made once for all processes."""
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent

@@ -51,7 +51,9 @@ def tables(
             base = _inputs(generator, task, adversarial if adversary else clean, adversary)
             for model in range(models):
                 for seed in seeds:
-                    parts.append(_answers(generator, base, task, model, seed, skill[model], robustness[model]))
+                    parts.append(
+                        _answers(generator, base, task, model, seed, skill[model], robustness[model])
+                    )
     items = pa.concat_tables(parts)
     return records_table(_records(items, models, tasks, seeds, note)), items
 
@@ -77,14 +79,18 @@ def _inputs(generator: np.random.Generator, task: str, count: int, adversary: bo
     origin = np.arange(count) // 2 if adversary else np.arange(count)
     words = [generator.integers(0, n, count)[origin] for n in (5, 5, 4, 4)]
     sentence = [
-        f"{SUBJECTS[a]} {VERBS[b]} {OBJECTS[c]} {DETAILS[d]} ({o})" for a, b, c, d, o in zip(*words, origin, strict=True)
+        f"{SUBJECTS[a]} {VERBS[b]} {OBJECTS[c]} {DETAILS[d]} ({o})"
+        for a, b, c, d, o in zip(*words, origin, strict=True)
     ]
     level = np.array(["word", "word", "sentence", "sentence", "human"])[np.arange(count) % 5]
     method = [METHODS[name][i % len(METHODS[name])] for i, name in enumerate(level)]
     shown = [_perturb(text, name) if adversary else text for text, name in zip(sentence, level, strict=True)]
     second = "What does the review say about the ending?"
     as_input = (lambda text: [second, text]) if pair else (lambda text: [text])
-    original = [None if not adversary or name == "human" else as_input(t) for t, name in zip(sentence, level, strict=True)]
+    original = [
+        None if not adversary or name == "human" else as_input(t)
+        for t, name in zip(sentence, level, strict=True)
+    ]
     return pd.DataFrame(
         {
             "study": "synthetic",
@@ -104,20 +110,33 @@ def _inputs(generator: np.random.Generator, task: str, count: int, adversary: bo
 
 def _perturb(text: str, level: str) -> str:
     if level == "word":
-        return text.replace("emotional", "emotoinal").replace("reason", "reas0n").replace("first", "frist").replace("the ", "teh ", 1)
+        return (
+            text.replace("emotional", "emotoinal")
+            .replace("reason", "reas0n")
+            .replace("first", "frist")
+            .replace("the ", "teh ", 1)
+        )
     if level == "sentence":
         return f"{text} and that is true and true is true"
     return f"I used to think otherwise, but {text}"
 
 
 def _answers(
-    generator: np.random.Generator, base: pd.DataFrame, task: str, model: int, seed: int, skill: float, robust: float
+    generator: np.random.Generator,
+    base: pd.DataFrame,
+    task: str,
+    model: int,
+    seed: int,
+    skill: float,
+    robust: float,
 ) -> pa.Table:
     count, classes = len(base), len(LABELS[task])
     gold = base["gold"].to_numpy()
     adversary = (base["level"] != "clean").to_numpy()
     original_right = generator.random(count) < skill
-    hard = base["level"].map({"clean": skill, "word": robust + 0.08, "sentence": robust, "human": robust - 0.2})
+    hard = base["level"].map(
+        {"clean": skill, "word": robust + 0.08, "sentence": robust, "human": robust - 0.2}
+    )
     right = generator.random(count) < hard.to_numpy(float)
     answer = np.where(right, gold, (gold + 1) % classes)
     original = np.where(original_right, gold, (gold + 1) % classes)
@@ -132,7 +151,8 @@ def _answers(
         "probabilities": list(_probabilities(generator, answer, classes)),
         "original_answer": pa.array(original, mask=~paired),
         "original_probabilities": [
-            p if keep else None for p, keep in zip(_probabilities(generator, original, classes), paired, strict=True)
+            p if keep else None
+            for p, keep in zip(_probabilities(generator, original, classes), paired, strict=True)
         ],
     }
     return pa.table([pa.array(columns[f.name]).cast(f.type) for f in ITEMS], schema=ITEMS)
@@ -145,11 +165,15 @@ def _probabilities(generator: np.random.Generator, answer: np.ndarray, classes: 
     return (exponential / exponential.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _records(items: pa.Table, models: int, tasks: Sequence[str], seeds: Sequence[int], note: str) -> list[Record]:
+def _records(
+    items: pa.Table, models: int, tasks: Sequence[str], seeds: Sequence[int], note: str
+) -> list[Record]:
     """Performance and robustness as scored; made-up efficiency."""
     scored = score(items, {task: get(task) for task in tasks}, partial={("qqp", "validation"): True})
     index = {MODELS[i]: i for i in range(models)}
-    complete = [replace(r, **_facts(index[r.model]), note="; ".join(filter(None, (r.note, note)))) for r in scored]  # type: ignore[arg-type]
+    complete = [
+        replace(r, **_facts(index[r.model]), note="; ".join(filter(None, (r.note, note)))) for r in scored
+    ]  # type: ignore[arg-type]
     return [*(record for i in range(models) for record in _efficiency(i)), *complete]
 
 
@@ -165,7 +189,13 @@ def _facts(model: int) -> dict[str, object]:
 
 def _efficiency(model: int) -> list[Record]:
     def add(metric: str, value: float | None, unit: str, width: float = 0.0, **more: object) -> None:
-        columns: dict[str, object] = {"study": "synthetic", "adaptation": "", "task": "", "set": "", "seed": None}
+        columns: dict[str, object] = {
+            "study": "synthetic",
+            "adaptation": "",
+            "task": "",
+            "set": "",
+            "seed": None,
+        }
         if value is not None and width:
             columns |= {"low": value * (1 - width), "high": value * (1 + width), "n": 30}
         columns |= {"model": MODELS[model], "axis": "E", "metric": metric, "value": value, "unit": unit}
@@ -187,7 +217,12 @@ def _efficiency(model: int) -> list[Record]:
             add("latency_ms", latency, "ms", 0.04, **at)
             add("latency_p95_ms", latency * 1.2, "ms", **at)
             add("throughput_tokens_per_s", 1000 * tokens / latency, "tokens/s", 0.04, **at)
-            add("peak_inference_memory_bytes", 6e6 + 3e5 * model + tokens * (900 + length * quadratic), "bytes", **at)
+            add(
+                "peak_inference_memory_bytes",
+                6e6 + 3e5 * model + tokens * (900 + length * quadratic),
+                "bytes",
+                **at,
+            )
             add("ttft_ms", latency * 1.1, "ms", 0.04, **at)
             add("tpot_ms", 1.5 + length * quadratic / 500 + 0.2 * model, "ms", 0.04, **at)
             if length <= 512:

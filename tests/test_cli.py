@@ -59,7 +59,9 @@ def test_an_unknown_model_is_one_sentence(tmp_path: Path, model: str, expected: 
 def test_an_unknown_task_or_set_names_the_known(tmp_path: Path) -> None:
     study = write(tmp_path, "name: a\nmodels: [{arch: gla, size: nano}]\ntasks: [sst3]\n")
     assert "sst2" in refused(trilemma("run", study, "--out", tmp_path / "out"))
-    study = write(tmp_path, "name: a\nmodels: [{arch: gla, size: nano}]\ntasks: [sst2]\nrobustness: {sets: [nope]}\n")
+    study = write(
+        tmp_path, "name: a\nmodels: [{arch: gla, size: nano}]\ntasks: [sst2]\nrobustness: {sets: [nope]}\n"
+    )
     assert "nope" in refused(trilemma("run", study, "--out", tmp_path / "out"))
 
 

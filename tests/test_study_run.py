@@ -88,7 +88,9 @@ def test_ten_kills_at_random_moments_change_nothing(undisturbed: Path, tmp_path:
     kills = []
     done: dict[str, float] = {}
     for _ in range(10):
-        process = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(
+            command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert process.stdout is not None
         for line in process.stdout:  # a kill before the first stage would only test Python's start
             if "laying out" in line:
@@ -110,11 +112,15 @@ def test_ten_kills_at_random_moments_change_nothing(undisturbed: Path, tmp_path:
 
 def test_a_diverged_cell_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
     text = STUDY.replace("nano}\n", "nano, adapt: {learning_rate: 0.999, max_gradient_norm: 1.0e+9}}\n", 1)
-    text = text.replace("{sweep: [1.0e-3, 3.0e-3], rows: 100}", "3.0e-3").replace("seeds: [0, 1]", "seeds: [0]")
+    text = text.replace("{sweep: [1.0e-3, 3.0e-3], rows: 100}", "3.0e-3").replace(
+        "seeds: [0, 1]", "seeds: [0]"
+    )
     text = text.replace("epochs: 1, rows: 200", "epochs: 20, rows: 100")
     (tmp_path / "study.yaml").write_text(text)
     arguments = ["run", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "run")]
-    done = subprocess.run([sys.executable, "-m", "trilemma", *arguments], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "trilemma", *arguments], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     records, items = tables(tmp_path)
     if "failed" not in done.stdout:
@@ -144,9 +150,13 @@ def test_a_corrupt_artifact_is_named(undisturbed: Path, tmp_path: Path) -> None:
 
 
 def test_a_changed_seed_reuses_what_does_not_depend_on_it(undisturbed: Path) -> None:
-    (undisturbed / "other.yaml").write_text(STUDY.replace("seeds: [0, 1]", "seeds: [0]").replace("small", "other"))
+    (undisturbed / "other.yaml").write_text(
+        STUDY.replace("seeds: [0, 1]", "seeds: [0]").replace("small", "other")
+    )
     arguments = ["run", str(undisturbed / "other.yaml"), "--out", str(undisturbed / "other")]
-    done = subprocess.run([sys.executable, "-m", "trilemma", *arguments], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "trilemma", *arguments], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert "adapt transformer-pp-nano on sst2, seed 0: reused" in done.stdout
     facts = json.loads((undisturbed / "other" / "study.json").read_text())

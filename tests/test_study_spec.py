@@ -41,9 +41,9 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
     [
         (
             GOOD.replace("size: nano}\n  - {arch: t", "size: huge}\n  - {arch: t"),
-            r"line 3: models\.0\.size: .*'micro'",
+            r"line 3: models\.0: unknown size 'huge'.*micro",
         ),
-        (GOOD.replace("gla,", "mamba,"), r"line 3: models\.0\.arch"),
+        (GOOD.replace("gla,", "mamba,"), r"line 3: models\.0\.arch: unknown architecture 'mamba'.*gla"),
         (GOOD + "sedes: [1]\n", r"line 6: sedes: is not a field here; known: .*seeds"),
         (GOOD + "adapt: {epoch: 3}\n", r"line 6: adapt\.0\.epoch: is not a field here; known: .*epochs"),
         (GOOD + "seeds: [0, 0]\n", r"seeds names 0 twice"),

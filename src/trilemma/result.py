@@ -38,7 +38,10 @@ class Result:
         Raises:
             StoreError: when they are absent or not what this version writes.
         """
-        records, items = read_table(Path(run) / "records.parquet", RECORDS), read_table(Path(run) / "items.parquet", ITEMS)
+        records, items = (
+            read_table(Path(run) / "records.parquet", RECORDS),
+            read_table(Path(run) / "items.parquet", ITEMS),
+        )
         return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists))
 
     def __repr__(self) -> str:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from trilemma.adapt import Adaptation
+    from trilemma.architectures import Architecture
     from trilemma.attacks import Attack
     from trilemma.profile import Measurement
     from trilemma.transforms import Transform
 
 __all__ = [
     "check_adaptation",
+    "check_architecture",
     "check_attack",
     "check_measurement",
     "check_model",
@@ -59,7 +61,7 @@ def check_task(task: Task, source: Source | None = None) -> None:
         again = source.load(task, split)
         _check(
             again.fingerprint == examples.fingerprint,
-            f"{task.name}/{split}: reading twice must give the same fingerprint",
+            f"{task.name}/{split}: must read the same twice",
         )
         if split in task.evaluation_splits and not task.hidden_labels:
             gold = [float(label) for label in examples.labels if label is not None]
@@ -83,7 +85,7 @@ def _check_examples(task: Task, examples: Examples, split: str) -> None:
     for text in examples.texts:
         _check(
             len(text) == len(task.fields),
-            f"{where}: every item must have {len(task.fields)} text(s), one has {len(text)}",
+            f"{where}: every item must have {len(task.fields)} text(s)",
         )
         _check(all(isinstance(part, str) for part in text), f"{where}: texts must be str")
     hidden = task.hidden_labels and split in task.evaluation_splits
@@ -110,7 +112,7 @@ _SENTENCES: tuple[Text, ...] = (
 
 
 def check_model(folder: str | Path, *, trust_remote_code: bool = False) -> None:
-    """A model folder can be a candidate: classifier and (where causal) language model behave as the study needs.
+    """A model folder can be a candidate: its classifier and language model behave as the study needs.
 
     Right padding and batch order do not change a classifier's answers; saving and loading does not
     either; a causal model's prefill and single steps equal its full forward pass.
@@ -162,6 +164,29 @@ def _close(a: "NDArray[Any]", b: "NDArray[Any]", tolerance: float = 1e-4) -> boo
     import numpy as np
 
     return bool(np.allclose(a, b, atol=tolerance, rtol=tolerance))
+
+
+def check_architecture(architecture: "Architecture", size: str = "nano") -> None:
+    """An architecture makes configurations that build, repeat themselves, and pass :func:`check_model`.
+
+    Args:
+        architecture: the callable that the entry point names.
+        size: a small size that it has.
+    """
+    from trilemma.architectures import ARCHITECTURES
+    from trilemma.models import loading
+    from trilemma.models.tokenizer import train_tokenizer
+
+    name = f"checked-{getattr(architecture, '__name__', type(architecture).__name__)}"
+    if name not in ARCHITECTURES:
+        ARCHITECTURES.register(name, architecture)
+    tokenizer = train_tokenizer((text for texts in _SENTENCES for text in texts), 300)
+    twice = [loading.create(name, size, tokenizer, seed=0) for _ in range(2)]
+    same = all(bool((a == b).all()) for a, b in zip(*(model.parameters() for model in twice), strict=True))
+    _check(same, f"{name}: the same seed must give the same weights")
+    with TemporaryDirectory() as folder:
+        loading.save(twice[0], tokenizer, Path(folder))
+        check_model(folder)
 
 
 def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:

@@ -109,6 +109,7 @@ class Backbone(LanguageModel):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        token_type_ids: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> Any:
         """Run the model.
@@ -122,6 +123,7 @@ class Backbone(LanguageModel):
             use_cache: whether to return a cache; by default ``config.use_cache``, in training False.
             output_hidden_states: return L + 1 states: the input of every block, then the normed output.
             output_attentions: must not be set, no architecture here forms its attention matrix.
+            token_type_ids: not used, since these models know one kind of token; many tokenizers give them.
             return_dict: False for a tuple.
 
         Raises:
@@ -181,6 +183,7 @@ class CausalLanguageModel(LanguageModel, GenerationMixin):  # type: ignore[misc]
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        token_type_ids: torch.Tensor | None = None,
         return_dict: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: torch.Tensor | int | None = None,

@@ -40,6 +40,7 @@ class SequenceClassifier(LanguageModel):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        token_type_ids: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> Any:
         """Class logits [B, num_labels]; further arguments as in :meth:`Backbone.forward`.

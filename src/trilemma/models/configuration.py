@@ -6,6 +6,7 @@ change the mathematics in a way that is not implemented here is refused by name.
 """
 
 import math
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
@@ -73,6 +74,9 @@ class LanguageModelConfig(PreTrainedConfig):  # type: ignore[misc]
         Raises:
             ModelError: naming the field, its value and what would be right.
         """
+        for field in fields(self):
+            if field.type is bool and not isinstance(getattr(self, field.name), bool):
+                raise self.unsupported(field.name, "true or false")
         self.require_integer("vocab_size", LARGEST_VOCABULARY)
         self.require_integer("hidden_size", LARGEST_WIDTH)
         self.require_integer("num_hidden_layers", MOST_LAYERS)

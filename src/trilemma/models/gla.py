@@ -108,12 +108,14 @@ class GLAConfig(LanguageModelConfig):
                 raise self.unsupported(
                     name, f"such that hidden_size * {name} is a multiple of {self.num_heads} heads"
                 )
-        if self.feature_map is not None and self.feature_map not in FEATURE_MAPS:
+        if self.feature_map is not None and str(self.feature_map) not in FEATURE_MAPS:
             raise self.unsupported("feature_map", f"null or one of {', '.join(FEATURE_MAPS)}")
         if self.use_short_conv:
             self.require_integer("conv_size", 1 << 10)
-        if self.clamp_min is not None and not self.clamp_min <= 0:
-            raise self.unsupported("clamp_min", "null or at most 0")
+        if self.clamp_min is not None and not (
+            isinstance(self.clamp_min, int | float) and self.clamp_min <= 0
+        ):
+            raise self.unsupported("clamp_min", "null or a number of at most 0")
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,8 @@ def create(arch: str, size: str, tokenizer: PreTrainedTokenizerBase, seed: int) 
     """A new causal language model with random weights.
 
     Args:
-        arch: a name in ``sizes.ARCHITECTURES``.
-        size: a name in ``sizes.SIZES``.
+        arch: a name in ``trilemma.architectures.ARCHITECTURES``.
+        size: a size that the architecture has.
         tokenizer: sets the vocabulary (rounded up to a multiple of 64) and the special tokens.
         seed: of the weights.
     """

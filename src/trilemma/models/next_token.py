@@ -66,20 +66,24 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: nn.Module, *weights: Tensor) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
-        wanted = ctx.needs_input_grad[0]
-        d_hidden = torch.empty_like(hidden) if wanted else None
-        d_weights = [torch.zeros_like(weight) for weight in weights] if wanted else []
+        learns = ctx.needs_input_grad[0]
+        d_hidden = torch.empty_like(hidden) if learns else None
+        d_weights = [torch.zeros_like(weight) for weight in weights] if learns else []
         vocabulary = max(weight.shape[0] for weight in weights)
         count = max(1, _LOGITS_AT_ONCE // vocabulary)
         for start in range(0, len(hidden), count):
             part = slice(start, start + count)
-            with torch.set_grad_enabled(wanted):
-                states = hidden[part].detach().requires_grad_(wanted)
-                logits = head(states).float()
-                loss = F.cross_entropy(logits, targets[part], ignore_index=IGNORED, reduction="sum")
-            total += loss.detach()
+            with torch.set_grad_enabled(learns):
+                states = hidden[part].detach().requires_grad_(learns)
+                logits = head(states)
+            log_p = F.log_softmax(logits.detach().float(), dim=-1)
+            predicted = targets[part] != IGNORED
+            targets_here = targets[part].clamp_min(0).unsqueeze(-1)
+            total -= (log_p.gather(-1, targets_here).squeeze(-1) * predicted).sum()
             if d_hidden is not None:
-                d_states, *grads = torch.autograd.grad(loss, (states, *weights))
+                d_logits = log_p.exp_().scatter_add_(-1, targets_here, -torch.ones_like(log_p[:, :1]))
+                d_logits *= predicted.unsqueeze(-1)
+                d_states, *grads = torch.autograd.grad(logits, (states, *weights), d_logits.to(logits.dtype))
                 d_hidden[part] = d_states
                 for d_weight, grad in zip(d_weights, grads, strict=True):
                     d_weight += grad

@@ -125,8 +125,8 @@ def pretrain(
     tokens in the same order.
 
     Args:
-        arch: architecture name, see :data:`trilemma.models.sizes.ARCHITECTURES`.
-        size: size name, see :data:`trilemma.models.sizes.SIZES`.
+        arch: architecture name, see :data:`trilemma.architectures.ARCHITECTURES`.
+        size: size name, see :data:`trilemma.models.sizes.SHAPES`.
         corpus: text, JSON Lines or Parquet files; they must fit into memory.
         settings: how.
         out: folder that is written at the end: weights (safetensors), configuration, tokenizer.

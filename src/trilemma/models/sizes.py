@@ -8,18 +8,13 @@ published shapes, whose names count all parameters.
 from dataclasses import dataclass
 from typing import Any
 
+from transformers import PretrainedConfig
+
+from trilemma.architectures import ARCHITECTURES
 from trilemma.errors import ModelError
-from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.gla import GLAConfig
 from trilemma.models.matmul_free import HGRNBitConfig
 from trilemma.models.transformer_pp import TransformerConfig
-
-CONFIGURATIONS: dict[str, type[LanguageModelConfig]] = {
-    "transformer-pp": TransformerConfig,
-    "gla": GLAConfig,
-    "matmul-free": HGRNBitConfig,
-}
-ARCHITECTURES = tuple(CONFIGURATIONS)
 
 
 @dataclass(frozen=True)
@@ -49,35 +44,59 @@ SHAPES = {
     "1.3b": Shape(2048, 24, None, 32),
     "2.7b": Shape(2560, 32, None, 32, gla_heads=5),
 }
-SIZES = tuple(SHAPES)
 
 
-def configuration(arch: str, size: str, vocabulary: int, **overrides: Any) -> LanguageModelConfig:
+def configuration(arch: str, size: str, vocabulary: int, **fields: Any) -> PretrainedConfig:
     """Configuration of a new model.
 
     Args:
-        arch: a name in :data:`ARCHITECTURES`.
-        size: a name in :data:`SIZES`.
+        arch: a name in :data:`trilemma.architectures.ARCHITECTURES`.
+        size: a size that the architecture has.
         vocabulary: rows of the embedding.
-        overrides: further configuration fields.
+        fields: further configuration fields, which take precedence.
 
     Raises:
-        ModelError: if a name is unknown or a field is out of range.
+        TrilemmaError: if a name is unknown or a field is out of range.
     """
-    if arch not in CONFIGURATIONS:
-        raise ModelError(f"unknown architecture {arch!r}; known: {', '.join(ARCHITECTURES)}")
+    try:
+        config = ARCHITECTURES.get(arch)(size, vocabulary, **fields)
+    except KeyError as error:
+        raise ModelError(f"architecture {arch!r} has no size {size!r}") from error
+    if not isinstance(config, PretrainedConfig):
+        raise ModelError(f"architecture {arch!r} gave a {type(config).__name__}; expected a PretrainedConfig")
+    return config
+
+
+def transformer_pp(size: str, vocabulary: int, **fields: Any) -> TransformerConfig:
+    """Transformer++ of a size in :data:`SHAPES`."""
+    shape = _shape(size)
+    return TransformerConfig(**{**_common(shape, vocabulary), "num_heads": shape.attention_heads, **fields})
+
+
+def gla(size: str, vocabulary: int, **fields: Any) -> GLAConfig:
+    """GLA of a size in :data:`SHAPES`."""
+    shape = _shape(size)
+    return GLAConfig(**{**_common(shape, vocabulary), "num_heads": shape.gla_heads, **fields})
+
+
+def matmul_free(size: str, vocabulary: int, **fields: Any) -> HGRNBitConfig:
+    """MatMul-Free LM of a size in :data:`SHAPES`."""
+    return HGRNBitConfig(**{**_common(_shape(size), vocabulary), "num_heads": 1, **fields})
+
+
+def _shape(size: str) -> Shape:
     if size not in SHAPES:
-        raise ModelError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
-    shape = SHAPES[size]
-    heads = {"transformer-pp": shape.attention_heads, "gla": shape.gla_heads, "matmul-free": 1}[arch]
-    fields = {
+        raise ModelError(f"unknown size {size!r}; known: {', '.join(SHAPES)}")
+    return SHAPES[size]
+
+
+def _common(shape: Shape, vocabulary: int) -> dict[str, int | None]:
+    return {
         "vocab_size": vocabulary,
         "hidden_size": shape.hidden_size,
         "num_hidden_layers": shape.layers,
         "intermediate_size": shape.width,
-        "num_heads": heads,
     }
-    return CONFIGURATIONS[arch](**{**fields, **overrides})
 
 
 def rounded_vocabulary(tokens: int) -> int:

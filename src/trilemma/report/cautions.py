@@ -1,12 +1,13 @@
 """What limits the claims of a study, in sentences: read from the notes and flags of its records."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from trilemma.comparisons import AVERAGE
 from trilemma.report.metrics import METRICS
-from trilemma.report.values import benchmarks, candidates
+from trilemma.report.values import benchmarks, candidates, rows_of
 
 MEANINGLESS = "robustness is meaningless"
 _ABSENT = "not measured"
@@ -63,7 +64,9 @@ def _meaningless(records: pd.DataFrame) -> list[str]:
         part = next(part for part in source["note"].iloc[0].split("; ") if part.startswith(MEANINGLESS))
         reason = part.removeprefix(MEANINGLESS).lstrip(": ")
         seeds = "" if len(whole) else f" with seed {join(str(int(s)) for s in sorted(rows['seed'].unique()))}"
-        sentences.append(f"{names[model, adaptation]} on {task}{seeds}: robustness is meaningless, {reason}.")
+        sentences.append(
+            f"{names[str(model), str(adaptation)]} on {task}{seeds}: robustness is meaningless, {reason}."
+        )
     return sentences
 
 
@@ -71,24 +74,27 @@ def _pretraining(records: pd.DataFrame) -> list[str]:
     """Whether the candidates were trained on the same before; silent where nothing is recorded."""
     rows = records[records["metric"] == "pretraining_tokens"].drop_duplicates("model")
     groups: dict[str, list[str]] = {}
-    for row in rows.to_dict("records"):
+    for row in rows_of(rows):
         tokens = "" if pd.isna(row["value"]) else f"{row['value']:,.0f} tokens; "
         groups.setdefault(tokens + row["note"].removeprefix(f"{_ABSENT}: "), []).append(row["model"])
     if len(groups) < 2:
         return []
     parts = "; ".join(f"{join(models)} ({what})" for what, models in groups.items())
-    return [f"The candidates do not share their pretraining, so their differences are not the architecture's alone: {parts}."]
+    return [
+        "The candidates do not share their pretraining, so their differences are not the architecture's "
+        f"alone: {parts}."
+    ]
 
 
 def _candidate_notes(records: pd.DataFrame) -> list[str]:
     rows = records[(records["metric"] == "parameters") & (records["note"] != "")].drop_duplicates("model")
-    return [f"{row['model']}: {row['note']}." for row in rows.to_dict("records")]
+    return [f"{row['model']}: {row['note']}." for row in rows_of(rows)]
 
 
 def _failed(records: pd.DataFrame) -> list[str]:
     rows = records[records["note"].str.contains("failed: ", regex=False)]
     sentences = []
-    for row in rows.drop_duplicates(["model", "adaptation", "task", "seed", "note"]).to_dict("records"):
+    for row in rows_of(rows.drop_duplicates(["model", "adaptation", "task", "seed", "note"])):
         where = f"{row['model']}{' on ' + row['task'] if row['task'] else ''}"
         seed = "" if pd.isna(row["seed"]) else f", seed {int(row['seed'])}"
         sentences.append(f"Failed: {where}{seed}: {row['note'].split('failed: ', 1)[1].rstrip('.')}.")
@@ -97,7 +103,10 @@ def _failed(records: pd.DataFrame) -> list[str]:
 
 def _partial(records: pd.DataFrame) -> list[str]:
     rows = records[records["partial"] & (records["axis"] != "E") & (records["task"] != AVERAGE)]
-    names = [f"{task} {name}".strip() for task, name in rows[["task", "set"]].drop_duplicates().itertuples(index=False)]
+    names = [
+        f"{task} {name}".strip()
+        for task, name in rows[["task", "set"]].drop_duplicates().itertuples(index=False)
+    ]
     return [f"Partial, with fewer rows than the official split: {', '.join(names)}."] if names else []
 
 
@@ -116,22 +125,25 @@ def _kernels(records: pd.DataFrame) -> list[str]:
     if not names:
         return []
     verb = "was" if len(names) == 1 else "were"
-    return [f"{join(names)} {verb} measured with fake-quantised weights; packed ternary weights would differ in speed and memory."]
+    return [
+        f"{join(names)} {verb} measured with fake-quantised weights; packed ternary weights would differ in "
+        "speed and memory."
+    ]
 
 
 def _not_measured(records: pd.DataFrame) -> list[str]:
     """One sentence a reason, naming what has no value because of it, and where."""
     rows = records[records["value"].isna() & (records["metric"] != "pretraining_tokens")]
     rows = rows[~rows["note"].str.contains("failed: ", regex=False)]
-    reasons: dict[str, list[dict[str, object]]] = {}
-    for row in rows.to_dict("records"):
+    reasons: dict[str, list[dict[str, Any]]] = {}
+    for row in rows_of(rows):
         parts = [part for part in row["note"].split("; ") if part.startswith(_ABSENT)]
         reason = parts[0].removeprefix(_ABSENT).lstrip(": ") if parts else ""
         reasons.setdefault(reason, []).append(row)
     return [_absent(reason, cells, set(records["model"])) for reason, cells in reasons.items()]
 
 
-def _absent(reason: str, cells: Sequence[dict[str, object]], everyone: set[object]) -> str:
+def _absent(reason: str, cells: Sequence[dict[str, Any]], everyone: set[object]) -> str:
     metrics = dict.fromkeys(str(cell["metric"]) for cell in cells)
     titles = [METRICS[name].title if name in METRICS else name.replace("_", " ") for name in metrics]
     models = dict.fromkeys(str(cell["model"]) for cell in cells)
@@ -145,8 +157,12 @@ def _absent(reason: str, cells: Sequence[dict[str, object]], everyone: set[objec
     return text + "."
 
 
-def _place(cell: dict[str, object]) -> str:
+def _place(cell: dict[str, Any]) -> str:
     if cell["axis"] == "E":
-        numbers = [f"{name} {int(str(cell[name]).split('.')[0])}" for name in ("batch", "length") if not pd.isna(cell[name])]
+        numbers = [f"{name} {int(cell[name])}" for name in ("batch", "length") if not pd.isna(cell[name])]
         return ("at " + ", ".join(numbers)) if numbers else ""
-    return " ".join(str(part) for part in (cell["task"], cell["level"] if cell["axis"] == "R" else "", cell["method"]) if part)
+    return " ".join(
+        str(part)
+        for part in (cell["task"], cell["level"] if cell["axis"] == "R" else "", cell["method"])
+        if part
+    )

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-
 from trilemma.comparisons import SIGNIFICANCE
 from trilemma.errors import TrilemmaError
 from trilemma.report.evidence import Evidence
@@ -39,7 +38,10 @@ class Bound:
         """How ``value`` stands to the limit; a value without an interval is exact."""
         if value.value is None:
             return "not measured"
-        limits = (value.value if value.low is None else value.low, value.value if value.high is None else value.high)
+        limits = (
+            value.value if value.low is None else value.low,
+            value.value if value.high is None else value.high,
+        )
         if self._holds(max(limits) if self.side == "max" else min(limits)):
             return "met"
         return "met by the point estimate only" if self._holds(value.value) else "not met"
@@ -60,7 +62,8 @@ class Check:
         unit = find_metric(self.bound.metric).unit
         if self.value.value is None:
             return f"{self.bound}: {self.value.note or 'not measured'}"
-        return f"{self.bound}: {self.standing}, {format_value(self.value.value, unit, self.value.low, self.value.high)}"
+        number = format_value(self.value.value, unit, self.value.low, self.value.high)
+        return f"{self.bound}: {self.standing}, {number}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ class Decision:
             hint = f" Met by the point estimate only: {', '.join(nearly)}." if nearly else ""
             return f"No candidate meets {asked} (95% limits, {self.at}).{hint}"
         chosen = next(r for r in self.ranked if r.candidate == self.choice)
-        text = f"{self.choice}: the best {metric.title}, {_value_text(chosen.best, metric)}, under {asked} ({self.at})."
+        value = _value_text(chosen.best, metric)
+        text = f"{self.choice}: the best {metric.title}, {value}, under {asked} ({self.at})."
         if self.ties:
             text += f" Not distinguishable from it: {', '.join(self.ties)}."
         return text
@@ -133,7 +137,9 @@ class Decision:
         lines = [self.answer(), ""]
         for rank, row in enumerate(self.ranked, start=1):
             place = f"{rank}." if row.standing == "met" else "✗"
-            lines.append(f"{place:3} {row.candidate}: {metric.title} {_value_text(row.best, metric)}{_tie_text(row)}")
+            lines.append(
+                f"{place:3} {row.candidate}: {metric.title} {_value_text(row.best, metric)}{_tie_text(row)}"
+            )
             lines += [f"      {check}" for check in row.checks]
         lines += ["", "95% intervals in brackets; a bound is met only if the 95% limit meets it."]
         return "\n".join(lines)
@@ -162,7 +168,9 @@ def read_bounds(limits: Mapping[str, str | float]) -> list[Bound]:
     for name, limit in limits.items():
         side, _, metric_name = name.replace("-", "_").partition("_")
         if side not in ("max", "min") or not metric_name:
-            raise TrilemmaError(f"cannot read the bound {name!r}; write max_METRIC or min_METRIC, for example max_memory")
+            raise TrilemmaError(
+                f"cannot read the bound {name!r}; write max_METRIC or min_METRIC, for example max_memory"
+            )
         metric = find_metric(metric_name)
         bounds.append(Bound(metric.name, "max" if side == "max" else "min", parse_limit(metric, limit)))
     return bounds
@@ -207,7 +215,9 @@ def _hold(evidence: Evidence, candidate: Candidate, best: Metric, bounds: Sequen
 def _refuse_unmeasured(metric: Metric, values: Sequence[Value]) -> None:
     if all(value.value is None for value in values):
         notes = {value.note for value in values if value.note}
-        raise TrilemmaError(f"no candidate has a value of {metric.name}: {'; '.join(sorted(notes)) or 'not measured'}")
+        raise TrilemmaError(
+            f"no candidate has a value of {metric.name}: {'; '.join(sorted(notes)) or 'not measured'}"
+        )
 
 
 def _rank(metric: Metric, value: Value) -> float:
@@ -217,18 +227,23 @@ def _rank(metric: Metric, value: Value) -> float:
 
 
 def _compare_with_first(evidence: Evidence, metric: Metric, accepted: list[Ranked]) -> list[Ranked]:
-    """Paired tests against the first, Holm-adjusted over the others; what cannot be tested is not told apart."""
+    """Paired tests against the first, Holm-adjusted; what cannot be tested is not told apart."""
     by_name = {candidate.name: candidate for candidate in evidence.candidates}
     first = by_name[accepted[0].candidate]
     adjusted = holm_against(evidence, metric, first, [by_name[row.candidate] for row in accepted[1:]])
     compared = [
-        replace(row, distinguishable=p < SIGNIFICANCE, p_adjusted=p) for row, p in zip(accepted[1:], adjusted, strict=True)
+        replace(row, distinguishable=p < SIGNIFICANCE, p_adjusted=p)
+        for row, p in zip(accepted[1:], adjusted, strict=True)
     ]
     return [accepted[0], *compared]
 
 
 def holm_against(
-    evidence: Evidence, metric: Metric, first: Candidate, others: Sequence[Candidate], level: str | None = None
+    evidence: Evidence,
+    metric: Metric,
+    first: Candidate,
+    others: Sequence[Candidate],
+    level: str | None = None,
 ) -> list[float]:
     """Holm-adjusted p of ``first`` against each of ``others``; 1 where nothing could be tested."""
     p_values = [evidence.p_value(metric, first, other, level) for other in others]

@@ -12,7 +12,17 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from trilemma.comparisons import AVERAGE, CLEAN, Block, Comparison, Panel, compare_all, find_measure, panels, scored_by
+from trilemma.comparisons import (
+    AVERAGE,
+    CLEAN,
+    Block,
+    Comparison,
+    Panel,
+    compare_all,
+    find_measure,
+    panels,
+    scored_by,
+)
 from trilemma.comparisons.panels import align, stream
 from trilemma.report.metrics import Metric
 from trilemma.report.values import Candidate, OperatingPoint, Value, benchmark, candidates, recorded
@@ -99,7 +109,11 @@ class Evidence:
         """
         if _from_records(metric):
             return self._efficiency_p(metric, a, b)
-        compared = [c for c in self.comparisons(_MEASURE.get(metric.name, metric.name)) if {c.a, c.b} == {a.name, b.name}]
+        compared = [
+            c
+            for c in self.comparisons(_MEASURE.get(metric.name, metric.name))
+            if {c.a, c.b} == {a.name, b.name}
+        ]
         where = (CLEAN, CLEAN) if metric.axis == "P" else (self.benchmark, level or "all")
         here = [c for c in compared if (c.set, c.level) == where]
         average = [c for c in here if c.task == AVERAGE]
@@ -124,7 +138,9 @@ class Evidence:
             official = self.official.get(task, ("accuracy",))
             aggregated = bool(metric.average)
             measures = scored_by(measure, wanted, official)[1] if aggregated else [measure]
-            here = [panel for panel in sets if len(panel.gold) and not any(m.missing(panel) for m in measures)]
+            here = [
+                panel for panel in sets if len(panel.gold) and not any(m.missing(panel) for m in measures)
+            ]
             if here and (measure.axis == "R" or aggregated or measure.name in official):
                 aligned, groups = align(here, names)
                 block = Block.of(aligned, measures)

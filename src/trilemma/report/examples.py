@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trilemma.report.values import Candidate
+from trilemma.report.values import Candidate, rows_of
 
 BUDGET = 1_200_000
 """Bytes that a report spends on examples."""
@@ -52,28 +52,25 @@ def collect(items: pd.DataFrame, candidates: Sequence[Candidate], budget: int = 
     index = {(c.model, c.adaptation): i for i, c in enumerate(candidates)}
     wanted = adversarial.merge(chosen[key], on=key)
     lists: dict[tuple[Any, ...], list[list[list[float | None]]]] = {}
-    for row in wanted.sort_values("seed", kind="stable").itertuples():
-        own = lists.setdefault((row.task, row.set, row.id), [[] for _ in candidates])
-        own[index[row.model, row.adaptation]].append(
+    for row in rows_of(wanted.sort_values("seed", kind="stable")):
+        own = lists.setdefault((row["task"], row["set"], row["id"]), [[] for _ in candidates])
+        own[index[row["model"], row["adaptation"]]].append(
             [
-                _number(row.answer),
-                _confidence(row.probabilities),
-                _number(row.original_answer),
-                _confidence(row.original_probabilities),
+                _number(row["answer"]),
+                _confidence(row["probabilities"]),
+                _number(row["original_answer"]),
+                _confidence(row["original_probabilities"]),
             ]
         )
     examples = [
         {
-            "task": row.task,
-            "set": row.set,
-            "level": row.level,
-            "method": row.method,
-            "original": _texts(row.original),
-            "shown": _texts(row.shown),
-            "gold": _number(row.gold),
-            "answers": lists[row.task, row.set, row.id],
+            **{name: row[name] for name in ("task", "set", "level", "method")},
+            "original": _texts(row["original"]),
+            "shown": _texts(row["shown"]),
+            "gold": _number(row["gold"]),
+            "answers": lists[row["task"], row["set"], row["id"]],
         }
-        for row in chosen.itertuples()
+        for row in rows_of(chosen)
     ]
     return ExampleSet(len(chosen), len(unique), labels, examples)
 
@@ -100,7 +97,13 @@ def _texts(texts: Any) -> list[str] | None:
 
 
 def _number(value: float) -> float | None:
-    return None if value is None or pd.isna(value) else int(value) if value == int(value) else round(float(value), 3)
+    return (
+        None
+        if value is None or pd.isna(value)
+        else int(value)
+        if value == int(value)
+        else round(float(value), 3)
+    )
 
 
 def _confidence(probabilities: Any) -> float | None:

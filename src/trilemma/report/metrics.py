@@ -125,7 +125,9 @@ def parse_limit(metric: Metric, text: str | float) -> float:
             number, suffix = math.nan, ""
     factor = _factor(metric, suffix)
     if factor is None or not math.isfinite(number):
-        raise TrilemmaError(f"cannot read {text!r} as a limit on {metric.name}; write {_EXAMPLES[_kind(metric)]}")
+        raise TrilemmaError(
+            f"cannot read {text!r} as a limit on {metric.name}; write {_EXAMPLES[_kind(metric)]}"
+        )
     value = number * factor
     if metric.unit == "fraction" and abs(value) > 1:
         raise TrilemmaError(f"{metric.name} is a fraction: write {text} as {value / 100:g} or {value:g}%")

@@ -98,6 +98,14 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
     return Front(chosen, tuple(positions))
 
 
+def three_axes(evidence: Evidence) -> Front | None:
+    """The front of :data:`DEFAULT`; None where nothing was measured on one of the axes."""
+    for metric in (find_metric(name) for name in DEFAULT):
+        if all(evidence.value(metric, candidate).value is None for candidate in evidence.candidates):
+            return None
+    return front(evidence)
+
+
 def _cost(metric: Metric, value: float | None) -> float:
     """The value with its sign turned so that lower is better."""
     assert value is not None

@@ -10,7 +10,7 @@ import pandas as pd
 from trilemma.comparisons import AVERAGE
 from trilemma.errors import TrilemmaError
 from trilemma.report.metrics import METRICS, format_value
-from trilemma.report.values import OperatingPoint, candidates, recorded
+from trilemma.report.values import OperatingPoint, candidates, recorded, rows_of
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -38,7 +38,14 @@ _AT_POINT = (
     "tpot_ms",
 )
 _PERFORMANCE = ("accuracy", "f1", "matthews", "pearson", "spearman", "glue_score")
-_ROBUSTNESS = ("robust_accuracy", "robust_f1", "advglue_score", "attack_success_rate", "accuracy_drop", "flip_rate")
+_ROBUSTNESS = (
+    "robust_accuracy",
+    "robust_f1",
+    "advglue_score",
+    "attack_success_rate",
+    "accuracy_drop",
+    "flip_rate",
+)
 _LEVELS = ("all", "word", "sentence", "human", "unknown")
 
 
@@ -140,16 +147,24 @@ def _wide(
     present = tuple(m for m in metrics if m in set(rows["metric"]))
     lines: dict[tuple[object, ...], dict[str, object]] = {}
     order = sorted(range(len(rows)), key=lambda i: rows["task"].iloc[i] == AVERAGE)
-    for row in rows.iloc[order].to_dict("records"):
+    for row in rows_of(rows.iloc[order]):
         if row["metric"] not in present:
             continue
         key = (names[row["model"], row["adaptation"]], *(row[k] for k in keys))
-        line = lines.setdefault(key, {"candidate": key[0], **{k: row[k] for k in keys}, "notes": {}, "n": row["n"]})
-        line |= {row["metric"]: row["value"], f"{row['metric']}_low": row["low"], f"{row['metric']}_high": row["high"]}
+        line = lines.setdefault(
+            key, {"candidate": key[0], **{k: row[k] for k in keys}, "notes": {}, "n": row["n"]}
+        )
+        line |= {
+            row["metric"]: row["value"],
+            f"{row['metric']}_low": row["low"],
+            f"{row['metric']}_high": row["high"],
+        }
         note = row["note"] or ("not measured" if pd.isna(row["value"]) else "")
         parts = (["partial split"] if row["partial"] else []) + ([note] if note else [])
         line["notes"] |= dict.fromkeys(parts)  # type: ignore[operator]
-    return Table(title, ("candidate", *keys, "n"), present, _frame(lines.values(), ("candidate", *keys, "n"), present))
+    return Table(
+        title, ("candidate", *keys, "n"), present, _frame(lines.values(), ("candidate", *keys, "n"), present)
+    )
 
 
 def _frame(lines: object, keys: tuple[str, ...], metrics: tuple[str, ...]) -> pd.DataFrame:
@@ -169,7 +184,11 @@ def _efficiency_at(records: pd.DataFrame, at: OperatingPoint) -> Table:
     lines = []
     for candidate in candidates(records):
         own = records[records["model"] == candidate.model]
-        line: dict[str, object] = {"candidate": candidate.name, "arch": candidate.arch, "kernel": _kernel(own)}
+        line: dict[str, object] = {
+            "candidate": candidate.name,
+            "arch": candidate.arch,
+            "kernel": _kernel(own),
+        }
         notes: dict[str, None] = {}
         for metric in metrics:
             value = recorded(own, candidate, METRICS[metric], at)
@@ -193,7 +212,7 @@ def _efficiency_grid(records: pd.DataFrame) -> Table:
     lines = []
     for (model, batch, length), group in rows.groupby(["model", "batch", "length"], sort=False):
         line: dict[str, object] = {"model": model, "batch": int(batch), "length": int(length)}
-        for row in group.to_dict("records"):
+        for row in rows_of(group):
             name = row["metric"]
             line |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
         lines.append(line | {"notes": [note for note in dict.fromkeys(group["note"]) if note]})
@@ -226,7 +245,9 @@ def rich_table(table: Table) -> "RichTable":
     from rich.markup import escape
     from rich.table import Table as RichTable
 
-    result = RichTable(title=table.title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    result = RichTable(
+        title=table.title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     header, *rows = table.lines()
     for title in header:
         result.add_column(escape(title), overflow="fold")
@@ -249,7 +270,11 @@ def _csv(tables: Sequence[Table]) -> str:
 
 def _markdown(tables: Sequence[Table]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return (
+            "| "
+            + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells)
+            + " |"
+        )
 
     parts = []
     for table in tables:
@@ -260,9 +285,9 @@ def _markdown(tables: Sequence[Table]) -> str:
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "≤": r"$\leq$", "≥": r"$\geq$", "<": r"\textless{}",
-    ">": r"\textgreater{}", "×": r"$\times$",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "–": "--", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$",
 }  # fmt: skip
 
 
@@ -280,7 +305,8 @@ def _latex(tables: Sequence[Table]) -> str:
         header, *rows = table.lines()
         body = [line(header), r"\hline", *(line(row) for row in rows)]
         parts.append(
-            "\\begin{table}\n\\caption{" + latex_escape(table.title) + "}\n\\begin{tabular}{" + "l" * len(header) + "}\n"
+            "\\begin{table}\n\\caption{" + latex_escape(table.title) + "}\n"
+            + "\\begin{tabular}{" + "l" * len(header) + "}\n"
             + "\n".join(body) + "\n\\end{tabular}\n\\end{table}"
         )  # fmt: skip
     return "\n\n".join(parts) + "\n"

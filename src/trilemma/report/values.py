@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pandas as pd
 
@@ -44,14 +45,19 @@ class OperatingPoint:
             TrilemmaError: when it says anything else.
         """
         parts = dict(re.findall(r"(batch|length)\s*=\s*([1-9][0-9]*)", text))
-        if not re.fullmatch(r"\s*(batch|length)\s*=\s*\d+\s*(,\s*(batch|length)\s*=\s*\d+\s*)?", text) or not parts:
-            raise TrilemmaError(f"cannot read the operating point {text!r}; write for example batch=1,length=128")
+        if (
+            not re.fullmatch(r"\s*(batch|length)\s*=\s*\d+\s*(,\s*(batch|length)\s*=\s*\d+\s*)?", text)
+            or not parts
+        ):
+            raise TrilemmaError(
+                f"cannot read the operating point {text!r}; write for example batch=1,length=128"
+            )
         return cls(**{name: int(number) for name, number in parts.items()})
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value with its 95% interval; ``value`` is None where nothing was measured, and ``note`` says why."""
+    """One value with its 95% interval; ``value`` is None where nothing was measured; ``note`` says why."""
 
     value: float | None
     low: float | None = None
@@ -64,16 +70,17 @@ class Value:
 def candidates(records: pd.DataFrame) -> list[Candidate]:
     """The study's candidates in the order in which the records name them."""
     seen = records[["model", "adaptation"]].drop_duplicates()
-    facts = records.groupby("model", sort=False)[["arch", "parameters"]].first()
+    facts = rows_of(records.groupby("model", sort=False)[["arch", "parameters"]].first().reset_index())
+    by_model = {row["model"]: row for row in facts}
     result = []
     for model in dict.fromkeys(records["model"]):
         names = seen.loc[seen["model"] == model, "adaptation"]
         adaptations = [name for name in names if name] or [""]
-        parameters = facts.at[model, "parameters"]
+        parameters = by_model[model]["parameters"]
         for adaptation in adaptations:
             name = f"{model}:{adaptation}" if len(adaptations) > 1 else str(model)
             count = None if pd.isna(parameters) else int(parameters)
-            result.append(Candidate(name, str(model), str(adaptation), str(facts.at[model, "arch"]), count))
+            result.append(Candidate(name, str(model), str(adaptation), str(by_model[model]["arch"]), count))
     return result
 
 
@@ -101,6 +108,11 @@ def benchmarks(records: pd.DataFrame) -> list[str]:
 def benchmark(records: pd.DataFrame) -> str:
     """The adversarial benchmark that stands for robustness: AdvGLUE, or else the first; "" for none."""
     return next(iter(benchmarks(records)), "")
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as mappings from column to value."""
+    return cast(list[dict[str, Any]], table.to_dict("records"))
 
 
 def of_candidate(table: pd.DataFrame, candidate: Candidate) -> pd.DataFrame:
@@ -161,7 +173,10 @@ def _value(rows: pd.DataFrame) -> Value:
 
 
 def _at_point(rows: pd.DataFrame, at: OperatingPoint) -> Value:
-    here = rows[(rows["batch"].isna() | (rows["batch"] == at.batch)) & (rows["length"].isna() | (rows["length"] == at.length))]
+    here = rows[
+        (rows["batch"].isna() | (rows["batch"] == at.batch))
+        & (rows["length"].isna() | (rows["length"] == at.length))
+    ]
     measured = here[here["value"].notna()]
     if len(measured):
         return _value(measured)

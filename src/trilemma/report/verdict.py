@@ -1,4 +1,4 @@
-"""The verdict in words, with its uncertainty: who leads on which axis, who is dominated, what not to trust."""
+"""The verdict in words, with its uncertainty: who leads on which axis, who is dominated, what to doubt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +108,9 @@ def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
     return Ranking(axis, metric, {c.name: evidence.value(metric, c) for c in [*known, *others]}, named)
 
 
-def _ordered(evidence: Evidence, metric: Metric, level: str | None = None) -> tuple[list[Candidate], list[Candidate]]:
+def _ordered(
+    evidence: Evidence, metric: Metric, level: str | None = None
+) -> tuple[list[Candidate], list[Candidate]]:
     """The candidates that have a value, best first, and those that have none."""
     known, others = [], []
     for candidate in evidence.candidates:
@@ -133,7 +135,9 @@ def _headline(rankings: Sequence[Ranking]) -> str:
             open_axes.append(ranking.axis)
         else:
             crowns.setdefault(ranking.leader, []).append(_SUPERLATIVE[ranking.axis])
-    sentences = ["; ".join(f"{name} is the {join(titles)}" for name, titles in crowns.items())] if crowns else []
+    sentences = (
+        ["; ".join(f"{name} is the {join(titles)}" for name, titles in crowns.items())] if crowns else []
+    )
     if len(open_axes) == 3:
         sentences.append("No candidate is distinguishable as best on any axis")
     elif open_axes:
@@ -149,21 +153,29 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
     metric, leader = ranking.metric, ranking.leader
     if leader is None:
         return f"{ranking.axis.capitalize()} was not measured."
-    where = {"E": f"at {evidence.at}", "P": "averaged over tasks", "R": f"on {evidence.benchmark}, averaged over tasks"}
-    text = f"{metric.title.capitalize()} ({where[metric.axis]}): {leader} comes first with {_text(ranking.values[leader], metric)}"
+    where = {
+        "E": f"at {evidence.at}",
+        "P": "averaged over tasks",
+        "R": f"on {evidence.benchmark}, averaged over tasks",
+    }
+    best = _text(ranking.values[leader], metric)
+    text = f"{metric.title.capitalize()} ({where[metric.axis]}): {leader} comes first with {best}"
     others = list(ranking.p_values)
     if not others:
         return f"{text}; no other candidate has a value."
     text += f", then {others[0]} with {_text(ranking.values[others[0]], metric)}."
     if ranking.ties:
         return f"{text} Not distinguishable from the first: {join(ranking.ties)}."
-    return f"{text} Its lead over {'every other' if len(others) > 1 else 'the other'} is distinguishable ({_p(max(ranking.p_values.values()))})."
+    whom = "every other" if len(others) > 1 else "the other"
+    return f"{text} Its lead over {whom} is distinguishable ({_p(max(ranking.p_values.values()))})."
 
 
 def _crossovers(evidence: Evidence) -> list[str]:
     """Where the fastest candidate changes with length, at the operating point's batch."""
     records, batch = evidence.records, evidence.at.batch
-    rows = records[(records["metric"] == "latency_ms") & (records["batch"] == batch) & records["value"].notna()]
+    rows = records[
+        (records["metric"] == "latency_ms") & (records["batch"] == batch) & records["value"].notna()
+    ]
     if rows["length"].nunique() < 2 or rows["model"].nunique() < 2:
         return []
     fastest = rows.loc[rows.groupby("length")["value"].idxmin()].sort_values("length")
@@ -172,7 +184,8 @@ def _crossovers(evidence: Evidence) -> list[str]:
         if not runs or runs[-1][0] != model:
             runs.append((str(model), int(length)))
     if len(runs) == 1:
-        return [f"{runs[0][0]} is fastest at every measured length from {int(fastest['length'].min())} to {int(fastest['length'].max())}."]
+        shortest, longest = int(fastest["length"].min()), int(fastest["length"].max())
+        return [f"{runs[0][0]} is fastest at every measured length, from {shortest} to {longest}."]
     later = ", ".join(f"{model} from length {length}" for model, length in runs[1:])
     return [f"Who is fastest depends on length: {runs[0][0]} from length {runs[0][1]}, {later}."]
 
@@ -185,7 +198,9 @@ def _memory(evidence: Evidence) -> list[str]:
         if len(known) > 1:
             least, most = (_text(evidence.value(metric, c), metric) for c in (known[0], known[-1]))
             name = metric.title.capitalize()
-            sentences.append(f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}.")
+            sentences.append(
+                f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}."
+            )
     return sentences
 
 
@@ -199,8 +214,9 @@ def _levels(evidence: Evidence) -> list[str]:
             continue
         p_values = holm_against(evidence, metric, known[0], known[1:], level)
         ties = [c.name for c, p in zip(known[1:], p_values, strict=True) if p >= SIGNIFICANCE]
-        text = f"{level.capitalize()} level: {known[0].name} comes first with {_text(evidence.value(metric, known[0], level), metric)}"
-        sentences.append(f"{text}, {'not distinguishable from ' + join(ties) if ties else 'distinguishable from the others'}.")
+        best = f"{known[0].name} comes first with {_text(evidence.value(metric, known[0], level), metric)}"
+        apart = f"not distinguishable from {join(ties)}" if ties else "distinguishable from the others"
+        sentences.append(f"{level.capitalize()} level: {best}, {apart}.")
     return sentences
 
 
@@ -208,16 +224,27 @@ def _trade_off(front: Front | None) -> list[str]:
     if front is None:
         return []
     on = [p.candidate for p in front.positions if p.on_front]
-    sentences = [f"On the Pareto front of {join(metric.title for metric in front.metrics)}: {join(on)}."] if on else []
+    sentences = (
+        [f"On the Pareto front of {join(metric.title for metric in front.metrics)}: {join(on)}."]
+        if on
+        else []
+    )
     for position in front.positions:
         name, chance = position.candidate, position.dominated_probability
         if position.on_front is None:
-            lacking = [METRICS[metric].title for metric, value in position.values.items() if value.value is None]
+            lacking = [
+                METRICS[metric].title for metric, value in position.values.items() if value.value is None
+            ]
             sentences.append(f"{name} is not placed on the front: no {join(lacking)}.")
         elif not position.on_front:
-            sentences.append(f"{name} is dominated by {join(position.dominated_by)} (bootstrap probability {chance:.2f}).")
+            sentences.append(
+                f"{name} is dominated by {join(position.dominated_by)} (bootstrap probability {chance:.2f})."
+            )
         elif chance is not None and chance >= 0.05:
-            sentences.append(f"{name} is on it, yet dominated by {position.likely_dominator} with bootstrap probability {chance:.2f}.")
+            other = position.likely_dominator
+            sentences.append(
+                f"{name} is on it, yet {other} may dominate it (bootstrap probability {chance:.2f})."
+            )
     return sentences
 
 
@@ -228,8 +255,8 @@ def _tested(comparisons: Sequence[Comparison]) -> list[str]:
     if not tested:
         return []
     return [
-        f"Of all {len(tested)} paired tests, by task and level, {apart} tell two candidates apart after Holm's correction. "
-        "The sentences above correct only for the candidates they name."
+        f"Of all {len(tested)} paired tests, by task and level, {apart} tell two candidates apart after "
+        "Holm's correction. The sentences above correct only for the candidates they name."
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from trilemma.adapt.settings import AdaptSettings
+from trilemma.architectures import ARCHITECTURES, SIZES
 from trilemma.errors import StudyError, TrilemmaError
 from trilemma.profile.grid import EfficiencyGrid
 
@@ -47,8 +48,8 @@ class ModelSpec(_Block):
     name: Name | None = Field(
         None, description="what the report calls it; default: from arch and size, or id"
     )
-    arch: Literal["transformer-pp", "gla", "matmul-free"] | None = Field(None, description="architecture")
-    size: Literal["nano", "micro", "small", "370m", "1.3b", "2.7b"] | None = Field(None, description="shape")
+    arch: str | None = Field(None, description="transformer-pp, gla, matmul-free, or a plug-in's name")
+    size: str | None = Field(None, description=f"shape: {', '.join(SIZES)}, or one that a plug-in has")
     id: str | None = Field(
         None, description="a Hugging Face Hub id; with arch and size: the shape it must have"
     )
@@ -60,6 +61,19 @@ class ModelSpec(_Block):
     allow_pickle: bool = Field(False, description="load weights that are not safetensors")
     note: str = Field("", description="what a reader of the report must know of this candidate")
     adapt: dict[str, Any] = Field(default_factory=dict, description="adapt settings for this model alone")
+
+    @field_validator("arch")
+    @classmethod
+    def _known_architecture(cls, arch: str | None) -> str | None:
+        if arch is not None and arch not in ARCHITECTURES:
+            raise ValueError(f"unknown architecture {arch!r}; known: {', '.join(ARCHITECTURES.names())}")
+        return arch
+
+    @model_validator(mode="after")
+    def _known_size(self) -> "ModelSpec":
+        if self.arch in ("transformer-pp", "gla", "matmul-free") and self.size not in (None, *SIZES):
+            raise ValueError(f"unknown size {self.size!r}; known: {', '.join(SIZES)}")
+        return self
 
     @model_validator(mode="after")
     def _one_origin(self) -> "ModelSpec":
@@ -149,7 +163,7 @@ class PretrainSpec(_Block):
     vocabulary: Count = Field(8192, description="size of the byte-level BPE tokenizer trained on the corpus")
     length: int = Field(256, ge=8, description="tokens a packed sequence")
     batch: int = Field(32, gt=0, description="sequences a step")
-    learning_rate: dict[Literal["transformer-pp", "gla", "matmul-free"], float] = Field(
+    learning_rate: dict[str, float] = Field(
         default_factory=dict, description="peak rate by architecture; default: the architecture's own"
     )
     seed: int = Field(0, ge=0)

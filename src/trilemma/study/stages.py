@@ -155,10 +155,9 @@ def attack(run: StageRun) -> None:
 
     settings = run.stage.settings
     clean = run.data.evaluation(settings["task"])[0]
+    # The same items for every model and seed, so that answers can be paired.
     chosen = sorted(
-        random.Random(f"attack {settings['seed']}").sample(
-            range(len(clean)), min(settings["items"], len(clean))
-        )
+        random.Random("attacked items").sample(range(len(clean)), min(settings["items"], len(clean)))
     )
     classifier = _classifier(str(run.inputs["model"]), settings["max_length"])
     texts = [clean.texts[i] for i in chosen]

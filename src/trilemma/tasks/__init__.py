@@ -36,7 +36,9 @@ def get(name: str) -> Task:
     """
     task = TASKS.get(name)
     if not isinstance(task, Task):
-        raise TrilemmaError(f"the plug-in {name!r} is a {type(task).__name__}; expected a trilemma.tasks.Task")
+        raise TrilemmaError(
+            f"the plug-in {name!r} is a {type(task).__name__}; expected a trilemma.tasks.Task"
+        )
     return task
 
 

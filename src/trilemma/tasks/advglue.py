@@ -86,7 +86,12 @@ SUBSETS: Mapping[str, tuple[Subset, ...]] = {
 
 def columns(task: Task) -> tuple[list[str], list[str]]:
     """Column names of a set: the required ones, and those that the hub's copy lacks."""
-    return [*task.fields, "label"], ["idx", "data_construction", "method", *(f"original_{name}" for name in task.fields)]
+    return [*task.fields, "label"], [
+        "idx",
+        "data_construction",
+        "method",
+        *(f"original_{name}" for name in task.fields),
+    ]
 
 
 def from_table(task: Task, split: str, table: RawTable, official_rows: int | None) -> AdversarialExamples:
@@ -99,7 +104,9 @@ def from_table(task: Task, split: str, table: RawTable, official_rows: int | Non
     ids = item_ids(table, "idx")
     texts = item_texts(table, task.fields)
     originals = item_originals(
-        table, texts, [name if (name := f"original_{text}") in table.columns else None for text in task.fields]
+        table,
+        texts,
+        [name if (name := f"original_{text}") in table.columns else None for text in task.fields],
     )
     return adversarial_examples(
         task,
@@ -107,7 +114,9 @@ def from_table(task: Task, split: str, table: RawTable, official_rows: int | Non
         ids=ids,
         texts=texts,
         labels=item_labels(table, "label", task),
-        levels=item_levels(table, "data_construction") if "data_construction" in table.columns else ["unknown"] * n,
+        levels=item_levels(table, "data_construction")
+        if "data_construction" in table.columns
+        else ["unknown"] * n,
         methods=item_names(table, "method") if "method" in table.columns else [""] * n,
         originals=originals,
         origins=item_origins(split, ids, originals),
@@ -141,7 +150,7 @@ def read_annotated(location: str | Path, task: Task) -> list[AdversarialExamples
 
 def _items(document: Any, key: str, where: str) -> list[dict[str, Any]]:
     if not isinstance(document, dict) or not isinstance(document.get(key), list):
-        raise DataError(f"{where}: no list under {key!r}; expected AdvGLUE's annotated JSON (dev_ann.json or test_ann.json)")
+        raise DataError(f"{where}: no list under {key!r}; expected AdvGLUE's dev_ann.json or test_ann.json")
     for row, item in enumerate(document[key], start=1):
         if not isinstance(item, dict):
             raise DataError(f"{where}, row {row}: a {type(item).__name__}; expected an object")
@@ -171,7 +180,9 @@ def _document(location: str | Path) -> Any:
     try:
         status = path.stat()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON"
+        ) from error
     return _parsed(str(path), status.st_mtime_ns, status.st_size)
 
 
@@ -180,7 +191,9 @@ def _parsed(path: str, modified: int, size: int) -> Any:
     try:
         return parse_json(decode(Path(path).read_bytes(), path), path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON"
+        ) from error
 
 
 @lru_cache(maxsize=2)
@@ -189,7 +202,9 @@ def _downloaded(url: str) -> Any:
         with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as answer:
             data = answer.read()
     except (OSError, ValueError, urllib.error.URLError) as error:
-        raise DataError(f"{url} cannot be read ({one_line(error)}); download it once and give its path") from error
+        raise DataError(
+            f"{url} cannot be read ({one_line(error)}); download it once and give its path"
+        ) from error
     return parse_json(decode(data, url), url)
 
 

@@ -20,7 +20,9 @@ HIDDEN = -1
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 
-def examples(task: Task, split: str, table: RawTable, label: str = "label", identifier: str | None = "idx") -> Examples:
+def examples(
+    task: Task, split: str, table: RawTable, label: str = "label", identifier: str | None = "idx"
+) -> Examples:
     """Examples of one split.
 
     Args:
@@ -85,36 +87,34 @@ def item_ids(table: RawTable, column: str | None) -> list[str]:
         return [f"row-{row}" for row in range(1, len(table) + 1)]
     first: dict[str, int] = {}
     for row, value in enumerate(values, start=1):
-        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value) or not _well_formed(str(value)):
-            raise DataError(f"{table.where}, row {row}: id {shown(value)} in column {column!r}; expected text or an integer")
+        if not _is_name(value):
+            raise _wrong(table.where, row, f"id {shown(value)} in column {column!r}", "text or an integer")
         if (earlier := first.setdefault(str(value), row)) != row:
-            raise DataError(f"{table.where}, row {row}: id {shown(value)} was used in row {earlier}; expected unique ids")
+            raise _wrong(table.where, row, f"id {shown(value)} was used in row {earlier}", "unique ids")
     return list(first)
 
 
 def item_texts(table: RawTable, fields: Sequence[str]) -> list[Text]:
-    """The shown texts; a text that is null, no string or absurdly long is refused, and so is an empty item."""
+    """The shown texts; a null, another type, an absurd length and an item without any text are refused."""
     for name in fields:
         for row, value in enumerate(table.columns[name], start=1):
             check_text(value, table.where, row, name)
     texts: list[Text] = list(zip(*(table.columns[name] for name in fields), strict=True))
     for row, text in enumerate(texts, start=1):
         if not any(part and not part.isspace() for part in text):
-            raise DataError(f"{table.where}, row {row}: no text in {', '.join(fields)}; expected some")
+            raise _wrong(table.where, row, f"no text in {' and '.join(fields)}", "some")
     return texts
 
 
 def check_text(value: object, where: str, row: int, name: str) -> None:
     """Refuse a cell that is not a text of sensible length."""
     if not isinstance(value, str):
-        raise DataError(f"{where}, row {row}: {shown(value)} in column {name!r}; expected text")
+        raise _wrong(where, row, f"{shown(value)} in column {name!r}", "text")
     if not _well_formed(value):
-        raise DataError(f"{where}, row {row}: a lone surrogate in column {name!r}; expected text that UTF-8 can hold")
+        raise _wrong(where, row, f"a lone surrogate in column {name!r}", "text that UTF-8 can hold")
     if len(value) > LONGEST_TEXT:
-        raise DataError(
-            f"{where}, row {row}: {len(value):,} characters in column {name!r}; expected at most {LONGEST_TEXT:,} "
-            "(is a quote left open?)"
-        )
+        found = f"{len(value):,} characters in column {name!r} (is a quote left open?)"
+        raise _wrong(where, row, found, f"at most {LONGEST_TEXT:,}")
 
 
 def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) -> list[float | None]:
@@ -137,16 +137,20 @@ def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) 
         known |= {name: float(index) for index, name in enumerate(task.labels)}
     labels: list[float | None] = []
     for row, value in enumerate(table.columns[column], start=1):
+        key = value
         if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-            raise DataError(f"{table.where}, row {row}: label {shown(value)} in column {column!r} is a "
-                            f"{type(value).__name__}; expected {_expected(task)}")
-        key = str(int(value)) if numeric_names and isinstance(value, int | float) and value % 1 == 0 else value
+            found = f"label {shown(value)} in column {column!r} is a {type(value).__name__}"
+            raise _wrong(table.where, row, found, _expected(task))
+        if numeric_names and isinstance(value, int | float) and value % 1 == 0:
+            key = str(int(value))
         if key in known:
             labels.append(known[key])
         elif task.labels is None and (score := _score(value)) is not None:
             labels.append(score)
         else:
-            raise DataError(f"{table.where}, row {row}: unknown label {shown(value)} in column {column!r}; expected {_expected(task)}")
+            raise _wrong(
+                table.where, row, f"unknown label {shown(value)} in column {column!r}", _expected(task)
+            )
     return labels
 
 
@@ -154,19 +158,21 @@ def item_levels(table: RawTable, column: str) -> list[Level]:
     """Attack levels."""
     for row, value in enumerate(table.columns[column], start=1):
         if value not in LEVELS:
-            raise DataError(f"{table.where}, row {row}: level {shown(value)} in column {column!r}; expected {', '.join(LEVELS)}")
+            raise _wrong(table.where, row, f"level {shown(value)} in column {column!r}", ", ".join(LEVELS))
     return cast(list[Level], table.columns[column])
 
 
 def item_names(table: RawTable, column: str) -> list[str]:
-    """Attack methods, cluster ids: short texts or integers."""
+    """Attack methods or cluster ids: texts or integers."""
     for row, value in enumerate(table.columns[column], start=1):
-        if isinstance(value, bool) or not isinstance(value, str | int) or not _well_formed(str(value)):
-            raise DataError(f"{table.where}, row {row}: {shown(value)} in column {column!r}; expected a name")
+        if not _is_name(value):
+            raise _wrong(table.where, row, f"{shown(value)} in column {column!r}", "a name")
     return [str(value) for value in table.columns[column]]
 
 
-def item_originals(table: RawTable, texts: Sequence[Text], columns: Sequence[str | None]) -> list[Text | None]:
+def item_originals(
+    table: RawTable, texts: Sequence[Text], columns: Sequence[str | None]
+) -> list[Text | None]:
     """The clean texts: per field the original where one is given, else the field as shown.
 
     Args:
@@ -202,7 +208,9 @@ def origin(original: Text) -> str:
 
 def item_origins(split: str, ids: Sequence[str], originals: Sequence[Text | None]) -> list[str]:
     """Cluster ids: one a clean source; an item without original is a cluster of its own."""
-    return [f"{split}-{id}" if clean is None else origin(clean) for id, clean in zip(ids, originals, strict=True)]
+    return [
+        f"{split}-{id}" if clean is None else origin(clean) for id, clean in zip(ids, originals, strict=True)
+    ]
 
 
 def fingerprint(*columns: object) -> str:
@@ -213,6 +221,16 @@ def fingerprint(*columns: object) -> str:
 def shown(value: object) -> str:
     """A cell as an error message shows it: quoted, one line, short."""
     return one_line(repr(value), limit=60)
+
+
+def _wrong(where: str, row: int, found: str, expected: str) -> DataError:
+    return DataError(f"{where}, row {row}: {found}; expected {expected}")
+
+
+def _is_name(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return False
+    return str(value) != "" and _well_formed(str(value))
 
 
 def _well_formed(text: str) -> bool:

@@ -45,14 +45,18 @@ class FolderSource:
             return [self._advglue(task, subset) for subset in advglue.SUBSETS.get(task.name, ())]
         if name == "anli":
             return [self._anli(task, round) for round in anli.ROUNDS] if anli.serves(task) else []
-        raise DataError(f"no adversarial set {name!r} in {self.description}; known: advglue, anli, or a set of your own")
+        raise DataError(
+            f"no adversarial set {name!r} in {self.description}; known: advglue, anli, or a set of your own"
+        )
 
     def _advglue(self, task: Task, subset: advglue.Subset) -> AdversarialExamples:
         table = read_file(_find(self.root / "advglue" / subset.name, "validation"), *advglue.columns(task))
         return advglue.from_table(task, subset.name, table, subset.dev_rows)
 
     def _anli(self, task: Task, name: str) -> AdversarialExamples:
-        return anli.from_table(task, name, read_file(_find(self.root / "anli", f"dev_{name}"), *anli.columns(task)))
+        return anli.from_table(
+            task, name, read_file(_find(self.root / "anli", f"dev_{name}"), *anli.columns(task))
+        )
 
 
 def _find(folder: Path, split: str) -> Path:
@@ -60,7 +64,9 @@ def _find(folder: Path, split: str) -> Path:
     for pattern in (split, f"{split}_partial*"):
         found = sorted(path for suffix in FILE_TYPES for path in folder.glob(pattern + suffix))
         if len(found) > 1:
-            raise DataError(f"{folder} has {', '.join(path.name for path in found)}; expected one file for {split!r}")
+            raise DataError(
+                f"{folder} has {', '.join(path.name for path in found)}; expected one file for {split!r}"
+            )
         if found:
             return found[0]
     raise DataError(f"{folder / split} not found; expected that file as {', '.join(FILE_TYPES)}")

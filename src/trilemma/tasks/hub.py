@@ -45,7 +45,9 @@ class HubSource:
         return anli.from_table(task, name, _read(ANLI, "plain_text", f"dev_{name}", *anli.columns(task)))
 
 
-def _read(repository: str, configuration: str, split: str, required: Sequence[str], optional: Sequence[str]) -> RawTable:
+def _read(
+    repository: str, configuration: str, split: str, required: Sequence[str], optional: Sequence[str]
+) -> RawTable:
     """Download (or find in the cache) one split and read the named columns."""
     where = f"{repository} ({configuration}, {split})"
     import datasets
@@ -60,8 +62,8 @@ def _read(repository: str, configuration: str, split: str, required: Sequence[st
         raise
     except Exception as error:  # whatever the libraries below raise: network, cache, format, disk
         raise DataError(
-            f"cannot read {where} from the Hugging Face Hub ({type(error).__name__}: {one_line(error)}); connect once, "
-            "after which the cache serves, or give the data as folder:PATH"
+            f"cannot read {where} from the Hugging Face Hub ({type(error).__name__}: {one_line(error)}); "
+            "connect once, after which the cache serves, or give the data as folder:PATH"
         ) from error
     if not len(table):
         raise DataError(f"{where} has no rows; expected at least one")

@@ -50,14 +50,18 @@ def read_file(path: Path, required: Sequence[str], optional: Iterable[str] = ())
     if read is None:
         raise DataError(f"{path}: unknown file type {path.suffix!r}; expected {', '.join(_READERS)}")
     if not path.is_file():
-        raise DataError(f"{path} does not exist or is not a file; expected a table with columns {_names(required)}")
+        raise DataError(
+            f"{path} does not exist or is not a file; expected a table with columns {_names(required)}"
+        )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes); expected a table with columns {_names(required)}")
     try:
         columns = read(path, list(required), list(optional))
     except OSError as error:
         reason = error.strerror or one_line(error)
-        raise DataError(f"{path} cannot be read ({reason}); expected {path.suffix} with columns {_names(required)}") from error
+        raise DataError(
+            f"{path} cannot be read ({reason}); expected {path.suffix} with columns {_names(required)}"
+        ) from error
     table = RawTable(str(path), columns)
     if not len(table):
         raise DataError(f"{path} has no rows; expected at least one")
@@ -79,8 +83,9 @@ def decode(data: bytes, where: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x}"
         raise DataError(
-            f"{where}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; expected UTF-8, save the file in that encoding"
+            f"{where}, line {line}: {byte} is not UTF-8; expected a file saved as UTF-8"
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
@@ -115,7 +120,8 @@ def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, 
             return {name: table[name].to_pylist() for name in wanted}
     except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
         raise DataError(
-            f"{path} is not readable Parquet ({one_line(error)}); is it truncated, or another format under that name?"
+            f"{path} is not readable Parquet ({one_line(error)}); "
+            "expected a whole Parquet file, not a truncated one or another format under that name"
         ) from error
 
 
@@ -130,13 +136,17 @@ def _csv(path: Path, required: list[str], optional: list[str]) -> dict[str, list
         require_columns(str(path), names, required)
         wanted = [*required, *(name for name in optional if name in names)]
         convert = pyarrow.csv.ConvertOptions(
-            include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
+            include_columns=wanted,
+            column_types=dict.fromkeys(wanted, pa.large_string()),
+            strings_can_be_null=False,
         )
         table = pyarrow.csv.read_csv(io.BytesIO(text.encode()), options, parse, convert)
     except (pa.ArrowException, csv.Error) as error:
         # The parser counts the header as row 1.
         message = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", one_line(error))
-        raise DataError(f"{path}: not valid CSV ({message}); is a quote left open, or the file truncated?") from error
+        raise DataError(
+            f"{path}: not valid CSV ({message}); is a quote left open, or the file truncated?"
+        ) from error
     return {name: table[name].to_pylist() for name in wanted}
 
 
@@ -149,13 +159,21 @@ def _jsonl(path: Path, required: list[str], optional: list[str]) -> dict[str, li
         row += 1
         value = parse_json(line, f"{path}, row {row}")
         if not isinstance(value, dict):
-            raise DataError(f"{path}, row {row}: a {type(value).__name__}; expected an object with {_names(required)}")
+            raise DataError(
+                f"{path}, row {row}: a {type(value).__name__}; expected an object with {_names(required)}"
+            )
         for name in required:
             if name not in value:
-                raise DataError(f"{path}, row {row} lacks {name!r}; it has {_names(list(value)) or 'nothing'}")
+                raise DataError(
+                    f"{path}, row {row} lacks {name!r}; it has {_names(list(value)) or 'nothing'}"
+                )
         for name, column in columns.items():
             column.append(value.get(name))
-    return {name: column for name, column in columns.items() if name in required or any(x is not None for x in column)}
+    return {
+        name: column
+        for name, column in columns.items()
+        if name in required or any(x is not None for x in column)
+    }
 
 
 def _names(names: Sequence[str]) -> str:

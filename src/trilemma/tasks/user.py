@@ -24,12 +24,16 @@ from trilemma.tasks.metrics import CLASSIFICATION, REGRESSION
 from trilemma.tasks.reading import read_file
 from trilemma.tasks.task import AdversarialExamples, Examples, Task
 
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
 """One name or a list of names."""
 
 ClassNames = Annotated[
     tuple[str, ...],
-    BeforeValidator(lambda value: [str(x) if type(x) is int else x for x in value] if isinstance(value, list) else value),
+    BeforeValidator(
+        lambda value: [str(x) if type(x) is int else x for x in value] if isinstance(value, list) else value
+    ),
 ]
 """Names as YAML gives them: ``[1, 2, 3]`` means the names 1, 2 and 3."""
 
@@ -44,10 +48,16 @@ class OwnTask(_Block):
     name: str = Field(min_length=1, description="what records and report call it")
     fields: Names = Field(min_length=1, max_length=2, description="column(s) of the text, one or two")
     label: str = Field("label", description="column of the label")
-    labels: ClassNames | None = Field(None, min_length=2, description="class names in the order of their index; none: a regression")
-    metric: Names = Field((), description="one or more metrics, the primary one first; default accuracy, or pearson")
+    labels: ClassNames | None = Field(
+        None, min_length=2, description="class names in the order of their index; none: a regression"
+    )
+    metric: Names = Field(
+        (), description="one or more metrics, the primary one first; default accuracy, or pearson"
+    )
     id: str | None = Field(None, description="column of a unique id; default: row numbers")
-    files: dict[str, Path] = Field(description="split to CSV, JSONL or Parquet file: train, and at least one to evaluate on")
+    files: dict[str, Path] = Field(
+        description="split to CSV, JSONL or Parquet file: train, and at least one to evaluate on"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "OwnTask":
@@ -59,7 +69,9 @@ class OwnTask(_Block):
                 kind = "a regression (no labels)" if self.labels is None else "classes"
                 raise ValueError(f"metric: {metric!r} is not for {kind}; expected {', '.join(known)}")
         if "f1" in self.metric and self.labels is not None and len(self.labels) > 2:
-            raise ValueError("metric: f1 is that of class 1 of two; expected accuracy or matthews for more classes")
+            raise ValueError(
+                "metric: f1 is that of class 1 of two; expected accuracy or matthews for more classes"
+            )
         if "train" not in self.files or len(self.files) < 2:
             raise ValueError("files: expected train and at least one more, e.g. validation")
         return self
@@ -69,22 +81,32 @@ class OwnSet(_Block):
     """An adversarial set of one's own for a task, or AdvGLUE's annotated JSON by path or URL."""
 
     name: str = Field(min_length=1, description="what records and report call it")
-    advglue: str | None = Field(None, description="path or URL of dev_ann.json or test_ann.json; excludes all below")
+    advglue: str | None = Field(
+        None, description="path or URL of dev_ann.json or test_ann.json; excludes all below"
+    )
     task: str | None = Field(None, description="the task it attacks")
-    file: Path | None = Field(None, description="CSV, JSONL or Parquet, text columns named as the task's fields")
+    file: Path | None = Field(
+        None, description="CSV, JSONL or Parquet, text columns named as the task's fields"
+    )
     label: str = Field("label", description="column of the label")
     id: str | None = Field(None, description="column of a unique id; default: row numbers")
     level: str | None = Field(None, description="column of the level: word, sentence, human or unknown")
     method: str | None = Field(None, description="column of the attack's name")
-    original: dict[str, str] = Field(default_factory=dict, description="field to the column of its clean text")
-    origin: str | None = Field(None, description="column of the clean source's id; default: from the original")
+    original: dict[str, str] = Field(
+        default_factory=dict, description="field to the column of its clean text"
+    )
+    origin: str | None = Field(
+        None, description="column of the clean source's id; default: from the original"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> "OwnSet":
         if self.advglue is not None and self.model_fields_set - {"name", "advglue"}:
             raise ValueError("expected `advglue` alone, or `task` and `file`")
         if self.advglue is None and (self.task is None or self.file is None):
-            raise ValueError("expected `task` and `file`, or `advglue` with the path or URL of its annotated JSON")
+            raise ValueError(
+                "expected `task` and `file`, or `advglue` with the path or URL of its annotated JSON"
+            )
         return self
 
 
@@ -103,7 +125,9 @@ class UserSource:
     def load(self, task: Task, split: str) -> Examples:
         """One split; only those the block names."""
         if task.name != self.block.name or split not in self.block.files:
-            raise DataError(f"no {split!r} of {task.name} in {self.description}; it has {', '.join(self.block.files)}")
+            raise DataError(
+                f"no {split!r} of {task.name} in {self.description}; it has {', '.join(self.block.files)}"
+            )
         identifier = [self.block.id] if self.block.id else []
         table = read_file(self.base / self.block.files[split], [*task.fields, self.block.label, *identifier])
         return examples(task, split, table, label=self.block.label, identifier=self.block.id)
@@ -155,8 +179,10 @@ def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> l
         return []
     for name in own.original:
         if name not in task.fields:
-            raise StudyError(f"adversarial set {own.name}: original: {name!r} is no field of {task.name}; expected "
-                             f"{' or '.join(task.fields)}")
+            raise StudyError(
+                f"adversarial set {own.name}: original: {name!r} is no field of {task.name}; expected "
+                f"{' or '.join(task.fields)}"
+            )
     named = [own.id, own.level, own.method, own.origin, *own.original.values()]
     table = read_file(base / own.file, [*task.fields, own.label, *(name for name in named if name)])
     ids = item_ids(table, own.id)

@@ -54,7 +54,7 @@ _SUITES: Mapping[str, _Suite] = {
 
 
 class EmbeddedSource:
-    """Sentiment (``sst2``), paraphrase (``qqp``), question answering (``qnli``), inference (``rte``, ``mnli``)."""
+    """Sentiment (``sst2``), paraphrase (``qqp``), answers (``qnli``), inference (``rte``, ``mnli``)."""
 
     @property
     def description(self) -> str:
@@ -70,7 +70,9 @@ class EmbeddedSource:
         ids = [f"{split}-{number}" for number in range(len(items))]
         texts = [item.text for item in items]
         labels = [float(item.label) for item in items]
-        return Examples(task.name, split, ids, texts, labels, fingerprint(task.name, split, ids, texts, labels))
+        return Examples(
+            task.name, split, ids, texts, labels, fingerprint(task.name, split, ids, texts, labels)
+        )
 
     def adversarial(self, task: Task, name: str) -> list[AdversarialExamples]:
         """``advglue``: sets in the manner of AdvGLUE, at word, sentence and human level."""
@@ -118,12 +120,23 @@ def _adversarial(task: Task, subset: str, clean: list[Item], known: set[str]) ->
     others = [item for item in shuffled if item not in swapped][:half]
     rows: list[tuple[Level, str, Item, Text]] = []
     for item in swapped:
-        rows.append(("word", "synonym", item, _one_field(rng, item.text, lambda part: perturb.synonym(rng, part))))
+        rows.append(
+            ("word", "synonym", item, _one_field(rng, item.text, lambda part: perturb.synonym(rng, part)))
+        )
         rows.append(("sentence", "rewrite", item, item.rewritten))
         rows.append(("human", "template", item, item.template))
     for item in others:
-        rows.append(("word", "typo", item, _one_field(rng, item.text, lambda part: perturb.typo(rng, part, known))))
-        rows.append(("sentence", "distraction", item, _one_field(rng, item.text, lambda part: perturb.distraction(rng, part))))
+        rows.append(
+            ("word", "typo", item, _one_field(rng, item.text, lambda part: perturb.typo(rng, part, known)))
+        )
+        rows.append(
+            (
+                "sentence",
+                "distraction",
+                item,
+                _one_field(rng, item.text, lambda part: perturb.distraction(rng, part)),
+            )
+        )
         rows.append(("human", "template", item, item.template))
     ids = [f"{subset}-{number}" for number in range(len(rows))]
     originals = [item.text for _, _, item, _ in rows]

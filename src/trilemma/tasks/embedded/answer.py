@@ -1,7 +1,8 @@
 """Question-answer entailment, in the shape of QNLI: does the sentence answer the question?
 
-A sentence tells one or two circumstances of a deed, out of place, time, reason and company; the
-question asks for one of them, with the same words whether it is told or not.
+A sentence tells up to three circumstances of a deed, out of place, time, reason and company; the
+question asks for one of them. More told circumstances make an answer likelier, but which one is
+asked decides.
 """
 
 import random
@@ -16,30 +17,33 @@ _CIRCUMSTANCES: Mapping[str, Callable[[random.Random], str]] = {
     "place": lambda rng: f"in {rng.choice(PLACES)}",
     "time": lambda rng: rng.choice((f"on {rng.choice(DAYS)}", f"last {rng.choice(MONTHS)}")),
     "reason": lambda rng: f"because {rng.choice(_REASONS)}",
+    "company": lambda rng: f"together with {rng.choice(NAMES)}",
 }
 _ORDER = tuple(_CIRCUMSTANCES)
 _QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "place": ("where was {deed}?", "in which town was {deed}?"),
     "time": ("when was {deed}?", "at what time was {deed}?"),
     "reason": ("why was {deed}?", "for what reason was {deed}?"),
+    "company": ("with whom was {deed}?", "in whose company was {deed}?"),
 }
 _TEMPLATES: Mapping[str, str] = {
     "place": "Show me on the map the spot at which {deed}.",
     "time": "I have my calendar here: mark the date on which {deed}.",
     "reason": "Nobody understands what it was good for that {deed}.",
+    "company": "Name the helper who stood by as {deed}.",
 }
 
 
 def draw(rng: random.Random, label: int) -> Item:
     """The sentence answers the question (label 0, entailment) or does not (1)."""
     asked, *others = rng.sample(_ORDER, 3)
-    told = others if label else [others[0], asked]
-    if rng.random() < 0.75:
-        told = told[1:]
+    told = others[: rng.choice((0, 1, 1, 2))]
+    if label == 0:
+        told.append(asked)
     name, verb, thing = rng.choice(NAMES), word(rng, VERBS), word(rng, THINGS)
     circumstances = [_CIRCUMSTANCES[kind](rng) for kind in sorted(told, key=_ORDER.index)]
     question = sentence(rng.choice(_QUESTIONS[asked]).format(deed=f"the {thing} {verb}"), end="")
-    plain = sentence(f"{name} {verb} the {thing} {' '.join(circumstances)}")
-    fronted = sentence(f"{', '.join(reversed(circumstances))}, the {thing} was {verb} by {name}")
+    plain = sentence(" ".join([f"{name} {verb} the {thing}", *circumstances]))
+    fronted = sentence(", ".join([*reversed(circumstances), f"the {thing} was {verb} by {name}"]))
     template = _TEMPLATES[asked].format(deed=f"{name} {verb} the {thing}")
     return Item(label, (question, plain), (question, fronted), (template, plain))

@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from trilemma.tasks.embedded.grammar import Item, sentence, word
+from trilemma.tasks.embedded.grammar import Item, sentence
 from trilemma.tasks.embedded.lexicon import NAMES, PLACES, SCALES
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2

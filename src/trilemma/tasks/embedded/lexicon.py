@@ -154,9 +154,9 @@ SETTINGS = _sets(
 """People, places and things of the inference tasks."""
 
 NAMES = (
-    "Anna", "Omar", "Lucia", "Henrik", "Mei", "Tomas", "Aisha", "Pavel", "Ingrid", "Diego", "Leila", "Marcus",
-    "Yuki", "Fatima", "Oscar", "Elena", "Samuel", "Priya", "Viktor", "Clara", "Jonas", "Amara", "Felix", "Nadia",
-    "Hugo", "Rosa", "Emil", "Zara", "Ivan", "Greta",
+    "Anna", "Omar", "Lucia", "Henrik", "Mei", "Tomas", "Aisha", "Pavel", "Ingrid", "Diego", "Leila",
+    "Marcus", "Yuki", "Fatima", "Oscar", "Elena", "Samuel", "Priya", "Viktor", "Clara", "Jonas", "Amara",
+    "Felix", "Nadia", "Hugo", "Rosa", "Emil", "Zara", "Ivan", "Greta",
 )  # fmt: skip
 PLACES = (
     "Oslo", "Lima", "Cairo", "Kyoto", "Dublin", "Nairobi", "Lisbon", "Prague", "Toronto", "Hanoi", "Athens",

@@ -8,14 +8,13 @@ CheckList).
 import random
 import re
 import string
-from collections.abc import Set
 
 from trilemma.tasks.embedded.lexicon import synonyms
 
 _TAUTOLOGIES = ("and true is true", "and false is not true")
 
 
-def typo(rng: random.Random, text: str, known: Set[str]) -> str:
+def typo(rng: random.Random, text: str, known: set[str]) -> str:
     """One or two words misspelt: two letters swapped, one dropped, doubled, or split off by a space.
 
     Args:
@@ -30,7 +29,7 @@ def typo(rng: random.Random, text: str, known: Set[str]) -> str:
     return text
 
 
-def _misspelt(rng: random.Random, word: str, known: Set[str]) -> str:
+def _misspelt(rng: random.Random, word: str, known: set[str]) -> str:
     while True:
         at = rng.randrange(1, len(word) - 2)
         wrong = rng.choice(

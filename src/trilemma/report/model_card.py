@@ -1,0 +1,164 @@
+"""Model cards: an adapted checkpoint's own numbers, in Hugging Face ``model-index`` metadata and as text."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from trilemma.errors import StoreError, TrilemmaError
+from trilemma.report.cautions import MEANINGLESS
+from trilemma.report.metrics import METRICS, Metric, format_value
+from trilemma.report.values import OperatingPoint, rows_of
+
+_TYPES = {"pearson": "pearsonr", "spearman": "spearmanr", "matthews": "matthews_correlation"}
+"""Hugging Face's names of metrics, where they differ."""
+
+
+def write_card(
+    folder: Path, records: pd.DataFrame, model: str, adaptation: str, task: str, seed: int
+) -> Path:
+    """Write ``README.md`` into a checkpoint's folder.
+
+    Args:
+        folder: the checkpoint.
+        records: the study's records table.
+        model: the candidate's name in the study.
+        adaptation: how it was adapted.
+        task: the task it was adapted to.
+        seed: its training seed.
+
+    Raises:
+        TrilemmaError: when the records hold nothing about this checkpoint.
+        StoreError: when the file cannot be written.
+    """
+    own = records[(records["model"] == model) & records["value"].notna()]
+    scored = own[(own["adaptation"] == adaptation) & (own["task"] == task) & (own["seed"] == seed)]
+    scored = scored[
+        scored["axis"].isin(["P", "R"]) & (scored["method"] == "") & scored["metric"].isin(list(METRICS))
+    ]
+    if scored.empty:
+        raise TrilemmaError(
+            f"the records hold no value of {model} ({adaptation}) on {task} with seed {seed}; "
+            "run the study first"
+        )
+    efficiency = own[(own["axis"] == "E") & (own["task"] == "") & own["metric"].isin(list(METRICS))]
+    path = folder / "README.md"
+    try:
+        path.write_text(_card(scored, efficiency, task), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
+        ) from error
+    return path
+
+
+def _card(scored: pd.DataFrame, efficiency: pd.DataFrame, task: str) -> str:
+    first = scored.iloc[0]
+    name = f"{first['model']}-{task}-seed{int(first['seed'])}"
+    results = [_result(rows) for _, rows in scored.groupby(["set", "level"], sort=False)]
+    metadata = {
+        "tags": ["trilemma", first["arch"], "text-classification"],
+        "pipeline_tag": "text-classification",
+        "model-index": [{"name": name, "results": [*results, *_efficiency_result(efficiency)]}],
+    }
+    front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
+    hardware = efficiency["hardware"].iloc[0] if len(efficiency) else ""
+    text = [
+        f"---\n{front}---\n",
+        f"# {_text(name)}\n",
+        f"`{_text(first['model'])}` ({_text(first['arch'])}), adapted to **{_text(task)}** by "
+        f"{_text(first['adaptation'])} with seed {int(first['seed'])} in the study *{_text(first['study'])}*.",
+        "Brackets hold 95% intervals, of this one trained model.\n",
+        "## Performance and robustness\n",
+        *_score_lines(scored),
+        "",
+        *_caution_lines(scored),
+        "## Efficiency\n",
+        *_efficiency_lines(efficiency),
+        "",
+        f"Measured on {_text(hardware)}; kernel {_text(first['kernel'])}; {_text(first['versions'])}.\n"
+        if hardware
+        else "",
+    ]
+    return "\n".join(text)
+
+
+def _result(rows: pd.DataFrame) -> dict[str, Any]:
+    """One entry of ``model-index``: one evaluated set at one level."""
+    first = rows.iloc[0]
+    level = "" if first["level"] in ("clean", "all") else f", {first['level']} level"
+    return {
+        "task": {"type": "text-classification"},
+        "dataset": {
+            "name": f"{first['task']} {first['set']}{level}{' (partial)' if rows['partial'].any() else ''}",
+            "type": str(first["set"] if first["axis"] == "R" else first["task"]),
+            "split": str(first["set"]),
+        },
+        "metrics": _metrics(rows),
+    }
+
+
+def _efficiency_result(efficiency: pd.DataFrame) -> list[dict[str, Any]]:
+    """The entry of axis E: what does not depend on the input, and what was measured at one point."""
+    at = OperatingPoint()
+    here = efficiency[efficiency["batch"].isna() | (efficiency["batch"] == at.batch)]
+    here = here[here["length"].isna() | (here["length"] == at.length)]
+    if here.empty:
+        return []
+    dataset = {"name": f"random tokens, {at}", "type": "efficiency"}
+    return [{"task": {"type": "text-classification"}, "dataset": dataset, "metrics": _metrics(here)}]
+
+
+def _metrics(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": _TYPES.get(row["metric"], row["metric"]),
+            "name": METRICS[row["metric"]].title,
+            "value": float(f"{row['value']:.6g}"),
+        }
+        for row in rows_of(rows)
+    ]
+
+
+def _score_lines(scored: pd.DataFrame) -> list[str]:
+    lines = ["| set | level | metric | value | n |", "|---|---|---|---|---|"]
+    for row in rows_of(scored):
+        metric = METRICS[row["metric"]]
+        name = f"{row['set']}{' (partial)' if row['partial'] else ''}"
+        cells = (_text(name), _text(row["level"]), metric.title, _value(row, metric), _count(row["n"]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _caution_lines(scored: pd.DataFrame) -> list[str]:
+    parts = {part for note in scored["note"] for part in note.split("; ") if part.startswith(MEANINGLESS)}
+    return [*(f"> {_text(part[0].upper() + part[1:])}." for part in sorted(parts)), ""] if parts else []
+
+
+def _efficiency_lines(efficiency: pd.DataFrame) -> list[str]:
+    if efficiency.empty:
+        return ["Not measured."]
+    lines = ["| metric | batch | length | value |", "|---|---|---|---|"]
+    for row in rows_of(efficiency):
+        metric = METRICS[row["metric"]]
+        lines.append(
+            f"| {metric.title} | {_count(row['batch'])} | {_count(row['length'])} | {_value(row, metric)} |"
+        )
+    return lines
+
+
+def _value(row: dict[str, Any], metric: Metric) -> str:
+    return format_value(row["value"], metric.unit, row["low"], row["high"])
+
+
+def _count(number: float) -> str:
+    return "" if pd.isna(number) else str(int(number))
+
+
+def _text(value: object) -> str:
+    """Data inside Markdown: no cell, line or markup of its own."""
+    text = " ".join(str(value).split())
+    for character in "\\|<`*":
+        text = text.replace(character, "&lt;" if character == "<" else f"\\{character}")
+    return text

@@ -1,0 +1,292 @@
+"""The parts of the report's page as HTML; everything that comes from data is escaped here."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from trilemma.comparisons import Comparison
+from trilemma.report.charts import Figure
+from trilemma.report.examples import ExampleSet
+from trilemma.report.metrics import METRICS, format_value
+from trilemma.report.pareto import Front
+from trilemma.report.tables import NAMES, Table
+from trilemma.report.values import Candidate, OperatingPoint, candidates
+from trilemma.report.verdict import Ranking, Verdict
+
+COMPARED = ("accuracy", "robust_accuracy", "attack_success_rate")
+"""Metrics of the comparison table."""
+
+COMPARISONS = 1500
+"""Rows of the comparison table a report carries; aggregates come first."""
+
+
+def meta(records: pd.DataFrame, count: int) -> str:
+    """One line: how many candidates and seeds, which tasks and hardware."""
+    tasks = [task for task in dict.fromkeys(records["task"]) if task not in ("", "average")]
+    seeds = records["seed"].dropna().nunique()
+    hardware = next((h for h in records["hardware"] if h), "")
+    parts = [
+        f"{count} candidate{'s' * (count > 1)}",
+        f"tasks: {', '.join(tasks)}" if tasks else "",
+        f"{seeds} seed{'s' * (seeds > 1)}" if seeds else "",
+        hardware,
+    ]
+    return " · ".join(escape(part) for part in parts if part)
+
+
+def _mark(index: int) -> str:
+    """The candidate's colour and shape, as in the charts."""
+    kind = index % 8
+    return f'<svg class="mark c{kind}" viewBox="0 0 16 16" aria-hidden="true"><use href="#s{kind}"/></svg>'
+
+
+def legend_entry(index: int, name: str) -> str:
+    """A candidate with its mark."""
+    return f"<li>{_mark(index)}{escape(name)}</li>"
+
+
+_CARD_QUESTION = {
+    "efficiency": "How long does one answer take?",
+    "performance": "How often is it right on clean text?",
+    "robustness": "How often is it right under attack?",
+}
+
+
+def card(ranking: Ranking, order: Sequence[str], at: OperatingPoint) -> str:
+    """One axis: the candidates best first, each with its value and interval on a shared scale."""
+    metric = ranking.metric
+    numbers = [v for v in ranking.values.values() if v.value is not None]
+    highest = max((max(v.value or 0.0, v.high or 0.0) for v in numbers), default=1.0)
+    top = 1.0 if metric.unit == "fraction" else highest * 1.05 or 1.0
+    rows = "".join(_card_row(ranking, name, order.index(name), top) for name in ranking.values)
+    where = f"{metric.title}, {at}" if metric.axis == "E" else f"{metric.title}, mean over tasks"
+    return (
+        f'<article class="card"><h3>{ranking.axis.capitalize()}</h3>'
+        f'<p class="question">{_CARD_QUESTION[ranking.axis]}</p><ol>{rows}</ol>'
+        f'<p class="foot">{escape(where)} · {metric.better} is better</p></article>'
+    )
+
+
+def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
+    value, unit = ranking.values[name], ranking.metric.unit
+    mark = f'<span class="name">{_mark(index)}{escape(name)}'
+    if value.value is None:
+        return f'<li>{mark}</span><span class="none">{escape(value.note)}</span></li>'
+    badge = ""
+    if name in ranking.ties:
+        badge = '<span class="badge quiet">tie</span>'
+    elif name == ranking.leader and ranking.p_values and not ranking.ties:
+        badge = '<span class="badge">best</span>'
+    low, high = (value.value if limit is None else limit for limit in (value.low, value.high))
+    places = {"low": low, "high": high, "at": value.value}
+    style = ";".join(f"--{key}:{100 * number / top:.2f}%" for key, number in places.items())
+    text = escape(format_value(value.value, unit, value.low, value.high))
+    return (
+        f'<li>{mark}{badge}</span><span class="number">{escape(format_value(value.value, unit))}</span>'
+        f'<span class="range c{index % 8}" style="{style}" role="img" aria-label="{text}" title="{text}">'
+        "<i></i></span></li>"
+    )
+
+
+def prose(text: str, everyone: Sequence[Candidate]) -> str:
+    """Escaped text in which candidates' names stand out and do not break."""
+    names = sorted((escape(c.name) for c in everyone), key=len, reverse=True)
+    pattern = "|".join(re.escape(name) for name in names)
+    marked = re.sub(rf"(?<![\w-])({pattern})(?![\w-])", r'<b class="model">\1</b>', escape(text))
+    return re.sub(r"\[[^\[\]<>]{1,40}\]", r'<span class="together">\g<0></span>', marked)
+
+
+def findings(shown: Verdict, everyone: Sequence[Candidate]) -> str:
+    """The verdict's sentences by topic."""
+    groups: dict[str, list[str]] = {}
+    for topic, sentence in shown.findings:
+        groups.setdefault(topic, []).append(prose(sentence, everyone))
+    return "".join(
+        f"<dt>{topic.capitalize()}</dt><dd>{'</dd><dd>'.join(texts)}</dd>" for topic, texts in groups.items()
+    )
+
+
+def cautions(shown: Verdict, everyone: Sequence[Candidate]) -> str:
+    """What was partial, failed or not measured."""
+    if not shown.cautions:
+        return "<p>Nothing was partial, failed or left unmeasured.</p>"
+    return f"<ul>{''.join(f'<li>{prose(caution, everyone)}</li>' for caution in shown.cautions)}</ul>"
+
+
+def front_table(placed: Front | None) -> str:
+    """The front as a table, or why there is none."""
+    if placed is None:
+        return "<p>There is no three-axis front: an axis was not measured (see below).</p>"
+    rows = []
+    for index, position in enumerate(placed.positions):
+        cells = "".join(
+            f"<td>{escape(format_value(v.value, m.unit, v.low, v.high))}</td>"
+            for m, v in zip(placed.metrics, position.values.values(), strict=True)
+        )
+        if position.on_front is None:
+            standing = "not placed"
+        elif position.on_front:
+            standing = '<strong class="good">on the front</strong>'
+        else:
+            standing = f"dominated by {escape(', '.join(position.dominated_by))}"
+        chance = position.dominated_probability
+        rows.append(
+            f'<tr><th scope="row">{_mark(index)}{escape(position.candidate)}</th>{cells}<td>{standing}</td>'
+            f"<td>{'–' if chance is None else f'{chance:.2f}'}</td></tr>"
+        )
+    titles = [escape(metric.title) for metric in placed.metrics]
+    return _table(["Candidate", *titles, "Standing", "P(dominated)"], rows)
+
+
+def _table(titles: Sequence[str], rows: Sequence[str]) -> str:
+    """A table that scrolls sideways where it must, from escaped titles and finished rows."""
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    body = "".join(rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+_SECTIONS = {
+    "levels": (
+        "Accuracy by level of attack",
+        "Clean text beside word-level, sentence-level and human-written attacks. Vertical bars are 95% "
+        "intervals; the grey line is what always answering the majority class would reach.",
+    ),
+    "methods": (
+        "Accuracy by attack method",
+        "Each cell is robust accuracy under one attack. Point at a cell for its number of answers.",
+    ),
+    "length": (
+        "Efficiency against length",
+        "An architecture's advantage shows over lengths, not at one. Both axes are logarithmic, bands are "
+        "95% intervals.",
+    ),
+}
+
+
+def figure_section(figure: Figure, count: int) -> str:
+    """A chart with its heading, for ``count`` candidates."""
+    width = 12 + 4 * count if figure.name == "methods" else 0  # so that the heat map's numbers have room
+    title, lead = _SECTIONS[figure.name]
+    return (
+        f'<section id="{figure.name}"><h2>{title}</h2><p class="lead">{lead}</p>'
+        f'<div class="controls" data-controls="{figure.name}"></div>'
+        f"{_chart(figure.name, figure.description, width)}</section>"
+    )
+
+
+def _chart(name: str, description: str, width: int) -> str:
+    """Where the script draws a chart, at least ``width`` rem wide."""
+    return (
+        f'<figure class="chart"><div data-figure="{name}" style="min-width:{width}rem" role="img" '
+        f'aria-label="{escape(description)}"></div></figure>'
+    )
+
+
+def example_note(shown: ExampleSet) -> str:
+    """How many of how many examples the page holds."""
+    if shown.total == 0:
+        return "No adversarial examples were answered."
+    if shown.shown == shown.total:
+        return f"All {shown.total:,} adversarial examples of the study."
+    return (
+        f"A sample of {shown.shown:,} of {shown.total:,} adversarial examples, spread over tasks, levels and "
+        "methods; the full set is in <code>items.parquet</code>."
+    )
+
+
+def most_important(compared: Sequence[Comparison]) -> list[Comparison]:
+    """Aggregates first, then whole tasks, then single levels; bounded."""
+
+    def weight(c: Comparison) -> tuple[bool, bool]:
+        return c.task != "average", c.level not in ("all", "clean")
+
+    return sorted(compared, key=weight)[:COMPARISONS]
+
+
+def comparison_note(compared: Sequence[Comparison]) -> str:
+    """What the comparison table holds, and what it leaves out."""
+    if not compared:
+        return "There are no pairs of candidates to compare."
+    note = "Both candidates answer the same items; p is adjusted after Holm over all rows of a metric."
+    absent = [
+        METRICS[name].title
+        for name in COMPARED
+        if name not in {_AVERAGED.get(c.metric, c.metric) for c in compared}
+    ]
+    if absent:
+        note += f" Not here: {', '.join(absent)}; ask `trilemma compare`."
+    if len(compared) > COMPARISONS:
+        note += f" {COMPARISONS:,} of {len(compared):,} comparisons are listed, aggregates first."
+    return note
+
+
+_AVERAGED = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
+
+
+def comparison_row(c: Comparison) -> list[Any]:
+    """A comparison as the page's script reads it."""
+    title = METRICS[_AVERAGED.get(c.metric, c.metric)].title
+    difference = (
+        None if c.difference is None else [round(x, 4) for x in (c.difference, c.low or 0.0, c.high or 0.0)]
+    )
+    p = None if c.p_adjusted is None else round(c.p_adjusted, 5)
+    return [
+        c.a,
+        c.b,
+        title,
+        "all tasks" if c.task == "average" else c.task,
+        c.level,
+        difference,
+        p,
+        c.n,
+        c.verdict,
+        c.test,
+    ]
+
+
+def table_tabs(shown: Sequence[Table]) -> str:
+    """The summary tables, one a tab."""
+    tabs, panels = [], []
+    for name, table in zip(NAMES, shown, strict=True):
+        first = name == NAMES[0]
+        tabs.append(
+            f'<button role="tab" id="tab-{name}" aria-controls="panel-{name}" '
+            f'aria-selected="{str(first).lower()}" tabindex="{0 if first else -1}">'
+            f"{name.capitalize()}</button>"
+        )
+        header, *lines = ([escape(cell) for cell in line] for line in table.lines())
+        rows = [
+            f'<tr><th scope="row">{line[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in line[1:]) + "</tr>"
+            for line in lines
+        ]
+        panels.append(
+            f'<div role="tabpanel" id="panel-{name}" aria-labelledby="tab-{name}"{" hidden" * (not first)}>'
+            f"<h3>{escape(table.title)}</h3>{_table(header, rows)}</div>"
+        )
+    return f'<div role="tablist" aria-label="Tables">{"".join(tabs)}</div>{"".join(panels)}'
+
+
+def method(records: pd.DataFrame) -> str:
+    """Candidates, kernels, hardware and versions as they were recorded."""
+    rows = []
+    for candidate in candidates(records):
+        own = records[records["model"] == candidate.model]
+        kernels = [kernel for kernel in dict.fromkeys(own["kernel"]) if kernel]
+        parameters = format_value(candidate.parameters, "count")
+        cells = (
+            candidate.name,
+            candidate.arch,
+            parameters,
+            candidate.adaptation or "–",
+            "; ".join(kernels) or "–",
+        )
+        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    facts = []
+    for title, column in (("Hardware", "hardware"), ("Versions", "versions"), ("Study", "study")):
+        values = [value for value in dict.fromkeys(records[column]) if value]
+        facts.append(f"<dt>{title}</dt><dd>{escape('; '.join(values)) or '–'}</dd>")
+    titles = ("Candidate", "Architecture", "Parameters", "Adaptation", "Kernel")
+    return f'{_table(titles, rows)}<dl class="facts">{"".join(facts)}</dl>'

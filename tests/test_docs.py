@@ -1,0 +1,69 @@
+"""What the documents show is executed as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def execute(code: str, folder: Path, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_python_in_documents_runs(path: Path, finished_demo: Path) -> None:
+    code = "\n".join(blocks(path, "python"))
+    if not code:
+        pytest.skip(f"{path.name} shows no Python")
+    execute(code, finished_demo)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_on_a_finished_run_work(path: Path, finished_demo: Path) -> None:
+    lines = [line for block in blocks(path, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    commands = [line for line in lines if line.startswith("trilemma ") and "runs/demo" in line]
+    if not commands:
+        pytest.skip(f"{path.name} shows no command on runs/demo")
+    for command in commands:
+        arguments = [sys.executable, "-m", *command.split("#")[0].split()]
+        done = subprocess.run(arguments, cwd=finished_demo, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_studies_in_documents_are_valid(tmp_path: Path) -> None:
+    from trilemma.study.spec import load_study
+
+    shown = [
+        block
+        for path in DOCUMENTS
+        for block in blocks(path, "yaml")
+        if block.lstrip("# \n").startswith("name:")
+    ]
+    assert shown
+    for number, block in enumerate(shown):
+        (tmp_path / f"{number}.yaml").write_text(block, "utf-8")
+        load_study(tmp_path / f"{number}.yaml")
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}, which does not exist"

@@ -1,0 +1,163 @@
+"""All measurements of small models, end to end."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tiny_models import POSITIONS, byte_tokenizer, save_bert
+from trilemma.models import loading
+from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile
+from trilemma.profile.session import Session
+from trilemma.records import Record, records_table
+
+GRID = EfficiencyGrid.model_validate(
+    {
+        "batch": [1, 2],
+        "length": [8, 2 * POSITIONS],
+        "decode": 4,
+        "rounds": 6,
+        "seconds": 0.05,
+        "training": {"batch": [2], "length": [8]},
+    }
+)
+
+Values = dict[tuple[str, str, int | None, int | None], Record]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder, and two recurrent or attention models of our own; one shape under two names."""
+    folder = tmp_path_factory.mktemp("models")
+    save_bert(folder / "bert")
+    for arch in ("transformer-pp", "gla"):
+        tokenizer = byte_tokenizer()
+        loading.save(loading.create(arch, "nano", tokenizer, seed=0), tokenizer, folder / arch)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(folders: Path) -> Values:
+    models = [
+        ProfiledModel(("bert",), folders / "bert"),
+        ProfiledModel(("scratch", "pretrained"), folders / "transformer-pp"),
+        ProfiledModel(("gla",), folders / "gla"),
+    ]
+    records = profile(models, GRID, device="cpu")
+    assert records_table(records).num_rows == len(records)
+    values = {(record.model, record.metric, record.batch, record.length): record for record in records}
+    assert len(values) == len(records), "a value was recorded twice"
+    return values
+
+
+def test_every_model_has_every_metric_at_every_point(measured: Values) -> None:
+    points: Iterable[tuple[int, int]] = [(1, 8), (1, 128), (2, 8), (2, 128)]
+    gridded = ["latency_ms", "latency_p95_ms", "throughput_tokens_per_s", "peak_inference_memory_bytes"]
+    gridded += ["ttft_ms", "tpot_ms", "decode_tokens_per_s"]
+    expected = {(metric, *point) for metric in gridded for point in points}
+    expected |= {(metric, 1, length) for metric in ("flops_per_token", "state_bytes") for length in (8, 128)}
+    expected |= {(metric, 2, 8) for metric in ("training_examples_per_s", "peak_training_memory_bytes")}
+    sizes = ("parameters", "non_embedding_parameters", "weight_bytes")
+    for model in ("bert", "scratch", "pretrained", "gla"):
+        found = {key[1:] for key in measured if key[0] == model}
+        assert found == expected | {(metric, None, None) for metric in sizes}
+
+
+def test_what_has_no_value_says_why(measured: Values) -> None:
+    for record in measured.values():
+        assert record.axis == "E" and record.unit and record.hardware and record.versions and record.kernel
+        assert (record.value is None) == record.note.startswith("not measured: ")
+        if record.value is not None:
+            assert record.value > 0
+            if record.low is not None and record.high is not None:
+                assert record.low <= record.value <= record.high
+
+
+def test_reasons_are_the_right_ones(measured: Values) -> None:
+    beyond = "not measured: the model has 64 positions, 128 are needed"
+    assert measured["bert", "latency_ms", 1, 128].note == beyond
+    assert measured["bert", "peak_inference_memory_bytes", 2, 128].note == beyond
+    assert measured["bert", "tpot_ms", 1, 8].note == "not measured: not a generative model"
+    assert measured["bert", "state_bytes", 1, 8].note == "not measured: not a generative model"
+    assert measured["gla", "latency_p95_ms", 1, 8].note == (
+        "not measured: a 95th percentile needs 20 repetitions, 6 fitted the time"
+    )
+
+
+def test_names_of_one_shape_share_its_values(measured: Values) -> None:
+    for (model, *point), record in measured.items():
+        if model == "scratch":
+            assert measured["pretrained", *point].value == record.value
+
+
+def test_attention_keeps_every_token_and_a_recurrence_does_not(measured: Values, folders: Path) -> None:
+    config = json.loads((folders / "transformer-pp" / "config.json").read_text())
+    token = 2 * config["num_hidden_layers"] * config["hidden_size"] * 4
+    assert measured["scratch", "state_bytes", 1, 8].value == 8 * token
+    assert measured["scratch", "state_bytes", 1, 128].value == 128 * token
+    assert measured["gla", "state_bytes", 1, 8].value == measured["gla", "state_bytes", 1, 128].value
+
+
+def test_sizes_are_those_of_the_classifier(measured: Values, folders: Path) -> None:
+    description = loading.describe(loading.load_classifier(folders / "gla", 2, seed=0))
+    assert measured["gla", "parameters", None, None].value == description.parameters
+    assert measured["gla", "weight_bytes", None, None].value == description.weight_bytes
+    assert measured["gla", "latency_ms", 1, 8].parameters == description.parameters
+
+
+def test_medians_carry_their_interval_and_number(measured: Values) -> None:
+    record = measured["scratch", "latency_ms", 2, 8]
+    assert record.n == 6 and record.low is not None and record.high is not None
+    rate = measured["scratch", "throughput_tokens_per_s", 2, 8]
+    assert rate.value == pytest.approx(2 * 8 / (record.value or 0) * 1e3)
+    assert rate.low == pytest.approx(2 * 8 / record.high * 1e3)
+
+
+def test_training_leaves_the_weights_as_they_were(folders: Path) -> None:
+    session = Session([ProfiledModel(("gla",), folders / "gla")], GRID, device="cpu", clock=iter_clock())
+    before = {name: p.clone() for name, p in session.classifiers()[0].model.named_parameters()}
+    list(MEASUREMENTS.get("training")(session))
+    after = dict(session.classifiers()[0].model.named_parameters())
+    assert all(before[name].equal(after[name]) for name in before)
+    assert all(parameter.grad is None for parameter in after.values())
+
+
+def iter_clock() -> "Clock":
+    return Clock()
+
+
+class Clock:
+    """Every look at it is a millisecond after the last."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1e-3
+        return self.now
+
+
+def test_a_measurement_from_outside_is_one_function(folders: Path) -> None:
+    def layers(session: Session) -> Iterable[Record]:
+        for loaded in session.classifiers():
+            count = loaded.model.config.num_hidden_layers
+            yield from session.record(loaded.subject, "layers", "layers", float(count))
+
+    MEASUREMENTS.register("layers-of-the-test", layers)
+    told: list[tuple[float, float, str]] = []
+    records = profile(
+        [ProfiledModel(("a", "b"), folders / "bert")],
+        GRID,
+        measurements=["layers-of-the-test"],
+        device="cpu",
+        progress=lambda *report: told.append(report),
+    )
+    assert [(record.model, record.value) for record in records] == [("a", 2), ("b", 2)]
+    assert told[-1] == (1, 1, "measurements")
+
+
+def test_no_generation_without_tokens_to_decode(folders: Path) -> None:
+    grid = GRID.model_copy(update={"decode": 0})
+    models = [ProfiledModel(("gla",), folders / "gla")]
+    assert profile(models, grid, measurements=["generation"], device="cpu") == []

@@ -1,0 +1,105 @@
+"""Peak memory, measured in a fresh process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiny_models import save_llama
+from trilemma.errors import ModelError
+from trilemma.profile import EfficiencyGrid, ProfiledModel, profile
+from trilemma.profile.memory import _Workers
+from trilemma.profile.session import Session
+
+MIB = 2**20
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark is read from Linux's /proc")
+
+
+def in_a_process(code: str) -> Any:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@linux
+def test_peak_is_that_of_the_work_and_not_of_what_came_before() -> None:
+    before, large, small = in_a_process(
+        """if True:
+        import json, torch
+        from trilemma.profile.peak import peak_bytes, reset_peak, resident_bytes
+        def work(mib):
+            if not reset_peak():
+                raise SystemExit("this kernel does not reset the high-water mark")
+            tensor = torch.ones(mib * 2**18)
+            del tensor
+            return peak_bytes()
+        work(1)
+        before = resident_bytes()
+        print(json.dumps([before, work(200), work(50)]))"""
+    )
+    assert large - before == pytest.approx(200 * MIB, abs=4 * MIB)
+    assert small - before == pytest.approx(50 * MIB, abs=4 * MIB)
+
+
+@linux
+def test_an_allocation_beyond_the_ceiling_fails_instead_of_killing() -> None:
+    outcome = in_a_process(
+        """if True:
+        import json, torch
+        from unittest import mock
+        from trilemma.profile import limits
+        outcome = []
+        with mock.patch.object(limits, "available_memory", lambda: 200 * 2**20):
+            try:
+                with limits.memory_ceiling():
+                    torch.empty(2**30)
+            except limits.OutOfMemoryError:
+                outcome.append("out of memory")
+        outcome.append(torch.ones(2**26).numel())  # the ceiling is gone
+        print(json.dumps(outcome))"""
+    )
+    assert outcome == ["out of memory", 2**26]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> ProfiledModel:
+    """32 MiB of embeddings, hardly any other weights."""
+    folder = tmp_path_factory.mktemp("models") / "wide"
+    return ProfiledModel(("wide",), save_llama(folder, vocab_size=2**18, tie_word_embeddings=True))
+
+
+@linux
+def test_weights_gradients_and_optimiser_state_are_in_the_peaks(wide: ProfiledModel) -> None:
+    grid = EfficiencyGrid.model_validate(
+        {"batch": [1], "length": [8], "training": {"batch": [1], "length": [8, 512]}}
+    )
+    records = profile([wide], grid, measurements=["memory"], device="cpu")
+    values = {(record.metric, record.length): record.value for record in records}
+    weights = 2**18 * 32 * 4
+    assert values["peak_inference_memory_bytes", 8] == pytest.approx(weights, abs=4 * MIB)
+    # The weights, their dense gradient and AdamW's two moments.
+    assert values["peak_training_memory_bytes", 8] == pytest.approx(4 * weights, rel=0.1)
+    assert all(record.unit == "bytes" and record.n and record.low is None for record in records)
+    assert "weights included" in records[0].note
+
+
+def test_a_worker_that_takes_too_long_is_ended_and_the_next_point_gets_a_new_one(
+    wide: ProfiledModel,
+) -> None:
+    session = Session([wide], EfficiencyGrid(time_limit=1e-6), device="cpu", clock=lambda: 0.0)
+    workers = _Workers(session, wide)
+    with pytest.raises(TimeoutError):
+        workers.ask({"kind": "inference", "batch": 1, "length": 8})
+    workers._limit = 60.0
+    assert workers.ask({"kind": "inference", "batch": 1, "length": 8})["n"] >= 1
+    workers.close()
+
+
+def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
+    subject = ProfiledModel(("broken",), tmp_path)
+    workers = _Workers(Session([], EfficiencyGrid(), device="cpu", clock=lambda: 0.0), subject)
+    with pytest.raises(ModelError, match=r"memory of broken cannot be measured: .*ModelError"):
+        workers.ask({"kind": "inference", "batch": 1, "length": 8})
