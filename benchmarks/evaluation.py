@@ -8,7 +8,8 @@ Compared, in interleaved rounds of rotating order, so that drift hits all alike:
 - ``same batches``: a plain loop over the very batches that it chose, tokenised and padded beforehand;
 - ``sorted, 32``: a plain loop over batches of 32 sorted by length, tokenised and padded beforehand;
 - ``given order, 32``: batches of 32 in the given order, padded to their longest text, beforehand;
-- ``pad to maximum, 32``: the same, every text padded to the maximum length.
+- ``pad to maximum, 32``: the same, every text padded to the maximum length;
+- ``tokenising alone``: the part of trilemma's work that the loops are spared, without a model.
 
 The texts are all different, so nothing is gained from answering identical texts once. Their lengths follow
 those of sentence classification (log-normal, median 20 tokens) or, with ``--pairs``, of sentence pairs.
@@ -109,6 +110,7 @@ def compare(
             model, [_pad(rows, batch, tokenizer, MAX_LENGTH) for batch in _slices(given)]
         ),
     }
+    loops["tokenising alone"] = lambda: encode(tokenizer, texts, MAX_LENGTH)
     for loop in loops.values():
         loop()
     samples = interleave({name: _timed(loop) for name, loop in loops.items()}, rounds, frozenset())

@@ -7,11 +7,23 @@ README names the configurations, so that the real download and cache code runs w
 import hashlib
 import http.server
 import json
+import socket
 import threading
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def require_loopback() -> None:
+    """Skip the calling test where even 127.0.0.1 is cut off (``unshare -n``)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        try:
+            socket.create_connection(server.getsockname(), timeout=5).close()
+        except OSError as error:
+            pytest.skip(f"no loopback network for a local server: {error.strerror}")
 
 
 class HubStandIn:
@@ -83,7 +95,9 @@ class HubStandIn:
                 self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"}, True)
 
             def _missing(self, code: str) -> None:
-                self._send(404, b"{}", {"X-Error-Code": code, "X-Repo-Commit": COMMIT}, self.command != "HEAD")
+                self._send(
+                    404, b"{}", {"X-Error-Code": code, "X-Repo-Commit": COMMIT}, self.command != "HEAD"
+                )
 
             def _send(self, status: int, content: bytes, headers: dict[str, str], body: bool) -> None:
                 self.send_response(status)

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from tiny_adapt import SCORE, SENTIMENT, scores, sentiment
 
+from tiny_adapt import SCORE, SENTIMENT, scores, sentiment
 from trilemma.adapt.slices import capped, labelled, split_off, stratified
 from trilemma.errors import DataError
 

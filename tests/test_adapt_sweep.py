@@ -5,15 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_adapt import SENTIMENT, model_folder, sentiment
 
+from tiny_adapt import SENTIMENT, model_folder, sentiment
 from trilemma.adapt import ADAPTATIONS, AdaptSettings, SweepFacts, sweep
 from trilemma.adapt.full import Full
-from trilemma.adapt.sweep import Trial, _choose
+from trilemma.adapt.rate_sweep import Trial, _choose
 from trilemma.errors import DivergedError, StudyError
 
 
-class Interrupted(Exception):
+class KilledError(Exception):
     """Stands for a kill."""
 
 
@@ -23,7 +23,11 @@ def run(tmp: Path, rates: list[float], progress=None, **fields) -> SweepFacts:
         model_folder(source)
     (tmp / "work").mkdir(exist_ok=True)
     settings = AdaptSettings(
-        learning_rate={"sweep": rates, "rows": 150, "epochs": 2}, batch=16, precision="float32", held_out=60, **fields
+        learning_rate={"sweep": rates, "rows": 150, "epochs": 2},
+        batch=16,
+        precision="float32",
+        held_out=60,
+        **fields,
     )
     listener = {"progress": progress} if progress else {}
     return sweep(source, SENTIMENT, sentiment(400), settings, seed=0, work=tmp / "work", **listener)
@@ -44,9 +48,9 @@ def test_the_rate_that_learns_is_chosen(tmp_path: Path) -> None:
 def test_finished_trials_survive_a_kill(tmp_path: Path) -> None:
     def killed(done: float, total: float, unit: str) -> None:
         if done > total / 2:
-            raise Interrupted
+            raise KilledError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         run(tmp_path, [1e-4, 1e-2], killed)
     first = json.loads((tmp_path / "work" / "trial-0.json").read_text())
     seen: list[float] = []

@@ -8,26 +8,30 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_adapt import ARCHITECTURES, SCORE, SENTIMENT, model_folder, scores, sentiment
 from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
 
 import trilemma.models  # noqa: F401
-from trilemma.adapt import ADAPTATIONS, AdaptFacts, Adaptation, AdaptSettings, adapt
+from tiny_adapt import ARCHITECTURES, SCORE, SENTIMENT, model_folder, scores, sentiment
+from trilemma.adapt import ADAPTATIONS, Adaptation, AdaptFacts, AdaptSettings, adapt
 from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.encoding import EncodedExamples
 from trilemma.adapt.full import Full
 from trilemma.errors import DataError, DivergedError, ModelError, TrilemmaError
 from trilemma.inference import Classifier
 from trilemma.models import loading
-from trilemma.models.training import LengthGroupedOrder, last_checkpoint
+from trilemma.models.training import LengthGroupedOrder, choose_precision, last_checkpoint
 
 
-class Interrupted(Exception):
+class KilledError(Exception):
     """Stands for a kill."""
 
 
-def run(source: Path, tmp: Path, task=SENTIMENT, train=None, rate=1e-2, name="a", progress=None, **fields) -> AdaptFacts:
-    settings = AdaptSettings(**{"epochs": 3, "batch": 16, "precision": "float32", "learning_rate": rate, **fields})
+def run(
+    source: Path, tmp: Path, task=SENTIMENT, train=None, rate=1e-2, name="a", progress=None, **fields
+) -> AdaptFacts:
+    settings = AdaptSettings(
+        **{"epochs": 3, "batch": 16, "precision": "float32", "learning_rate": rate, **fields}
+    )
     (tmp / f"work-{name}").mkdir(exist_ok=True)
     listener = {"progress": progress} if progress else {}
     return adapt(
@@ -55,7 +59,7 @@ def assert_same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) 
 def killed_at(step: int, batch: int = 16):
     def progress(done: float, total: float, unit: str) -> None:
         if done >= step * batch:
-            raise Interrupted
+            raise KilledError
 
     return progress
 
@@ -78,7 +82,9 @@ def test_a_model_learns_and_becomes_a_complete_folder(arch: str, precision: str,
     assert model.config.id2label == {0: "negative", 1: "positive"}
     assert model.config.label2id == {"negative": 0, "positive": 1}
     assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.float32}
-    assert model.config.use_cache == AutoModelForSequenceClassification.from_pretrained(source).config.use_cache
+    assert (
+        model.config.use_cache == AutoModelForSequenceClassification.from_pretrained(source).config.use_cache
+    )
     assert facts.steps == 39 and seen[-1] == (39 * 16, 39 * 16, "examples")
     assert facts.precision.startswith(precision)
     assert facts.loss_curve[-1][1] < 0.3 < facts.loss_curve[0][1]
@@ -111,7 +117,7 @@ def test_an_encoder_of_another_family_is_adapted(tmp_path: Path) -> None:
     test = sentiment(60, seed=9)
     logits = Classifier.load(tmp_path / "out-a", max_length=64).logits(test.texts)
     assert (logits.argmax(axis=1) == np.array(test.labels)).mean() > 0.9
-    with pytest.raises(ModelError, match="takes at most 64 tokens; set adapt.max_length"):
+    with pytest.raises(ModelError, match=r"takes at most 64 tokens; set adapt\.max_length"):
         run(tmp_path / "bert", tmp_path, max_length=65, name="b")
 
 
@@ -126,29 +132,41 @@ def test_same_seed_same_weights_and_another_seed_others(folder: Path, tmp_path: 
     assert not torch.equal(weights(tmp_path)["score.weight"], weights(tmp_path, "c")["score.weight"])
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("step", [5, 17, 39])
-def test_a_killed_run_ends_as_an_undisturbed_one(folder: Path, tmp_path: Path, method: str, step: int) -> None:
-    fields = {"method": method, "checkpoint_steps": 4}
-    whole = run(folder, tmp_path, **fields)
-    with pytest.raises(Interrupted):
-        run(folder, tmp_path, name="b", progress=killed_at(step), **fields)
-    assert not (tmp_path / "out-b").exists()
-    checkpoint = last_checkpoint(tmp_path / "work-b")
+@pytest.fixture(scope="module", params=["full", "lora"])
+def undisturbed(
+    request, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, AdaptFacts]:
+    tmp = tmp_path_factory.mktemp(request.param)
+    return request.param, tmp, run(folder, tmp, epochs=1.5, method=request.param, checkpoint_steps=4)
+
+
+@pytest.mark.parametrize("step", [5, 15, 20])
+def test_a_killed_run_ends_as_an_undisturbed_one(
+    folder: Path, tmp_path: Path, undisturbed, step: int
+) -> None:
+    method, other, whole = undisturbed
+    fields = {"epochs": 1.5, "method": method, "checkpoint_steps": 4}
+    with pytest.raises(KilledError):
+        run(folder, tmp_path, progress=killed_at(step), **fields)
+    assert not (tmp_path / "out-a").exists()
+    checkpoint = last_checkpoint(tmp_path / "work-a")
     assert checkpoint is not None and checkpoint.name == f"checkpoint-{(step - 1) // 4 * 4}"
-    resumed = run(folder, tmp_path, name="b", **fields)
-    assert_same_weights(weights(tmp_path), weights(tmp_path, "b"))
-    assert (resumed.steps, resumed.rows) == (whole.steps, whole.rows)
+    resumed = run(folder, tmp_path, **fields)
+    assert_same_weights(weights(other), weights(tmp_path))
+    assert (resumed.steps, resumed.rows) == (whole.steps, whole.rows) == (20, 200)
 
 
-def test_a_run_killed_after_its_last_step_is_not_trained_again(folder: Path, tmp_path: Path) -> None:
-    run(folder, tmp_path, epochs=1.5, checkpoint_steps=4)
+def test_a_run_killed_after_its_last_step_is_not_trained_again(
+    folder: Path, undisturbed, tmp_path: Path
+) -> None:
+    method, other, whole = undisturbed
+    (tmp_path / "out-a").mkdir()
+    (tmp_path / "work-a").symlink_to(other / "work-a")
     seen: list[float] = []
-    facts = run(folder, tmp_path, epochs=1.5, checkpoint_steps=4, progress=lambda done, *_: seen.append(done))
-    assert seen == [] and facts.steps == 20
-    fresh = run(folder, tmp_path, epochs=1.5, checkpoint_steps=4, name="b")
-    assert fresh.steps == 20
-    assert_same_weights(weights(tmp_path), weights(tmp_path, "b"))
+    fields = {"epochs": 1.5, "method": method, "checkpoint_steps": 4}
+    facts = run(folder, tmp_path, progress=lambda done, *_: seen.append(done), **fields)
+    assert seen == [] and (facts.steps, facts.loss_curve) == (whole.steps, whole.loss_curve)
+    assert_same_weights(weights(other), weights(tmp_path))
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
@@ -182,7 +200,9 @@ class Breaks(Full):
         return loss * (float("nan") if self.calls == 3 else 1.0), output
 
 
-def test_a_loss_that_is_no_number_ends_the_training_at_once(folder: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_loss_that_is_no_number_ends_the_training_at_once(
+    folder: Path, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setitem(ADAPTATIONS._loaded, "breaks", Breaks)
     with pytest.raises(DivergedError, match=r"at step 3 of 39, at learning rate 0.01 with batch 16"):
         run(folder, tmp_path, method="breaks")
@@ -251,7 +271,7 @@ def test_early_stopping_ends_early_with_the_best_checkpoint(folder: Path, tmp_pa
     seen: list[float] = []
     again = run(folder, tmp_path, progress=lambda done, *_: seen.append(done), **fields)
     assert seen == [] and again.held_out_value == facts.held_out_value
-    with pytest.raises(Interrupted):
+    with pytest.raises(KilledError):
         run(folder, tmp_path, name="b", progress=killed_at(12), **fields)
     run(folder, tmp_path, name="b", **fields)
     assert_same_weights(weights(tmp_path), weights(tmp_path, "b"))
@@ -269,6 +289,25 @@ def test_long_rows_are_cut_and_counted(folder: Path, tmp_path: Path) -> None:
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, limit)
     assert batch["attention_mask"].sum(1).tolist() == [lengths.min(), limit]
     assert (batch["input_ids"][batch["attention_mask"] == 0] == tokenizer.pad_token_id).all()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "onednn", "expected"),
+    [
+        ({"avx512_bf16": True}, True, "bfloat16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, True, "bfloat16"),
+        ({"avx512_f": True}, True, "float32"),
+        ({"avx512_bf16": True}, False, "float32"),
+    ],
+)
+def test_bfloat16_is_chosen_where_the_cpu_multiplies_it(capabilities, onednn, expected, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert choose_precision("auto").name == expected
+    assert choose_precision("float32") == ("float32", "as asked")
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert choose_precision("auto").name == "float32"
 
 
 def test_batches_hold_rows_of_one_length_in_random_order() -> None:

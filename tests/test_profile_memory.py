@@ -86,16 +86,12 @@ def test_weights_gradients_and_optimiser_state_are_in_the_peaks(wide: ProfiledMo
     assert "weights included" in records[0].note
 
 
-def test_a_worker_that_takes_too_long_is_ended_and_the_next_point_gets_a_new_one(
-    wide: ProfiledModel,
-) -> None:
+def test_a_worker_that_takes_too_long_is_ended(wide: ProfiledModel) -> None:
     session = Session([wide], EfficiencyGrid(time_limit=1e-6), device="cpu", clock=lambda: 0.0)
     workers = _Workers(session, wide)
     with pytest.raises(TimeoutError):
         workers.ask({"kind": "inference", "batch": 1, "length": 8})
-    workers._limit = 60.0
-    assert workers.ask({"kind": "inference", "batch": 1, "length": 8})["n"] >= 1
-    workers.close()
+    assert workers._process is None
 
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:

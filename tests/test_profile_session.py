@@ -89,7 +89,7 @@ def test_points_over_the_time_limit_are_left_out_once_that_is_known() -> None:
     assert len(results["a", 1, 20]) == 3
     assert results["a", 4, 10].reason.startswith("a repetition would take over 3 s, as batch 1, length 10")
     assert results["a", 4, 1000].reason.startswith("a repetition would take over 3 s")
-    assert len(calls) == (2 + 6) + (1 + 3)
+    assert len(calls) == (2 + 3) + (1 + 3)
 
 
 def test_a_first_point_over_the_limit_is_run_once() -> None:

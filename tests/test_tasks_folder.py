@@ -64,7 +64,12 @@ def test_a_short_split_is_partial_and_a_whole_one_is_not(tmp_path):
     write(tmp_path, "glue/wnli/train_partial9.parquet", sentence1=["a"], sentence2=["b"], label=[1], idx=[-1])
     n = 71
     write(
-        tmp_path, "glue/wnli/validation.parquet", sentence1=["a"] * n, sentence2=["b"] * n, label=[0] * n, idx=range(n)
+        tmp_path,
+        "glue/wnli/validation.parquet",
+        sentence1=["a"] * n,
+        sentence2=["b"] * n,
+        label=[0] * n,
+        idx=range(n),
     )
     source, task = tasks.open_source(f"folder:{tmp_path}"), tasks.get("wnli")
     train, validation = source.load(task, "train"), source.load(task, "validation")
@@ -87,7 +92,9 @@ def test_hidden_labels_belong_to_test_splits_only(tmp_path):
         write(tmp_path, f"glue/sst2/{split}.parquet", sentence=["a", "b"], label=[-1, -1], idx=[0, 1])
     source, task = tasks.open_source(f"folder:{tmp_path}"), tasks.get("sst2")
     assert source.load(task, "test").labels == [None, None]
-    with pytest.raises(DataError, match=r"validation.parquet, row 1: unknown label -1 .*0 \(negative\), 1 \(positive\)"):
+    with pytest.raises(
+        DataError, match=r"validation.parquet, row 1: unknown label -1 .*0 \(negative\), 1 \(positive\)"
+    ):
         source.load(task, "validation")
 
 
@@ -122,7 +129,9 @@ def test_real_splits_have_their_official_rows(real):
         task = tasks.get(name)
         for split in task.evaluation_splits:
             examples = real.load(task, split)
-            short = {("qqp", "validation"): 7_600, ("mnli", "validation_mismatched"): 1_000}.get((name, split))
+            short = {("qqp", "validation"): 7_600, ("mnli", "validation_mismatched"): 1_000}.get(
+                (name, split)
+            )
             assert len(examples) == (short or task.official_rows[split])
             assert examples.partial == (short is not None)
             assert len(set(examples.ids)) == len(examples)

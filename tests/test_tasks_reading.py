@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a table with one case a line)
 """Files that are not what they claim to be: each is refused with file, row and expectation."""
 
 import json
@@ -33,11 +34,7 @@ CASES = {
     "0-byte parquet": ("train.parquet", b"", r"train\.parquet is empty \(0 bytes\)"),
     "text as parquet": ("train.parquet", "sentence,label\na,1\n", r"train\.parquet is not readable Parquet"),
     "truncated parquet": ("train.parquet", parquet_bytes()[:-40], r"not readable Parquet .* whole Parquet file"),
-    "garbled parquet": (
-        "train.parquet",
-        b"PAR1" + b"\xff" * 200 + b"\x60\0\0\0PAR1",
-        r"train\.parquet (is not readable|cannot be read)",
-    ),
+    "garbled parquet": ("train.parquet", b"PAR1" + b"\xff" * 200 + b"\x60\0\0\0PAR1", r"train\.parquet (is not readable|cannot be read)"),
     "no rows": ("train.parquet", {"sentence": pa.array([], pa.string()), "label": pa.array([], pa.int64())}, "no rows"),
     "missing column": ("train.parquet", {"text": ["a"], "label": [1]}, r"lacks the column 'sentence'; it has text, label"),
     "numbers as text": ("train.parquet", {"sentence": [1, 2], "label": [0, 1]}, r"row 1: 1 in column 'sentence'; expected text"),

@@ -16,7 +16,11 @@ SENTIMENT = Task("sentiment", ("sentence",), ("negative", "positive"), ("accurac
 SAME = Task("same", ("first", "second"), ("different", "same"), ("accuracy",))
 SCORE = Task("score", ("sentence",), None, ("pearson",))
 
-_GOOD, _BAD, _PLAIN = ("good", "fine", "great"), ("bad", "poor", "awful"), ("film", "plot", "cast", "scene", "end")
+_GOOD, _BAD, _PLAIN = (
+    ("good", "fine", "great"),
+    ("bad", "poor", "awful"),
+    ("film", "plot", "cast", "scene", "end"),
+)
 
 
 def sentiment(rows: int, seed: int = 0, positive: float = 0.5) -> Examples:

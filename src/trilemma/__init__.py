@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from trilemma.result import Result
     from trilemma.study import Study, load_study
 
@@ -34,30 +36,40 @@ def run(
     data: str | None = None,
     out: str | Path | None = None,
     store: str | Path | None = None,
+    console: "Console | None" = None,
 ) -> "Result":
     """Run a study and return its result; the same call goes on where a killed one stood.
+
+    The run folder gets the two tables and ``report.html``, every adapted checkpoint a model card.
 
     Args:
         study: a study or the path of a study file.
         data: ``embedded``, ``folder:PATH`` or ``hub``; replaces the study's own.
         out: run folder; default ``runs/NAME``.
         store: folder of artifacts; default ``.store`` beside the run folder.
+        console: where progress is shown; default standard error.
 
     Raises:
         TrilemmaError: with one sentence that names the remedy.
     """
     from rich.console import Console
 
+    from trilemma.report.model_card import write_card
     from trilemma.result import Result
     from trilemma.study import Study, load_study
     from trilemma.study.console import ConsoleListener
-    from trilemma.study.runner import run_study
+    from trilemma.study.runner import checkpoints, run_study
 
     if not isinstance(study, Study):
         study = load_study(study)
     if data:
         study = study.model_copy(update={"data": data})
     folder = Path(out) if out else Path("runs") / study.name
-    with ConsoleListener(Console(stderr=True)) as listener:
+    with ConsoleListener(console or Console(stderr=True)) as listener:
         run_study(study, folder, Path(store) if store else folder.parent / ".store", listener)
-    return Result.load(folder)
+        listener.preparing("writing the report")
+        result = Result.load(folder)
+        result.report(folder / "report.html")
+        for checkpoint in checkpoints(folder):
+            write_card(**checkpoint, records=result.records)
+    return result

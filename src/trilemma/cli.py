@@ -50,7 +50,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
     """Run a study; run it again to go on where it stood."""
-    from trilemma.result import Result
+    import trilemma
     from trilemma.study.spec import load_study
 
     spec = load_study(study, **({"data": data} if data else {}))
@@ -60,17 +60,10 @@ def run(
 
         print_plan(plan(spec), console)
         return
-    from trilemma.study.console import ConsoleListener
-    from trilemma.study.runner import run_study
-
     folder = out or Path("runs") / spec.name
-    with ConsoleListener(console) as listener:
-        run_study(spec, folder, store or folder.parent / ".store", listener)
-        listener.preparing("writing the report")
-        result = Result.load(folder)
-        report = result.report(folder / "report.html")
+    result = trilemma.run(spec, out=folder, store=store, console=console)
     result.show(console)
-    console.print(f"\nreport: {report}", highlight=False, soft_wrap=True)
+    console.print(f"\nreport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -115,9 +115,12 @@ class Result:
 
     def verdict(self, at: str | None = None) -> "Verdict":
         """The result in words, with its uncertainty; ``.text()`` prints it."""
-        from trilemma.report.html import content
+        from trilemma.report.pareto import three_axes
+        from trilemma.report.verdict import verdict
 
-        return content(self.records, self.items, at=_operating_point(at)).verdict
+        evidence = self._evidence(at)
+        tested = [*evidence.comparisons("accuracy"), *evidence.comparisons("robust_accuracy")]
+        return verdict(evidence, three_axes(evidence), tested)
 
     def report(self, path: str | Path, title: str = "", at: str | None = None) -> Path:
         """Write the self-contained HTML report and return its path.
@@ -130,18 +133,18 @@ class Result:
         return write(self.records, self.items, Path(path), title, _operating_point(at))
 
     def show(self, console: "Console | None" = None, table: str | None = None, by: str | None = None) -> None:
-        """Print the summary tables to a terminal."""
+        """Print the summary tables to a terminal; without a name, the main measures of all three."""
         from rich.console import Console
 
-        from trilemma.report.tables import all_tables, rich_table
+        from trilemma.report.rendering import show
+        from trilemma.report.tables import all_tables
 
-        console = console or Console()
-        for each in all_tables(self.records, table, by):
-            console.print(rich_table(each))
+        show(console or Console(), all_tables(self.records, table, by), brief=table is None)
 
     def render(self, format: str, table: str | None = None, by: str | None = None) -> str:
         """The summary tables as ``json``, ``csv``, ``markdown`` or ``latex``."""
-        from trilemma.report.tables import all_tables, render
+        from trilemma.report.rendering import render
+        from trilemma.report.tables import all_tables
 
         return render(all_tables(self.records, table, by), format)
 

@@ -12,7 +12,7 @@ from trilemma.registry import Registry
 if TYPE_CHECKING:
     from trilemma.adapt.adaptation import Adaptation
     from trilemma.adapt.loop import AdaptFacts, adapt
-    from trilemma.adapt.sweep import SweepFacts, sweep
+    from trilemma.adapt.rate_sweep import SweepFacts, sweep
 
 ADAPTATIONS: "Registry[type[Adaptation]]" = Registry(
     "adaptation",
@@ -27,17 +27,15 @@ _LAZY = {
     "Adaptation": "trilemma.adapt.adaptation",
     "AdaptFacts": "trilemma.adapt.loop",
     "adapt": "trilemma.adapt.loop",
-    "SweepFacts": "trilemma.adapt.sweep",
-    "sweep": "trilemma.adapt.sweep",
+    "SweepFacts": "trilemma.adapt.rate_sweep",
+    "sweep": "trilemma.adapt.rate_sweep",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(_LAZY[name]), name)
-    globals()[name] = found  # else `sweep` would now be the submodule of that name
-    return found
+    return getattr(importlib.import_module(_LAZY[name]), name)
 
 
 __all__ = ["ADAPTATIONS", "AdaptFacts", "AdaptSettings", "Adaptation", "SweepFacts", "adapt", "sweep"]

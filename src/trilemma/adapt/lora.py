@@ -7,6 +7,7 @@ works on the latent weight itself, ``BitLinear(x; W + scale * B A)``, rounded in
 it is merged; gradients pass through the rounding as in pretraining.
 """
 
+import warnings
 from typing import Any
 
 import peft
@@ -42,7 +43,10 @@ class LowRank(Adaptation):
                 )
             # peft's documented way for layers of one's own
             config._register_custom_module({BitLinear: LatentLora})
-        wrapped: nn.Module = peft.get_peft_model(model, config)
+        with warnings.catch_warnings():
+            # peft 0.21 asks for a property by the name it had before transformers 5.23
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            wrapped: nn.Module = peft.get_peft_model(model, config)
         return wrapped
 
     def finish(self, model: Any) -> PreTrainedModel:

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from trilemma.models.backbone import CausalLanguageModel
+
 _LOGITS_AT_ONCE = 2**22
 """16 MB in float32: about the share of a core's last-level cache."""
 
@@ -26,19 +28,26 @@ def next_token_loss(model: PreTrainedModel, input_ids: Tensor, targets: Tensor) 
     """Summed cross-entropy of the next tokens, and how many there are.
 
     Args:
-        model: one of our causal language models: its logits are its head's output, unscaled.
+        model: a causal language model. Ours are known to take their logits from the head as they are, and are
+            computed in parts; of another one all logits are computed at once.
         input_ids: ``[B, T]``.
         targets: ``[B, T]``, the token after each input token; :data:`IGNORED` where none is predicted.
 
     Returns:
         The sum in float32, differentiable, and the number of predicted tokens.
     """
+    flat = targets.reshape(-1)
+    count = (flat != IGNORED).sum()
+    if not isinstance(model, CausalLanguageModel):
+        # not model(...): next_token_forward may stand in its place
+        logits = type(model).forward(model, input_ids=input_ids, use_cache=False).logits
+        whole = F.cross_entropy(logits.flatten(0, 1).float(), flat, ignore_index=IGNORED, reduction="sum")
+        return whole, count
     hidden = model.base_model(input_ids=input_ids, use_cache=False)[0]
     head = model.get_output_embeddings()
-    flat = targets.reshape(-1)
     states = hidden.reshape(-1, hidden.shape[-1])
     loss: Tensor = _ChunkedLoss.apply(states, flat, head, *head.parameters())  # type: ignore[no-untyped-call]
-    return loss, (flat != IGNORED).sum()
+    return loss, count
 
 
 @contextmanager

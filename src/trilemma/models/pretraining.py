@@ -16,8 +16,7 @@ from trilemma.models.corpus import mixed, read_texts
 from trilemma.models.loading import create, load_tokenizer, save
 from trilemma.models.next_token import next_token_forward, next_token_loss
 from trilemma.models.packing import Windows, pack
-from trilemma.models.tokenizer import train_tokenizer
-from trilemma.models.training import Precision, Recipe, choose_precision, steps_of, train
+from trilemma.models.training import Recipe, choose_precision, steps_of, train
 from trilemma.progress import Progress, silent
 
 LEARNING_RATES = {"transformer-pp": 2e-3, "gla": 2e-3, "matmul-free": 8e-3}
@@ -50,7 +49,6 @@ class PretrainSettings(BaseModel):
     max_gradient_norm: float = Field(1.0, gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     checkpoint_steps: int = Field(200, gt=0, description="steps between checkpoints")
-    vocabulary: int = Field(8192, gt=0, description="size of the tokenizer, where none is given")
     column: str = Field("text", description="column or field of the corpus files that holds the text")
 
 
@@ -113,9 +111,9 @@ def pretrain(
     corpus: Sequence[Path | str],
     settings: PretrainSettings,
     *,
+    tokenizer: Path | str,
     out: Path,
     work: Path,
-    tokenizer: Path | str | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> PretrainFacts:
@@ -129,9 +127,10 @@ def pretrain(
         size: size name, see :data:`trilemma.models.sizes.SHAPES`.
         corpus: text, JSON Lines or Parquet files; they must fit into memory.
         settings: how.
+        tokenizer: folder of a fast tokenizer with an end-of-text token, such as
+            :func:`trilemma.models.tokenizer.train_tokenizer` makes.
         out: folder that is written at the end: weights (safetensors), configuration, tokenizer.
         work: folder for packed tokens and checkpoints; after a kill the same call goes on from the last one.
-        tokenizer: folder of a tokenizer; None trains one on the corpus.
         seed: of weights and order.
         progress: told of tokens.
 
@@ -141,7 +140,7 @@ def pretrain(
     """
     texts = mixed(read_texts(corpus, settings.column))
     training_texts, held_out_texts = _hold_out(texts)
-    chosen = _tokenizer(tokenizer, training_texts, settings.vocabulary)
+    chosen = _fast_tokenizer(tokenizer)
     work.mkdir(parents=True, exist_ok=True)
     windows = Windows(
         pack(training_texts, chosen, settings.tokens, work), settings.length, settings.tokens, seed
@@ -241,25 +240,23 @@ def _hold_out(texts: list[str]) -> tuple[list[str], list[str]]:
     return texts[:cut], texts[cut:]
 
 
-def _tokenizer(folder: Path | str | None, texts: list[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    if folder is None:
-        return train_tokenizer(texts, vocabulary)
+def _fast_tokenizer(folder: Path | str) -> PreTrainedTokenizerFast:
     found = load_tokenizer(folder)
     if not isinstance(found, PreTrainedTokenizerFast) or found.eos_token_id is None:
-        raise ModelError(
-            f"the tokenizer in {folder} has no fast form or no end-of-text token; leave it out to train one"
-        )
+        raise ModelError(f"the tokenizer in {folder} has no fast form or no end-of-text token; give another")
     return found
 
 
 def _recipe(arch: str, settings: PretrainSettings, windows: int, seed: int) -> Recipe:
-    precision: Precision = choose_precision(settings.precision)
+    rate = settings.learning_rate or LEARNING_RATES.get(arch)
+    if rate is None:
+        raise ModelError(f"there is no usual pretraining rate for {arch}; set learning_rate")
     return Recipe(
         steps=steps_of(windows, settings.batch, 1.0),
         batch=settings.batch,
-        learning_rate=settings.learning_rate or LEARNING_RATES[arch],
+        learning_rate=rate,
         seed=seed,
-        precision=precision,
+        precision=choose_precision(settings.precision),
         warmup=settings.warmup,
         schedule=settings.schedule,
         weight_decay=settings.weight_decay,

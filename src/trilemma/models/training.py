@@ -54,12 +54,13 @@ def choose_precision(wanted: Literal["auto", "float32", "bfloat16"]) -> Precisio
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return Precision("bfloat16", "auto: the GPU multiplies bfloat16")
         return Precision("float32", "auto: the GPU does not multiply bfloat16")
-    # Without native instructions bfloat16 is emulated and slower than float32.
-    capabilities = torch.cpu.get_capabilities()
-    for name in ("amx_bf16", "avx512_bf16", "sve_bf16"):
-        if capabilities.get(name):
-            return Precision("bfloat16", f"auto: the CPU has {name}")
-    return Precision("float32", "auto: the CPU does not multiply bfloat16")
+    # Native instructions are of use only through oneDNN; without either bfloat16 is many times slower.
+    if torch.backends.mkldnn.is_available() and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        for name in ("amx_bf16", "avx512_bf16", "sve_bf16"):
+            if capabilities.get(name):
+                return Precision("bfloat16", f"auto: the CPU has {name}")
+    return Precision("float32", "auto: the CPU is not known to multiply bfloat16")
 
 
 @dataclass(frozen=True)
@@ -195,10 +196,10 @@ def train(
         DivergedError: as soon as the loss is no number, naming step and rate.
         StoreError: when a checkpoint cannot be written.
     """
-    trainer = _StudyTrainer(model, recipe, dataset, order, objective, selection, work)
-    trainer.add_callback(_Reporter(progress, unit, per_step))
     config = getattr(model, "config", None)
     use_cache = getattr(config, "use_cache", None)
+    trainer = _StudyTrainer(model, recipe, dataset, order, objective, selection, work)
+    trainer.add_callback(_Reporter(progress, unit, per_step))
     checkpoint = last_checkpoint(work)
     try:
         with _deterministic():
@@ -267,9 +268,10 @@ def _arguments(recipe: Recipe, selection: Selection | None, work: Path) -> Train
             "load_best_model_at_end": True,
             "metric_for_best_model": "score",
             "greater_is_better": True,
+            "save_total_limit": 2,  # the best and the last
         }
     elif recipe.checkpoint_steps is not None:
-        saves = {"save_strategy": "steps", "save_steps": recipe.checkpoint_steps}
+        saves = {"save_strategy": "steps", "save_steps": recipe.checkpoint_steps, "save_total_limit": 1}
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=recipe.steps,
@@ -287,7 +289,6 @@ def _arguments(recipe: Recipe, selection: Selection | None, work: Path) -> Train
         seed=recipe.seed,
         logging_steps=max(1, recipe.steps // _LOSS_POINTS),
         logging_nan_inf_filter=False,  # would hide what we look for, at the price of a device sync a step
-        save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -368,7 +369,10 @@ class _StudyTrainer(Trainer):  # type: ignore[misc]
                     self._load_best_model()
                 return
         self._began = time.perf_counter()
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self.train(
+            resume_from_checkpoint=str(checkpoint) if checkpoint else None,
+            ignore_keys_for_eval=["past_key_values", "hidden_states", "attentions"],
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         del train_dataset

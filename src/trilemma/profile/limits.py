@@ -1,6 +1,5 @@
 """Running out of memory as an outcome of a measurement instead of the end of the process."""
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +33,6 @@ def memory_ceiling() -> Iterator[None]:
         if not _is_out_of_memory(error):
             raise
         raise OutOfMemoryError from None
-    finally:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # does nothing where CUDA was not used
 
 
 @contextmanager

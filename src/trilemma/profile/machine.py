@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import psutil
 
+import trilemma
+
 HUB_TIMEOUT = 2.0  # seconds
 
 OPTIONAL = {
@@ -86,16 +88,8 @@ def hardware(device: str = "cpu") -> str:
 
 def versions() -> str:
     """Versions that a measured value depends on, in one line."""
-    names = ("trilemma", "torch", "transformers")
-    found = [f"{name} {_version(name)}" for name in names]
-    return ", ".join([*found, f"Python {platform.python_version()}"])
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    found = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers")]
+    return ", ".join([f"trilemma {trilemma.__version__}", *found, f"Python {platform.python_version()}"])
 
 
 def _gpu(index: int) -> str:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -49,28 +50,27 @@ def measure(session: Session) -> Iterator[Record]:
     kinds: dict[Kind, list[Point]] = {"inference": session.points(), "training": session.training_points()}
     total = len(session.subjects) * sum(map(len, kinds.values()))
     done = 0
-    for subject in session.subjects:
-        workers = _Workers(session, subject)
-        try:
+    workers = [_Workers(session, subject) for subject in session.subjects]
+    try:
+        for current, following in zip_longest(workers, workers[1:]):
+            if following is not None:
+                following.start()  # its imports take seconds; meanwhile the current one measures
             for kind, points in kinds.items():
                 boundary = Boundary(session.grid.time_limit)
                 for point in points:
-                    yield from _measure_one(session, subject, workers, boundary, kind, point)
+                    yield from _measure_one(session, current, boundary, kind, point)
                     done += 1
                     session.advance(done, total)
-        finally:
-            workers.close()
+            current.close()
+    finally:
+        for worker in workers:
+            worker.close()
 
 
 def _measure_one(
-    session: Session,
-    subject: ProfiledModel,
-    workers: "_Workers",
-    boundary: Boundary,
-    kind: Kind,
-    point: Point,
+    session: Session, workers: "_Workers", boundary: Boundary, kind: Kind, point: Point
 ) -> Iterator[Record]:
-    metric = METRICS[kind]
+    subject, metric = workers.subject, METRICS[kind]
     reason = beyond_positions(session.describe(subject), point) or boundary.refusal(point)
     answer: dict[str, Any] = {}
     if reason is None:
@@ -100,7 +100,7 @@ class _Workers:
     def __init__(self, session: Session, subject: ProfiledModel) -> None:
         self.method = ""
         self._limit = session.grid.time_limit
-        self._subject = subject
+        self.subject = subject
         self._request = {
             "folder": str(Path(subject.folder).resolve()),
             "trust_remote_code": subject.trust_remote_code,
@@ -111,6 +111,12 @@ class _Workers:
         }
         self._process: _Process | None = None
 
+    def start(self) -> None:
+        """Begin a process, unless one is running."""
+        if self._process is None:
+            self._process = _Process()
+            self.method = ""
+
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request.
 
@@ -118,8 +124,8 @@ class _Workers:
             TimeoutError: after the time limit of a point.
             ModelError: where the worker ended by an error of its own.
         """
-        if self._process is None:
-            self._process = _Process()
+        self.start()
+        if not self.method:
             self.method = self._answer(self._request, START_SECONDS)["method"]
         try:
             return self._answer(request, self._limit)
@@ -131,7 +137,7 @@ class _Workers:
             raise
         finally:
             if self.method == "lifetime peak":
-                self.close()
+                self.close()  # no second answer would be true
 
     def _answer(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         assert self._process is not None
@@ -139,7 +145,7 @@ class _Workers:
             return self._process.ask(request, timeout)
         except _EndedError as error:
             self.close()
-            raise ModelError(f"memory of {self._subject.name} cannot be measured: {error}") from error
+            raise ModelError(f"memory of {self.subject.name} cannot be measured: {error}") from error
 
     def close(self) -> None:
         """End the running process, if any."""

@@ -18,6 +18,7 @@ and the libraries do not. Weights are copied out of the mapped file first, since
 become resident only as they are touched. Repeated up to three times while that is quick; the median counts.
 """
 
+import gc
 import json
 import os
 import statistics
@@ -61,6 +62,7 @@ class _Meter:
 
     def __init__(self, request: dict[str, Any]) -> None:
         torch.set_num_threads(request.pop("threads"))
+        gc.freeze()  # what the imports made is no garbage: the collections before each peak need not look
         self.device: str = request.pop("device")
         folder, dtype = Path(request.pop("folder")), getattr(torch, request.pop("dtype"))
 

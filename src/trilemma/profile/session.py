@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -37,6 +37,13 @@ class Loaded:
     subject: ProfiledModel
     model: Any
     description: ModelDescription
+
+
+class _Warm(NamedTuple):
+    """Work that has been run, and what one repetition took."""
+
+    run: Run
+    seconds: float
 
 
 Sample = Mapping[str, float]
@@ -173,31 +180,42 @@ class Session:
         """
         boundaries = {loaded.subject.name: Boundary(self.grid.time_limit) for loaded in models}
         for index, point in enumerate(points):
-            runs: dict[str, Run] = {}
-            seconds: dict[str, float] = {}
-            failures: dict[str, Unmeasured] = {}
+            begun = {
+                loaded.subject.name: self._begin(
+                    loaded, point, prepare, boundaries[loaded.subject.name], extra_positions
+                )
+                for loaded in models
+            }
+            runs = {name: outcome for name, outcome in begun.items() if not isinstance(outcome, Unmeasured)}
+            samples = self._interleave(runs)
             for loaded in models:
-                name = loaded.subject.name
-                reason = beyond_positions(loaded.description, point, extra_positions) or boundaries[
-                    name
-                ].refusal(point)
-                if reason is None:
-                    try:
-                        with memory_ceiling():
-                            run = prepare(loaded, point)
-                            seconds[name] = self._warm_up(run)
-                        runs[name] = run
-                        reason = boundaries[name].passed(point, seconds[name])
-                    except OutOfMemoryError:
-                        reason = boundaries[name].out_of_memory(point)
-                if reason is not None:
-                    runs.pop(name, None)
-                    failures[name] = Unmeasured(reason)
-            samples = self._interleave(runs, {name: seconds[name] for name in runs})
-            for loaded in models:
-                name = loaded.subject.name
-                yield loaded, point, failures[name] if name in failures else samples[name]
+                outcome = begun[loaded.subject.name]
+                yield (
+                    loaded,
+                    point,
+                    outcome if isinstance(outcome, Unmeasured) else samples[loaded.subject.name],
+                )
             self.advance(index + 1, len(points))
+
+    def _begin(
+        self,
+        loaded: Loaded,
+        point: Point,
+        prepare: Callable[[Loaded, Point], Run],
+        boundary: Boundary,
+        extra_positions: int,
+    ) -> _Warm | Unmeasured:
+        reason = beyond_positions(loaded.description, point, extra_positions) or boundary.refusal(point)
+        if reason is not None:
+            return Unmeasured(reason)
+        try:
+            with memory_ceiling():
+                run = prepare(loaded, point)
+                seconds = self._warm_up(run)
+        except OutOfMemoryError:
+            return Unmeasured(boundary.out_of_memory(point))
+        reason = boundary.passed(point, seconds)
+        return Unmeasured(reason) if reason is not None else _Warm(run, seconds)
 
     def _warm_up(self, run: Run) -> float:
         """Seconds of the last warm-up run; one that takes longer than a whole point should is the last."""
@@ -208,19 +226,17 @@ class Session:
                 break
         return taken
 
-    def _interleave(
-        self, runs: Mapping[str, Run], seconds: Mapping[str, float]
-    ) -> Mapping[str, list[Sample] | Unmeasured]:
-        if not runs:
+    def _interleave(self, warm: Mapping[str, _Warm]) -> Mapping[str, list[Sample] | Unmeasured]:
+        if not warm:
             return {}
-        untimed = frozenset(name for name in runs if seconds[name] < CACHE_SENSITIVE_SECONDS)
-        turns = [taken * (2 if name in untimed else 1) for name, taken in seconds.items()]
+        untimed = frozenset(name for name in warm if warm[name].seconds < CACHE_SENSITIVE_SECONDS)
+        turns = [warm[name].seconds * (2 if name in untimed else 1) for name in warm]
         rounds = rounds_for(turns, self.grid.seconds, self.grid.rounds)
         try:
             with memory_ceiling():
-                return interleave(runs, rounds, untimed)
+                return interleave({name: warm[name].run for name in warm}, rounds, untimed)
         except OutOfMemoryError:
-            return dict.fromkeys(runs, Unmeasured("out of memory beside the other models at this point"))
+            return dict.fromkeys(warm, Unmeasured("out of memory beside the other models at this point"))
 
     def record(
         self,

@@ -4,6 +4,7 @@ Colours come from the page's theme: the category range follows the order of the 
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,5 +132,17 @@ def finish(chart: alt.LayerChart, height: Any) -> dict[str, Any]:
 
 
 def with_rows(spec: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The specification with the rows its :data:`ROWS` stand for."""
-    return spec | {"datasets": {"rows": rows}}
+    """The specification with the rows its :data:`ROWS` stand for.
+
+    Line separators in names become spaces: Vega-Lite writes names into expressions, whose strings
+    cannot hold them.
+    """
+    return {key: _one_line(part) for key, part in (spec | {"datasets": {"rows": rows}}).items()}
+
+
+def _one_line(part: Any) -> Any:
+    if isinstance(part, str):
+        return re.sub("[\r\n\u2028\u2029]", " ", part)
+    if isinstance(part, list):
+        return [_one_line(each) for each in part]
+    return {_one_line(key): _one_line(each) for key, each in part.items()} if isinstance(part, dict) else part

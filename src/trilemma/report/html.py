@@ -8,7 +8,6 @@ content security policy forbids every request and every script but the page's ow
 import base64
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -160,8 +159,9 @@ def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script, from vl-convert: no network."""
     import vl_convert
 
-    bundle: Callable[[], str] = vl_convert.javascript_bundle
-    return bundle().replace("</script", "<\\/script")
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
+        "</script", "<\\/script"
+    )
 
 
 def _resource(name: str) -> str:

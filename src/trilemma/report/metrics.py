@@ -202,4 +202,4 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
 
 def _decimals(number: float) -> int:
     """Decimals that show three significant digits."""
-    return 0 if number == 0 else min(6, max(0, 2 - math.floor(math.log10(abs(number)))))
+    return 0 if number == 0 else min(6, max(0, 2 - math.floor(math.log10(abs(float(f"{number:.3g}"))))))

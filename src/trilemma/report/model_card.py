@@ -68,7 +68,7 @@ def _card(scored: pd.DataFrame, efficiency: pd.DataFrame, task: str) -> str:
         f"---\n{front}---\n",
         f"# {_text(name)}\n",
         f"`{_text(first['model'])}` ({_text(first['arch'])}), adapted to **{_text(task)}** by "
-        f"{_text(first['adaptation'])} with seed {int(first['seed'])} in the study *{_text(first['study'])}*.",
+        f"{_text(first['adaptation'])} (seed {int(first['seed'])}) in the study *{_text(first['study'])}*.",
         "Brackets hold 95% intervals, of this one trained model.\n",
         "## Performance and robustness\n",
         *_score_lines(scored),

@@ -10,6 +10,7 @@ import pandas as pd
 from trilemma.comparisons import Comparison
 from trilemma.report.charts import Figure
 from trilemma.report.examples import ExampleSet
+from trilemma.report.layout import Sheet, sheets
 from trilemma.report.metrics import METRICS, format_value
 from trilemma.report.pareto import Front
 from trilemma.report.tables import NAMES, Table
@@ -257,16 +258,19 @@ def table_tabs(shown: Sequence[Table]) -> str:
             f'aria-selected="{str(first).lower()}" tabindex="{0 if first else -1}">'
             f"{name.capitalize()}</button>"
         )
-        header, *lines = ([escape(cell) for cell in line] for line in table.lines())
-        rows = [
-            f'<tr><th scope="row">{line[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in line[1:]) + "</tr>"
-            for line in lines
-        ]
         panels.append(
             f'<div role="tabpanel" id="panel-{name}" aria-labelledby="tab-{name}"{" hidden" * (not first)}>'
-            f"<h3>{escape(table.title)}</h3>{_table(header, rows)}</div>"
+            f"{''.join(_sheet(sheet) for sheet in sheets(table))}</div>"
         )
     return f'<div role="tablist" aria-label="Tables">{"".join(tabs)}</div>{"".join(panels)}'
+
+
+def _sheet(sheet: Sheet) -> str:
+    rows = []
+    for first, *others in ([escape(cell) for cell in row] for row in sheet.rows):
+        rows.append(f'<tr><th scope="row">{first}</th><td>{"</td><td>".join(others)}</td></tr>')
+    notes = "".join(f'<p class="foot-note">{escape(note)}</p>' for note in sheet.notes)
+    return f"<h3>{escape(sheet.title)}</h3>{_table([escape(title) for title in sheet.header], rows)}{notes}"
 
 
 def method(records: pd.DataFrame) -> str:

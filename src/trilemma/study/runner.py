@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.progress import Progress
@@ -97,6 +97,7 @@ def run_study(study: Study, run: Path, store: Path, listener: Listener) -> Path:
             _advance(stage, data, artifacts, outcome, listener)
         listener.preparing("scoring")
         records, items = build_tables(study, data, graph, artifacts, outcome.facts, outcome.failures)
+        write_text(run / "checkpoints.json", json.dumps(_checkpoints(graph, artifacts, outcome), indent=1))
         write_table(items, run / "items.parquet")
         write_table(records, run / "records.parquet")
     return run
@@ -154,12 +155,22 @@ def _compute(stage: Stage, data: StudyData, store: Store, progress: Progress) ->
     return facts
 
 
-def read_facts(folder: Path) -> dict[str, object]:
-    """Facts that a run folder keeps beside its tables."""
-    try:
-        content: dict[str, object] = json.loads((folder / "study.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{folder} is not a run folder (no readable study.json); give one that `trilemma run` wrote"
-        ) from error
-    return content
+def _checkpoints(graph: Graph, store: Store, outcome: Outcome) -> list[dict[str, Any]]:
+    """Where each adapted model lies."""
+    return [
+        {
+            "model": cell.model,
+            "adaptation": cell.adaptation,
+            "task": cell.task,
+            "seed": cell.seed,
+            "folder": str(store.folder(cell.adapt.kind, cell.adapt.key).resolve()),
+        }
+        for cell in graph.cells
+        if cell.adapt.key not in outcome.failures and cell.task == cell.adapt.settings["task"]
+    ]
+
+
+def checkpoints(run: Path) -> list[dict[str, Any]]:
+    """The adapted models of a finished run: model, adaptation, task, seed and folder of each."""
+    content = json.loads((run / "checkpoints.json").read_text("utf-8"))
+    return [{**entry, "folder": Path(entry["folder"])} for entry in content]

@@ -141,14 +141,14 @@ def read_annotated(location: str | Path, task: Task) -> list[AdversarialExamples
     test = name.startswith("test")
     found = []
     for subset in SUBSETS.get(task.name, ()):
-        where = f"{location}, {subset.key}"
-        table = _item_columns(_items(_document(location), subset.key, where), task, where)
+        table = _item_columns(*_items(_document(location), subset.key, f"{location}, {subset.key}"), task)
         official = subset.test_rows if test else subset.dev_rows if name.startswith("dev") else None
         found.append(from_table(task, f"{subset.name}_test" if test else subset.name, table, official))
     return found
 
 
-def _items(document: Any, key: str, where: str) -> list[dict[str, Any]]:
+def _items(document: Any, key: str, where: str) -> tuple[list[dict[str, Any]], str]:
+    """The adversarial items, and what an error message calls them."""
     if not isinstance(document, dict) or not isinstance(document.get(key), list):
         raise DataError(f"{where}: no list under {key!r}; expected AdvGLUE's dev_ann.json or test_ann.json")
     for row, item in enumerate(document[key], start=1):
@@ -157,17 +157,17 @@ def _items(document: Any, key: str, where: str) -> list[dict[str, Any]]:
     kept = [item for item in document[key] if item.get("method") != BENIGN]
     if not kept:
         raise DataError(f"{where}: no adversarial item; expected at least one")
-    return kept
+    dropped = len(document[key]) - len(kept)
+    return kept, f"{where} (not counting {dropped} clean items)" if dropped else where
 
 
-def _item_columns(items: Sequence[dict[str, Any]], task: Task, where: str) -> RawTable:
+def _item_columns(items: Sequence[dict[str, Any]], where: str, task: Task) -> RawTable:
     required = [*task.fields, "label", "data_construction", "method"]
     for row, item in enumerate(items, start=1):
         require_columns(f"{where}, row {row}", list(item), required)
     originals = [f"original_{name}" for name in task.fields]
     # An idx may repeat where clean items were numbered with the rest, so it is used only if unique.
-    numbers = [shown(item.get("idx")) for item in items]
-    if len(set(numbers)) == len(items):
+    if all("idx" in item for item in items) and len({shown(item["idx"]) for item in items}) == len(items):
         required.append("idx")
     return RawTable(where, {name: [item.get(name) for item in items] for name in (*required, *originals)})
 

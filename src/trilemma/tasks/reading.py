@@ -56,7 +56,9 @@ def read_file(path: Path, required: Sequence[str], optional: Iterable[str] = ())
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes); expected a table with columns {_names(required)}")
     try:
-        columns = read(path, list(required), list(optional))
+        columns = read(
+            path, list(dict.fromkeys(required)), [name for name in optional if name not in required]
+        )
     except OSError as error:
         reason = error.strerror or one_line(error)
         raise DataError(

@@ -11,6 +11,9 @@ import string
 
 from trilemma.tasks.embedded.lexicon import synonyms
 
+_KEPT = frozenset({"hardly", "never", "none", "some", "most", "where", "when", "what", "whom"})
+"""Words on which the label hangs and whose misspellings are words of their own ("hardy", "were")."""
+
 _TAUTOLOGIES = ("and true is true", "and false is not true")
 
 
@@ -22,7 +25,7 @@ def typo(rng: random.Random, text: str, known: set[str]) -> str:
         text: the text.
         known: lower-case words that a misspelling must not turn into.
     """
-    spans = [found for found in re.finditer(r"[A-Za-z]{4,}", text)]
+    spans = [found for found in re.finditer(r"[A-Za-z]{4,}", text) if found.group().lower() not in _KEPT]
     chosen = rng.sample(spans, min(len(spans), 1 if len(spans) < 4 else 2))
     for span in sorted(chosen, key=lambda one: one.start(), reverse=True):
         text = text[: span.start()] + _misspelt(rng, span.group(), known) + text[span.end() :]

@@ -19,12 +19,11 @@ _OPENERS = ("", "", "", "overall, ", "honestly, ", "in the end, ")
 def draw(rng: random.Random, label: int) -> Item:
     """An item whose main clause is positive (label 1) or negative (0)."""
     shape = rng.choice(("plain", "plain", "plain", "plain", "and", "but", "although"))
-    noun = f"{rng.choice(_SUBJECTS)} {word(rng, WORKS)}"
+    noun, other_noun = (f"{rng.choice(_SUBJECTS)} {rng.choice(one.words)}" for one in rng.sample(WORKS, 2))
     main, cleft = _clause(rng, noun, label)
     if shape == "plain":
         text, rewritten = main, cleft
     else:
-        other_noun = f"{rng.choice(_SUBJECTS)} {word(rng, WORKS)}"
         other, other_cleft = _clause(rng, other_noun, label if shape == "and" else 1 - label)
         text, rewritten = {
             "and": (f"{main} and {other}", f"not only was it true that {other}, but {cleft}"),

@@ -1,0 +1,134 @@
+"""Summary tables as people read them: candidates side by side, one sheet a measure, notes below."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from trilemma.report.cautions import MEANINGLESS
+from trilemma.report.metrics import METRICS, format_value
+from trilemma.report.tables import Table
+from trilemma.report.values import rows_of
+
+_AVERAGES = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
+"""An average stands in the sheet of what it averages."""
+
+_MAIN = ("accuracy", "matthews", "pearson", "robust_accuracy", "attack_success_rate")
+_BASELINES = ("majority_accuracy", "chance_accuracy")
+_DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_NO_SKILL = f"{MEANINGLESS}: clean accuracy is not above that of the majority class"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is printed.
+
+    Attributes:
+        title: what it shows; brackets are 95% intervals.
+        header: column titles.
+        rows: cells: ``54.3% [48.5, 60.1]``, a dash where nothing was measured.
+        notes: what the marks in the cells stand for.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def sheets(table: Table, brief: bool = False) -> list[Sheet]:
+    """A table's sheets: one for efficiency at a point, else one for each measure (``brief``: each main one)."""
+    if table.keys[1:] == ("arch", "kernel"):
+        return [_one_point(table)]
+    names = [m for m in table.metrics if m not in _BASELINES and _AVERAGES.get(m) not in table.metrics]
+    return [_side_by_side(table, name) for name in names if not brief or name in _MAIN]
+
+
+class _Notes:
+    """Numbers the notes in the order in which cells need them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def mark(self, note: str) -> str:
+        """What a cell with this note carries."""
+        if not note:
+            return ""
+        parts = (_NO_SKILL if part.startswith(f"{MEANINGLESS}:") else part for part in note.split("; "))
+        note = "; ".join(dict.fromkeys(parts))
+        if note not in self.texts:
+            self.texts.append(note)
+        return " " + "".join(
+            _MARKS[int(digit) - 1] if digit != "0" else "⁰" for digit in str(self.texts.index(note) + 1)
+        )
+
+    def lines(self) -> tuple[str, ...]:
+        """The notes with their marks."""
+        return tuple(f"{self.mark(text)} {text}" for text in self.texts)
+
+
+def _one_point(table: Table) -> Sheet:
+    """Measures down, candidates across."""
+    notes = _Notes()
+    rows = [(key, *table.frame[key]) for key in table.keys[1:]]
+    for name in table.metrics:
+        cells = [_cell(row, name) + notes.mark(own.get(name, "")) for row, own in _rows(table)]
+        rows.append((METRICS[name].title, *cells))
+    return Sheet(table.title, ("", *table.frame["candidate"]), tuple(rows), notes.lines())
+
+
+def _side_by_side(table: Table, name: str) -> Sheet:
+    """One measure: keys down, candidates across."""
+    notes = _Notes()
+    average = next((m for m in table.metrics if _AVERAGES.get(m) == name), name)
+    everyone = list(dict.fromkeys(table.frame["candidate"]))
+    keys = [key for key in table.keys[1:] if key != "set" or _sets_matter(table.frame)]
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    counts: dict[tuple[str, ...], list[int]] = {}
+    majority: dict[tuple[str, ...], str] = {}
+    for row, own in _rows(table):
+        used = average if pd.isna(row[name]) and not pd.isna(row[average]) else name
+        if pd.isna(row[used]) and used not in own:
+            continue
+        key = tuple("" if pd.isna(row[k]) else str(row[k]) for k in keys)
+        lines.setdefault(key, {})[row["candidate"]] = _cell(row, used) + notes.mark(own.get(used, ""))
+        counts.setdefault(key, []).extend([] if pd.isna(row[f"{used}_n"]) else [int(row[f"{used}_n"])])
+        if "majority_accuracy" in table.metrics and not pd.isna(row["majority_accuracy"]):
+            majority[key] = _cell(row, "majority_accuracy", limits=False)
+    with_majority = name in ("accuracy", "robust_accuracy") and bool(majority)
+    rows = [
+        (
+            *key,
+            _range(counts[key]),
+            *([majority.get(key, "–")] if with_majority else []),
+            *(own.get(c, "–") for c in everyone),
+        )
+        for key, own in lines.items()
+    ]
+    header = (*keys, "n", *(["majority"] if with_majority else []), *everyone)
+    title = METRICS[name].title
+    return Sheet(f"{table.title}: {title}", header, tuple(rows), notes.lines())
+
+
+def _rows(table: Table) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:
+    """Each row with its notes by metric."""
+    return zip(rows_of(table.frame), table.notes, strict=True)
+
+
+def _sets_matter(frame: pd.DataFrame) -> bool:
+    """Whether some task was evaluated on several sets."""
+    return bool((frame.groupby("task")["set"].nunique() > 1).any())
+
+
+def _cell(row: dict[str, Any], name: str, limits: bool = True) -> str:
+    unit = METRICS[name].unit if name in METRICS else "fraction"
+    low, high = (row[f"{name}_low"], row[f"{name}_high"]) if limits else (None, None)
+    return format_value(row[name], unit, low, high)
+
+
+def _range(counts: Sequence[int]) -> str:
+    """One number where candidates agree, else the smallest and largest."""
+    if not counts:
+        return "–"
+    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"

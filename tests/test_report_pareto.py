@@ -1,0 +1,79 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthetic import frames
+from trilemma.errors import TrilemmaError
+from trilemma.report.evidence import Evidence
+from trilemma.report.metrics import METRICS
+from trilemma.report.pareto import front, three_axes
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    return Evidence(*frames(seeds=(0,)))
+
+
+def test_the_worse_everywhere_candidate_is_dominated(evidence: Evidence) -> None:
+    table = front(evidence).table().set_index("candidate")
+    assert table.loc["matmul-free-nano", "dominated_by"] == "gla-nano"
+    assert not table.loc["matmul-free-nano", "on_front"]
+    assert table.loc["matmul-free-nano", "dominated_probability"] > 0.5
+    assert table.loc[["transformer-pp-nano", "gla-nano"], "on_front"].all()
+
+
+def test_point_estimates_agree_with_the_records(evidence: Evidence) -> None:
+    for name in ("accuracy", "robust_accuracy", "attack_success_rate", "flip_rate"):
+        for candidate in evidence.candidates:
+            drawn = evidence.draws(METRICS[name], candidate)
+            assert drawn is not None
+            assert drawn.point == pytest.approx(evidence.value(METRICS[name], candidate).value)
+
+
+def test_draws_cover_the_recorded_interval(evidence: Evidence) -> None:
+    candidate = evidence.candidates[0]
+    value, drawn = (f(METRICS["robust_accuracy"], candidate) for f in (evidence.value, evidence.draws))
+    low, high = drawn.interval()
+    assert (low, high) == pytest.approx((value.low, value.high), abs=0.02)
+
+
+def test_direction_of_each_metric_counts(evidence: Evidence) -> None:
+    memory = front(evidence, ["weight_bytes", "throughput_tokens_per_s"]).table().set_index("candidate")
+    assert list(memory.index[memory["on_front"]]) == ["transformer-pp-nano"]
+    assert memory["dominated_probability"].tolist() == [0.0, 1.0, 1.0]
+
+
+def test_equal_candidates_do_not_dominate_each_other() -> None:
+    records, items = frames(models=1, seeds=(0,))
+    twins = [table.assign(model="twin") for table in (records, items)]
+    both = Evidence(pd.concat([records, twins[0]]), pd.concat([items, twins[1]]))
+    table = front(both, ["weight_bytes", "accuracy", "robust_accuracy"]).table()
+    assert table["on_front"].all()
+    assert (table["dominated_probability"] == 0).all()
+
+
+def test_paired_draws_are_steadier_than_unpaired_ones() -> None:
+    records, items = frames(models=1, seeds=(0,))
+    twin = items.assign(model="twin")
+    flipped = twin["level"].ne("clean") & twin["id"].str.endswith("7")
+    twin.loc[flipped, "answer"] = twin.loc[flipped, "gold"]
+    both = Evidence(pd.concat([records, records.assign(model="twin")]), pd.concat([items, twin]))
+    first, second = (both.draws(METRICS["robust_accuracy"], c) for c in both.candidates)
+    assert np.std(first.draws - second.draws) < 0.6 * np.hypot(np.std(first.draws), np.std(second.draws))
+
+
+def test_a_candidate_without_an_axis_is_not_placed() -> None:
+    records, items = frames(seeds=(0,))
+    gone = (records["model"] == "gla-nano") & (records["metric"] == "latency_ms")
+    table = front(Evidence(records[~gone], items)).table().set_index("candidate")
+    assert table.loc["gla-nano", "on_front"] is None
+    assert table.loc["matmul-free-nano", "on_front"]
+
+
+def test_unmeasured_and_unknown_metrics_are_refused(evidence: Evidence) -> None:
+    with pytest.raises(TrilemmaError, match="at least two"):
+        front(evidence, ["accuracy", "clean"])
+    with pytest.raises(TrilemmaError, match="no candidate has a value of decode_tokens_per_s"):
+        front(evidence, ["decode_tokens_per_s", "accuracy"])
+    records, items = frames(seeds=(0,))
+    assert three_axes(Evidence(records[records["axis"] != "E"], items)) is None

@@ -1,0 +1,104 @@
+import csv
+import io
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from synthetic import frames
+from trilemma.errors import TrilemmaError
+from trilemma.report.layout import sheets
+from trilemma.report.rendering import latex_escape, render, show
+from trilemma.report.tables import GROUPS, NAMES, all_tables, build
+from trilemma.report.values import OperatingPoint
+
+
+@pytest.fixture(scope="module")
+def records() -> pd.DataFrame:
+    return frames(tasks=("sst2", "qqp"))[0]
+
+
+def test_every_table_and_grouping_has_rows(records: pd.DataFrame) -> None:
+    for name in NAMES:
+        for by in GROUPS[name]:
+            table = build(records, name, by)
+            assert len(table.frame) > 0
+            for sheet in sheets(table):
+                assert sheet.rows and all(len(row) == len(sheet.header) for row in sheet.rows)
+
+
+def test_efficiency_is_read_at_the_operating_point(records: pd.DataFrame) -> None:
+    here = build(records, "efficiency", at=OperatingPoint(16, 512)).frame
+    grid = build(records, "efficiency", "length").frame
+    same = grid[(grid["batch"] == 16) & (grid["length"] == 512)]
+    assert here["latency_ms"].tolist() == same["latency_ms"].tolist()
+    assert here.loc[0, "kernel"] == "sdpa"
+
+
+def test_robustness_has_levels_in_order_and_reasons(records: pd.DataFrame) -> None:
+    frame = build(records, "robustness", "level").frame
+    own = frame[(frame["candidate"] == "gla-nano") & (frame["task"] == "sst2")].set_index("level")
+    assert set(own.index) == {"all", "word", "sentence", "human"}
+    assert pd.isna(own.loc["human", "attack_success_rate"])
+    assert "no original" in own.loc["human", "note"]
+    assert own.loc["word", "robust_accuracy_low"] < own.loc["word", "robust_accuracy"]
+    assert own.loc["word", "majority_accuracy"] > 0
+
+
+def test_partial_splits_are_called_partial_everywhere(records: pd.DataFrame) -> None:
+    frame = build(records, "performance").frame
+    assert frame.loc[frame["task"] == "qqp", "note"].str.contains("partial split").all()
+    assert frame.loc[frame["task"] == "average", "note"].str.contains("partial split").all()
+    assert not frame.loc[frame["task"] == "sst2", "note"].str.contains("partial").any()
+
+
+def test_candidates_stand_side_by_side_with_n_and_baseline(records: pd.DataFrame) -> None:
+    (sheet, *_) = sheets(build(records, "robustness", "level"))
+    assert sheet.header[:4] == ("task", "level", "n", "majority")
+    assert sheet.header[4:] == ("transformer-pp-nano", "gla-nano", "matmul-free-nano")
+    rows = {row[:2]: row for row in sheet.rows}
+    assert rows["sst2", "word"][2] == "112" or rows["sst2", "word"][2].isdigit()
+    assert all("[" in cell for cell in rows["average", "all"][4:])
+
+
+def test_notes_are_marked_once_and_explained_below(records: pd.DataFrame) -> None:
+    success = next(s for s in sheets(build(records, "robustness")) if "attack success" in s.title)
+    human = next(row for row in success.rows if row[:2] == ("sst2", "human"))
+    assert human[-1] == "–¹"
+    assert success.notes[0].startswith("¹ not measured: no original")
+
+
+def test_machine_formats_hold_raw_numbers(records: pd.DataFrame) -> None:
+    tables = all_tables(records, "performance")
+    rows = list(csv.DictReader(io.StringIO(render(tables, "csv"))))
+    (content,) = json.loads(render(tables, "json")).values()
+    assert float(rows[0]["accuracy"]) == pytest.approx(content[0]["accuracy"])
+    assert 0 < content[0]["accuracy"] < 1
+    assert len(rows) == len(content) == len(tables[0].frame)
+
+
+def test_markdown_and_latex_escape_data(records: pd.DataFrame) -> None:
+    evil = records.assign(model=records["model"].replace("gla-nano", "a|b_50%&$#{x}\\"))
+    markdown = render(all_tables(evil, "performance"), "markdown")
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in lines[:5]}) == 1
+    latex = render(all_tables(evil, "performance"), "latex")
+    assert r"a|b\_50\%\&\$\#\{x\}\textbackslash{}" in latex
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") > 0
+    assert latex_escape("5% – <x>") == r"5\% -- \textless{}x\textgreater{}"
+
+
+def test_terminal_markup_in_data_is_text(records: pd.DataFrame) -> None:
+    evil = records.assign(model=records["model"].replace("gla-nano", "[red]boo[/red]"))
+    console = Console(width=400, record=True, file=io.StringIO())
+    show(console, all_tables(evil))
+    assert "[red]boo[/red]" in console.export_text()
+
+
+def test_unknown_names_are_refused(records: pd.DataFrame) -> None:
+    for arguments in (("speed", None), ("robustness", "colour")):
+        with pytest.raises(TrilemmaError, match="known: "):
+            build(records, *arguments)
+    with pytest.raises(TrilemmaError, match="unknown format 'pdf'"):
+        render(all_tables(records), "pdf")

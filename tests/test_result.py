@@ -1,0 +1,59 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from synthetic import write_run
+from trilemma.errors import StoreError, TrilemmaError
+from trilemma.result import Result
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return Result.load(write_run(tmp_path_factory.mktemp("run"), seeds=(0,), adversarial=60, clean=80))
+
+
+def test_tables_are_pandas(result: Result) -> None:
+    assert {"model", "metric", "value"} <= set(result.records.columns)
+    assert result.items["shown"].iloc[0][0]
+    assert "gla-nano" in repr(result)
+
+
+def test_every_question_has_an_answer(result: Result, tmp_path: Path) -> None:
+    assert set(result.table("robustness", by="level")["level"]) >= {"word", "sentence", "human"}
+    assert len(result.pareto(["latency_ms", "accuracy", "robust_accuracy"])) == 3
+    assert result.decide(max_memory="8GB", min_clean=0.5, min_robust=None, best="robust_accuracy").choice
+    compared = result.compare("gla-nano", "transformer-pp-nano", metric="robust_accuracy")
+    assert set(compared["verdict"]) <= {"a better", "b better", "not distinguishable"}
+    assert result.verdict().headline
+    report = result.report(tmp_path / "report.html", title="my study")
+    assert "<title>my study · trilemma</title>" in report.read_text(encoding="utf-8")
+
+
+def test_the_operating_point_can_be_chosen(result: Result) -> None:
+    short, long = (
+        result.table("efficiency", at=at)["latency_ms"].iloc[0] for at in ("length=32", "length=2048")
+    )
+    assert long > short
+    fast = result.decide(best="latency_ms", at="batch=1,length=2048")
+    assert fast.choice == "gla-nano"
+
+
+def test_tables_are_shown_and_rendered(result: Result) -> None:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    result.show(console)
+    shown = console.export_text()
+    assert "Efficiency at batch 1, length 128" in shown and "Robustness by level" in shown
+    assert len(json.loads(result.render("json"))) == 3
+    assert "gla-nano" in result.render("csv", table="robustness", by="method")
+
+
+def test_unknown_names_are_one_sentence(result: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrilemmaError, match="no candidate is called 'bert'"):
+        result.compare("bert", "gla-nano")
+    with pytest.raises(TrilemmaError, match="batch=1,length=128"):
+        result.decide(at="everywhere")
+    with pytest.raises(StoreError, match="does not exist"):
+        Result.load(tmp_path)
