@@ -113,7 +113,7 @@ def compare(
     loops["tokenising alone"] = lambda: encode(tokenizer, texts, MAX_LENGTH)
     for loop in loops.values():
         loop()
-    samples = interleave({name: _timed(loop) for name, loop in loops.items()}, rounds, frozenset())
+    samples = interleave({name: _timed(loop) for name, loop in loops.items()}, most=rounds)
     seconds = {name: np.array([sample["all"] for sample in taken]) for name, taken in samples.items()}
     _print_table(
         f"{arch} {size}, {len(texts)} texts, {lengths.mean():.1f} tokens a text", seconds, len(texts)

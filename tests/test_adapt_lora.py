@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import BertConfig, BertForSequenceClassification
 
 from tiny_adapt import ARCHITECTURES, SENTIMENT, model_folder, sentiment
 from trilemma.adapt import AdaptSettings, adapt
@@ -85,6 +86,18 @@ def test_it_learns_and_writes_a_plain_folder(arch: str, tmp_path: Path) -> None:
     assert facts.trainable_parameters < model.num_parameters() / 2
     assert not list((tmp_path / "out").glob("adapter*"))
     assert any(isinstance(m, BitLinear) for m in model.modules()) == (arch == "matmul-free")
+
+
+def test_an_encoder_with_dropout_beside_its_head_is_adapted() -> None:
+    config = BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24
+    )
+    wrapped = LowRank().prepare(BertForSequenceClassification(config), settings())
+    trained = [name for name, weight in wrapped.named_parameters() if weight.requires_grad]
+    assert sum("classifier" in name for name in trained) == 2
+    assert sum("lora_A" in name for name in trained) == 7  # query, key, value, three dense ones, the pooler
+    names = dict(LowRank().finish(wrapped).named_parameters())
+    assert names.keys() == dict(BertForSequenceClassification(config).named_parameters()).keys()
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

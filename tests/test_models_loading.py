@@ -27,7 +27,7 @@ from transformers import (
 
 from test_models_generation import CONFIGS
 from test_models_surface import built
-from trilemma.errors import ModelError, TrilemmaError, TrilemmaError
+from trilemma.errors import ModelError, TrilemmaError
 from trilemma.models import loading, sizes, source
 
 KINDS = ("transformer", "gla", "matmul-free")

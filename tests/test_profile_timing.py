@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trilemma.profile.timing import Run, interleave, median, rounds_for
+from trilemma.profile.timing import Run, interleave, median
 
 
 @pytest.mark.parametrize(("n", "rank"), [(6, 1), (9, 2), (12, 3), (20, 6), (50, 18)])
@@ -30,17 +30,25 @@ def test_too_few_samples_have_no_interval(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("turns", "expected"),
+    ("turn", "expected"),
     [
-        ([0.001, 0.001], 50),  # quick: as many as allowed
-        ([0.1, 0.1], 10),  # fills a second a model
-        ([0.5, 0.5], 6),  # an interval is worth three times the time
-        ([5.0, 5.0], 3),  # but not thirty times
-        ([0.0], 50),
+        (0.001, 50),  # quick: as many as allowed
+        (0.125, 8),  # fills a second a model
+        (0.5, 6),  # an interval is worth three times the time
+        (1.0, 4),  # but no more than four times
+        (5.0, 3),
     ],
 )
-def test_rounds_fill_the_time_but_stay_within_bounds(turns: list[float], expected: int) -> None:
-    assert rounds_for(turns, seconds=1.0, most=50) == expected
+def test_rounds_fill_the_time_but_stay_within_bounds(turn: float, expected: int) -> None:
+    now = 0.0
+
+    def run() -> dict[str, float]:
+        nonlocal now
+        now += turn
+        return {"part": turn}
+
+    samples = interleave({"a": run, "b": run}, most=50, seconds=1.0, clock=lambda: now)
+    assert len(samples["a"]) == len(samples["b"]) == expected
 
 
 def test_every_round_runs_every_model_in_rotating_order() -> None:
@@ -53,7 +61,7 @@ def test_every_round_runs_every_model_in_rotating_order() -> None:
 
         return run
 
-    samples = interleave({name: run_of(name) for name in "abc"}, rounds=4, untimed=frozenset())
+    samples = interleave({name: run_of(name) for name in "abc"}, most=4)
     assert "".join(called) == "abc" + "bca" + "cab" + "abc"
     assert [sample["part"] for sample in samples["b"]] == [2, 4, 9, 11]
 
@@ -68,6 +76,6 @@ def test_an_untimed_run_comes_right_before_the_timed_one() -> None:
 
         return run
 
-    samples = interleave({name: run_of(name) for name in "ab"}, rounds=2, untimed=frozenset("a"))
+    samples = interleave({name: run_of(name) for name in "ab"}, most=2, untimed=frozenset("a"))
     assert "".join(called) == "aab" + "baa"
     assert [sample["part"] for sample in samples["a"]] == [2, 6]

@@ -102,3 +102,19 @@ def test_operating_points_are_read(text: str) -> None:
 def test_other_operating_points_are_refused(text: str) -> None:
     with pytest.raises(TrilemmaError, match="batch=1,length=128"):
         OperatingPoint.parse(text)
+
+
+def test_training_is_read_where_it_was_measured() -> None:
+    records, items = frames(seeds=(0,))
+    training = records["metric"] == "peak_training_memory_bytes"
+    records = records[~training | ((records["batch"] == 16) & (records["length"] == 512))]
+    answer = decide(Evidence(records, items), "robust_accuracy", read_bounds({"max_training_memory": "8GB"}))
+    assert answer.choice == "gla-nano"
+    assert "(at batch 16, length 512)" in answer.text()
+
+
+def test_a_choice_that_means_little_says_so() -> None:
+    records, items = frames(models=2, seeds=(0,), tasks=("sst2", "qqp"), skill=(0.5, 0.5))
+    evidence = Evidence(records, items)
+    assert "Caution: robustness is meaningless for sst2, qqp." in decide(evidence, "robust_accuracy").answer()
+    assert "Caution: a split is partial." in decide(evidence, "accuracy").answer()

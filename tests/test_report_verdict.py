@@ -51,8 +51,16 @@ def test_an_axis_that_was_not_measured_is_said() -> None:
 def test_robustness_without_skill_is_called_meaningless() -> None:
     records, _ = frames(models=2, seeds=(0,), skill=(0.5, 0.9))
     flagged = [caution for caution in cautions(records) if "meaningless" in caution]
-    assert len(flagged) == 2
-    assert all(caution.startswith("transformer-pp-nano on") for caution in flagged)
+    assert [caution.split(",")[0] for caution in flagged] == ["On sst2", "On qnli"]
+    assert all("meaningless for transformer-pp-nano:" in caution for caution in flagged)
+
+
+def test_a_leader_without_skill_is_not_crowned() -> None:
+    shown = judge(*frames(models=2, seeds=(0,), skill=(0.5, 0.9), robustness=(0.8, 0.2), adversarial=300))
+    assert shown.rankings[2].leader == "transformer-pp-nano"
+    assert "most robust" not in shown.headline
+    assert "Robustness is meaningless for transformer-pp-nano" in shown.headline
+    assert "Meaningless for transformer-pp-nano on sst2, qnli." in shown.text()
 
 
 def test_partial_unmeasured_and_fake_quantised_are_said() -> None:

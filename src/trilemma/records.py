@@ -5,7 +5,6 @@ read them as they are.
 """
 
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -138,17 +137,15 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         StoreError: when the disk is full or the folder cannot be written.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         pq.write_table(table, temporary, compression="zstd")
         os.replace(temporary, path)
     except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
-        ) from error
+        reason = error.strerror or error
+        raise StoreError(f"cannot write {path}: {reason}; free space or choose another folder") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -221,7 +221,7 @@ def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:
             answers.append(Classifier.load(folder / attempt).logits(train.texts))
         untrained = loading.load_classifier(folder / "base", 2, seed=0)
         before = Classifier(untrained, loading.load_tokenizer(folder / "base")).logits(train.texts)
-        _check(_close(answers[0], answers[1], 1e-6), f"{name}: the same seed must give the same adapted model")
+        _check(_close(answers[0], answers[1], 1e-6), f"{name}: the same seed must give the same model")
         _check(not _close(before, answers[0], 1e-6), f"{name}: adaptation must change the model's answers")
 
 

@@ -34,7 +34,7 @@ class LowRank(Adaptation):
             lora_alpha=settings.lora.alpha,
             lora_dropout=settings.lora.dropout,
             target_modules=targets,
-            modules_to_save=[name for name, child in model.named_children() if child is not model.base_model],
+            modules_to_save=_head(model),
         )
         if any(isinstance(module, BitLinear) for module in model.base_model.modules()):
             if settings.lora.dropout:
@@ -70,6 +70,12 @@ class LatentLora(LoraLinear):  # type: ignore[misc]
         for name in self.active_adapters:
             weight = weight + self.get_delta_weight(name)
         return bit_linear(x, weight, base.norm.weight, base.norm.eps)
+
+
+def _head(model: PreTrainedModel) -> list[str]:
+    """Names of the modules with weights beside the backbone."""
+    children = ((name, child) for name, child in model.named_children() if child is not model.base_model)
+    return [name for name, child in children if next(child.parameters(), None) is not None]
 
 
 def _targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:

@@ -247,10 +247,21 @@ def _fast_tokenizer(folder: Path | str) -> PreTrainedTokenizerFast:
     return found
 
 
-def _recipe(arch: str, settings: PretrainSettings, windows: int, seed: int) -> Recipe:
+def resolved(arch: str, settings: PretrainSettings) -> PretrainSettings:
+    """The settings with the architecture's own learning rate where none is given.
+
+    Raises:
+        ModelError: for an architecture that has none.
+    """
     rate = settings.learning_rate or LEARNING_RATES.get(arch)
     if rate is None:
         raise ModelError(f"there is no usual pretraining rate for {arch}; set learning_rate")
+    return settings.model_copy(update={"learning_rate": rate})
+
+
+def _recipe(arch: str, settings: PretrainSettings, windows: int, seed: int) -> Recipe:
+    rate = resolved(arch, settings).learning_rate
+    assert rate is not None
     return Recipe(
         steps=steps_of(windows, settings.batch, 1.0),
         batch=settings.batch,

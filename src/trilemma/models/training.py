@@ -55,7 +55,8 @@ def choose_precision(wanted: Literal["auto", "float32", "bfloat16"]) -> Precisio
             return Precision("bfloat16", "auto: the GPU multiplies bfloat16")
         return Precision("float32", "auto: the GPU does not multiply bfloat16")
     # Native instructions are of use only through oneDNN; without either bfloat16 is many times slower.
-    if torch.backends.mkldnn.is_available() and hasattr(torch.cpu, "get_capabilities"):
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if onednn and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         for name in ("amx_bf16", "avx512_bf16", "sve_bf16"):
             if capabilities.get(name):

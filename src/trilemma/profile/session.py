@@ -18,7 +18,6 @@ from trilemma.profile.timing import (
     WARM_UPS,
     Run,
     interleave,
-    rounds_for,
 )
 from trilemma.progress import Progress, silent
 from trilemma.records import Record
@@ -230,11 +229,15 @@ class Session:
         if not warm:
             return {}
         untimed = frozenset(name for name in warm if warm[name].seconds < CACHE_SENSITIVE_SECONDS)
-        turns = [warm[name].seconds * (2 if name in untimed else 1) for name in warm]
-        rounds = rounds_for(turns, self.grid.seconds, self.grid.rounds)
         try:
             with memory_ceiling():
-                return interleave({name: warm[name].run for name in warm}, rounds, untimed)
+                return interleave(
+                    {name: warm[name].run for name in warm},
+                    most=self.grid.rounds,
+                    seconds=self.grid.seconds,
+                    untimed=untimed,
+                    clock=self.clock,
+                )
         except OutOfMemoryError:
             return dict.fromkeys(warm, Unmeasured("out of memory beside the other models at this point"))
 

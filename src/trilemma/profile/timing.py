@@ -9,6 +9,7 @@ On a CPU shared with other work, spinning OpenMP threads can make a short operat
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,8 +20,8 @@ Run = Callable[[], Mapping[str, float]]
 
 WARM_UPS = 2
 FEWEST_ROUNDS = 6  # the fewest that define a 95% interval for a median
-FEWEST_SLOW_ROUNDS = 3  # where FEWEST_ROUNDS would take far longer than asked for
-SLOW_FACTOR = 4.0  # FEWEST_ROUNDS may take this many times the seconds asked for
+FEWEST_SLOW_ROUNDS = 3  # where more would take far longer than asked for
+SLOW_FACTOR = 4.0  # for an interval, this many times the seconds asked for may be taken
 CACHE_SENSITIVE_SECONDS = 0.1  # longer operations do not notice what the caches held before
 
 
@@ -54,31 +55,35 @@ def median(samples: Sequence[float], confidence: float = 0.95) -> Median:
     return Median(value, ordered[rank - 1], ordered[n - rank], n)
 
 
-def rounds_for(turns: Sequence[float], seconds: float, most: int) -> int:
-    """How many rounds fill ``seconds`` a model, given what one turn of each model takes."""
-    total, target = sum(turns), seconds * len(turns)
-    fewest = FEWEST_ROUNDS if FEWEST_ROUNDS * total <= SLOW_FACTOR * target else FEWEST_SLOW_ROUNDS
-    wanted = int(target / total) if total > 0 else most
-    return min(most, max(fewest, wanted))
-
-
 def interleave(
-    runs: Mapping[str, Run], rounds: int, untimed: frozenset[str]
+    runs: Mapping[str, Run],
+    *,
+    most: int,
+    seconds: float = math.inf,
+    untimed: frozenset[str] = frozenset(),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[Mapping[str, float]]]:
-    """Run every model once a round, in rotating order.
+    """Run every model once a round, in rotating order, until the time is used up.
 
     Args:
         runs: by model.
-        rounds: repetitions.
+        most: rounds at most.
+        seconds: time aimed at, for each model. Six rounds may take four times as long; then three are enough.
         untimed: models that are run once more, untimed, right before each repetition.
+        clock: seconds, monotonic.
 
     Returns:
-        By model, one mapping of seconds a round.
+        By model, one mapping of seconds a round; all models have the same number.
     """
     names = list(runs)
     samples: dict[str, list[Mapping[str, float]]] = {name: [] for name in names}
-    for index in range(rounds):
-        shift = index % len(names)
+    start, target = clock(), seconds * len(names)
+    for done in range(most):
+        elapsed = clock() - start
+        fewest = FEWEST_ROUNDS if elapsed < SLOW_FACTOR * target else FEWEST_SLOW_ROUNDS
+        if done >= fewest and elapsed >= target:
+            break
+        shift = done % len(names)
         for name in names[shift:] + names[:shift]:
             if name in untimed:
                 runs[name]()

@@ -53,21 +53,24 @@ def _names(records: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def _meaningless(records: pd.DataFrame) -> list[str]:
-    """Candidates that show no skill on a task, over seeds or with single seeds."""
+    """Tasks on which candidates show no skill on clean text, over seeds or with single seeds."""
     names = _names(records)
     flagged = records[(records["axis"] == "R") & (records["task"] != AVERAGE)]
     flagged = flagged[flagged["note"].str.contains(MEANINGLESS, regex=False)]
-    sentences = []
+    found: dict[tuple[str, str], dict[str, None]] = {}
     for (model, adaptation, task), rows in flagged.groupby(["model", "adaptation", "task"], sort=False):
-        whole = rows[rows["seed"].isna()]
-        source = whole if len(whole) else rows
-        part = next(part for part in source["note"].iloc[0].split("; ") if part.startswith(MEANINGLESS))
-        reason = part.removeprefix(MEANINGLESS).lstrip(": ")
-        seeds = "" if len(whole) else f" with seed {join(str(int(s)) for s in sorted(rows['seed'].unique()))}"
-        sentences.append(
-            f"{names[str(model), str(adaptation)]} on {task}{seeds}: robustness is meaningless, {reason}."
-        )
-    return sentences
+        seeds = "" if rows["seed"].isna().any() else f", seed {join(_seeds(rows))}"
+        name = names[str(model), str(adaptation)]
+        found.setdefault((str(task), seeds), {})[name] = None
+    return [
+        f"On {task}{seeds}, robustness is meaningless for {join(who)}: clean accuracy is not distinguishably "
+        "above that of the majority class."
+        for (task, seeds), who in found.items()
+    ]
+
+
+def _seeds(rows: pd.DataFrame) -> list[str]:
+    return [str(int(seed)) for seed in sorted(rows["seed"].unique())]
 
 
 def _pretraining(records: pd.DataFrame) -> list[str]:
@@ -87,8 +90,19 @@ def _pretraining(records: pd.DataFrame) -> list[str]:
 
 
 def _candidate_notes(records: pd.DataFrame) -> list[str]:
-    rows = records[(records["metric"] == "parameters") & (records["note"] != "")].drop_duplicates("model")
-    return [f"{row['model']}: {row['note']}." for row in rows_of(rows)]
+    """What is said of some candidates; what is said of all is no caution."""
+    rows = rows_of(records[records["metric"] == "parameters"].drop_duplicates("model"))
+    shared = shared_model_notes(records)
+    notes = {row["model"]: own_note(row["note"], shared) for row in rows}
+    return [f"{model}: {note}." for model, note in notes.items() if note]
+
+
+def shared_model_notes(records: pd.DataFrame) -> list[str]:
+    """Notes that stand at every model: how all of them were measured."""
+    notes = records.loc[records["metric"] == "parameters", "note"]
+    if notes.empty:
+        return []
+    return sorted(set.intersection(*(set(filter(None, note.split("; "))) for note in notes)))
 
 
 def _failed(records: pd.DataFrame) -> list[str]:

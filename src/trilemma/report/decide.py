@@ -13,6 +13,7 @@ from typing import Literal
 
 from trilemma.comparisons import SIGNIFICANCE
 from trilemma.errors import TrilemmaError
+from trilemma.report.cautions import MEANINGLESS
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import Metric, find_metric, format_value, parse_limit
 from trilemma.report.values import Candidate, Value
@@ -63,7 +64,8 @@ class Check:
         if self.value.value is None:
             return f"{self.bound}: {self.value.note or 'not measured'}"
         number = format_value(self.value.value, unit, self.value.low, self.value.high)
-        return f"{self.bound}: {self.standing}, {number}"
+        where = f" ({self.value.note})" if self.value.note.startswith("at ") else ""
+        return f"{self.bound}: {self.standing}, {number}{where}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ class Decision:
         text = f"{self.choice}: the best {metric.title}, {value}, under {asked} ({self.at})."
         if self.ties:
             text += f" Not distinguishable from it: {', '.join(self.ties)}."
-        return text
+        cautions = [part for part in chosen.best.note.split("; ") if part.startswith(MEANINGLESS)]
+        cautions += ["a split is partial"] if chosen.best.partial else []
+        return text + "".join(f" Caution: {caution}." for caution in cautions)
 
     def text(self) -> str:
         """The answer, the ranking and the reason for each rejection, for a terminal."""

@@ -25,7 +25,7 @@ from trilemma.comparisons import (
 )
 from trilemma.comparisons.panels import align, stream
 from trilemma.report.metrics import Metric
-from trilemma.report.values import Candidate, OperatingPoint, Value, benchmark, candidates, recorded
+from trilemma.report.values import Candidate, OperatingPoint, Value, benchmark, candidates, points, recorded
 from trilemma.statistics import Array, Sample, sample
 
 DRAWS = 1000
@@ -60,6 +60,7 @@ class Evidence:
         self.candidates = candidates(records)
         self.benchmark = benchmark(records)
         self.official = official_metrics(records)
+        self._elsewhere = points(records, self.at)
         whole = records[records["seed"].isna() | (records["axis"] == "E")]
         self._by_model = dict(tuple(whole.groupby("model", sort=False)))
         self._panels = lru_cache(maxsize=None)(lambda: panels(items))
@@ -70,7 +71,9 @@ class Evidence:
     def _value(self, metric: Metric, candidate: Candidate, level: str | None = None) -> Value:
         """The recorded value; where the records hold no interval, the bootstrap's."""
         own = self._by_model[candidate.model]
-        value = recorded(own, candidate, metric, self.at, level, self.benchmark)
+        value = recorded(
+            own, candidate, metric, self.at, level, self.benchmark, self._elsewhere.get(metric.name)
+        )
         if _from_records(metric) or (value.value is not None and value.low is not None):
             return value
         draws = self.draws(metric, candidate, level or "all")

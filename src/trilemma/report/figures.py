@@ -76,7 +76,9 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
         row["side"] = "left" if row["x"] <= middle else "right"
         row["edge"] = not any(_ahead(other, row, cost) for other in rows)
     arrow = "← better" if cost.better == "lower" else "better →"
-    x = alt.X("x:Q", title=f"{cost.title} · {arrow}", scale=cost_scale(rows), axis=metric_axis(cost))
+    where = next((p.values[cost.name].note for p in positions.positions if p.values[cost.name].note), "")
+    title = cost.title + (f" {where}" if where.startswith("at ") else "")
+    x = alt.X("x:Q", title=f"{title} · {arrow}", scale=cost_scale(rows), axis=metric_axis(cost))
     y = alt.Y(
         "y:Q",
         title="robust accuracy · better ↑",
@@ -110,7 +112,14 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
     )
     names = [
         base.transform_filter(f"datum.side == '{side}'")
-        .mark_text(align=side, dx=14 if side == "left" else -14, dy=-13, fontSize=12.5, fontWeight=600)
+        .mark_text(
+            align=side,
+            dx=14 if side == "left" else -14,
+            dy=-13,
+            fontSize=12.5,
+            fontWeight=600,
+            opacity=alt.expr("width < 420 ? 0 : 1"),
+        )
         .encode(x=x, y=y, text="candidate:N", color=color)
         for side in ("left", "right")
     ]

@@ -120,6 +120,7 @@ def render(
         style=_resource("style.css"),
         headline=sections.prose(shown.verdict.headline, everyone),
         meta=sections.meta(records, len(everyone)),
+        care=sections.care(shown.verdict),
         legend="".join(sections.legend_entry(i, c.name) for i, c in enumerate(everyone)),
         cards="".join(
             sections.card(ranking, [c.name for c in everyone], at or OperatingPoint())

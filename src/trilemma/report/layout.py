@@ -38,7 +38,7 @@ class Sheet:
 
 
 def sheets(table: Table, brief: bool = False) -> list[Sheet]:
-    """A table's sheets: one for efficiency at a point, else one for each measure (``brief``: each main one)."""
+    """A table's sheets: one for efficiency at a point, else one for each measure (``brief``: main ones)."""
     if table.keys[1:] == ("arch", "kernel"):
         return [_one_point(table)]
     names = [m for m in table.metrics if m not in _BASELINES and _AVERAGES.get(m) not in table.metrics]
@@ -59,9 +59,7 @@ class _Notes:
         note = "; ".join(dict.fromkeys(parts))
         if note not in self.texts:
             self.texts.append(note)
-        return " " + "".join(
-            _MARKS[int(digit) - 1] if digit != "0" else "⁰" for digit in str(self.texts.index(note) + 1)
-        )
+        return "".join(_DIGITS[int(digit)] for digit in str(self.texts.index(note) + 1))
 
     def lines(self) -> tuple[str, ...]:
         """The notes with their marks."""
@@ -97,15 +95,10 @@ def _side_by_side(table: Table, name: str) -> Sheet:
         if "majority_accuracy" in table.metrics and not pd.isna(row["majority_accuracy"]):
             majority[key] = _cell(row, "majority_accuracy", limits=False)
     with_majority = name in ("accuracy", "robust_accuracy") and bool(majority)
-    rows = [
-        (
-            *key,
-            _range(counts[key]),
-            *([majority.get(key, "–")] if with_majority else []),
-            *(own.get(c, "–") for c in everyone),
-        )
-        for key, own in lines.items()
-    ]
+    rows = []
+    for key, cells in lines.items():
+        baseline = [majority.get(key, "–")] if with_majority else []
+        rows.append((*key, _range(counts[key]), *baseline, *(cells.get(name, "–") for name in everyone)))
     header = (*keys, "n", *(["majority"] if with_majority else []), *everyone)
     title = METRICS[name].title
     return Sheet(f"{table.title}: {title}", header, tuple(rows), notes.lines())

@@ -1,7 +1,9 @@
 """Summary tables for a terminal, for documents and for programs."""
 
 import json
+import re
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from trilemma.errors import TrilemmaError
@@ -30,26 +32,19 @@ def show(console: "Console", tables: Sequence[Table], brief: bool = False) -> No
     from rich.markup import escape
     from rich.table import Table as RichTable
 
-    for sheet in _sheets(tables):
-        grid = RichTable(
-            title=escape(sheet.title),
-            title_justify="left",
-            title_style="bold",
-            box=SIMPLE_HEAD,
-            pad_edge=False,
-        )
-        for title in sheet.header:
-            grid.add_column(escape(title), overflow="fold")
+    for sheet in (sheet for table in tables for sheet in sheets(table, brief)):
+        grid = RichTable(title=escape(sheet.title), title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        grid.title_justify = "left"
+        for name in sheet.header:
+            grid.add_column(escape("\n".join(wrap(name, 14))), overflow="fold")
         for row in sheet.rows:
-            grid.add_row(*(escape(cell) for cell in row))
+            grid.add_row(*(escape(re.sub(r"(\[\S+), ", r"\1,", cell)) for cell in row))
         console.print(grid)
         for note in sheet.notes:
             console.print(escape(note), style="dim", highlight=False)
         if sheet.notes:
             console.print()
-    console.print(
-        "Brackets hold 95% intervals; n counts answers over all seeds.", style="dim", highlight=False
-    )
+    console.print("Brackets hold 95% intervals.", style="dim", highlight=False)
 
 
 def _sheets(tables: Sequence[Table]) -> list[Sheet]:

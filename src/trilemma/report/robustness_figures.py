@@ -118,9 +118,9 @@ def _levels_chart(
         .transform_filter("isValid(datum.majority)")
         .add_params(alt.param(name="muted", value="#888"))
     )
-    baseline = line.mark_tick(thickness=1.5, size=110, color=alt.expr("muted"), opacity=0.75).encode(
-        x=x, y=alt.Y("majority:Q", scale=scale), tooltip=tip
-    )
+    long = alt.expr(f"0.62 * width / {len(labels)}")
+    ticks = line.mark_tick(thickness=1.5, size=long, color=alt.expr("muted"), opacity=0.75)
+    baseline = ticks.encode(x=x, y=alt.Y("majority:Q", scale=scale), tooltip=tip)
     base = (
         alt.Chart(ROWS)
         .transform_filter("isValid(datum.y)")

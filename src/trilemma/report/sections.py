@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from trilemma.comparisons import Comparison
+from trilemma.report.cautions import shared_model_notes
 from trilemma.report.charts import Figure
 from trilemma.report.examples import ExampleSet
 from trilemma.report.layout import Sheet, sheets
@@ -100,6 +101,15 @@ def prose(text: str, everyone: Sequence[Candidate]) -> str:
     return re.sub(r"\[[^\[\]<>]{1,40}\]", r'<span class="together">\g<0></span>', marked)
 
 
+def care(shown: Verdict) -> str:
+    """A line beside the headline that leads to the cautions."""
+    count = len(shown.cautions)
+    if not count:
+        return ""
+    noun = "caution limits" if count == 1 else "cautions limit"
+    return f'<p class="care"><a href="#caveats">{count} {noun} this verdict</a></p>'
+
+
 def findings(shown: Verdict, everyone: Sequence[Candidate]) -> str:
     """The verdict's sentences by topic."""
     groups: dict[str, list[str]] = {}
@@ -135,8 +145,8 @@ def front_table(placed: Front | None) -> str:
             standing = f"dominated by {escape(', '.join(position.dominated_by))}"
         chance = position.dominated_probability
         rows.append(
-            f'<tr><th scope="row">{_mark(index)}{escape(position.candidate)}</th>{cells}<td>{standing}</td>'
-            f"<td>{'–' if chance is None else f'{chance:.2f}'}</td></tr>"
+            f'<tr><th scope="row">{_mark(index)}{escape(position.candidate)}</th>{cells}'
+            f'<td class="text">{standing}</td><td>{"–" if chance is None else f"{chance:.2f}"}</td></tr>'
         )
     titles = [escape(metric.title) for metric in placed.metrics]
     return _table(["Candidate", *titles, "Standing", "P(dominated)"], rows)
@@ -289,6 +299,8 @@ def method(records: pd.DataFrame) -> str:
         )
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     facts = []
+    if shared := shared_model_notes(records):
+        facts.append(f"<dt>Every model</dt><dd>{escape('; '.join(shared))}</dd>")
     for title, column in (("Hardware", "hardware"), ("Versions", "versions"), ("Study", "study")):
         values = [value for value in dict.fromkeys(records[column]) if value]
         facts.append(f"<dt>{title}</dt><dd>{escape('; '.join(values)) or '–'}</dd>")

@@ -10,7 +10,7 @@ from trilemma.comparisons import AVERAGE
 from trilemma.errors import TrilemmaError
 from trilemma.report.cautions import own_note, study_notes
 from trilemma.report.metrics import METRICS
-from trilemma.report.values import OperatingPoint, candidates, recorded, rows_of
+from trilemma.report.values import OperatingPoint, candidates, points, recorded, rows_of
 
 NAMES = ("efficiency", "performance", "robustness")
 GROUPS = {
@@ -102,19 +102,15 @@ def build(records: pd.DataFrame, name: str, by: str | None = None, at: Operating
 def _assemble(
     title: str, keys: tuple[str, ...], metrics: tuple[str, ...], cells: Sequence[Mapping[str, Any]]
 ) -> Table:
-    """A table from cells: mappings with the keys, ``metric``, ``value``, ``low``, ``high``, ``n``, ``note``."""
+    """A table from cells: mappings with the keys, metric, value, low, high, n and note."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     notes: dict[tuple[Any, ...], dict[str, str]] = {}
     for cell in cells:
         key = tuple(cell[name] for name in keys)
         name = cell["metric"]
         row = rows.setdefault(key, dict(zip(keys, key, strict=True)))
-        row |= {
-            name: cell["value"],
-            f"{name}_low": cell["low"],
-            f"{name}_high": cell["high"],
-            f"{name}_n": cell["n"],
-        }
+        row[name] = cell["value"]
+        row |= {f"{name}_{part}": cell[part] for part in ("low", "high", "n")}
         if cell["note"]:
             notes.setdefault(key, {})[name] = cell["note"]
     measured = [f"{name}{part}" for name in metrics for part in ("", "_low", "_high", "_n")]
@@ -149,15 +145,14 @@ def _efficiency_at(records: pd.DataFrame, at: OperatingPoint) -> Table:
     """One line a candidate: what does not depend on batch and length, and what was measured at ``at``."""
     metrics = tuple(m for m in (*_STATIC, *_AT_POINT, "training_seconds") if m in set(records["metric"]))
     cells = []
+    elsewhere = points(records, at)
     for candidate in candidates(records):
         own = records[records["model"] == candidate.model]
         row = {"candidate": candidate.name, "arch": candidate.arch, "kernel": _kernel(own)}
         for metric in metrics:
-            value = recorded(own, candidate, METRICS[metric], at)
-            limits = {"value": value.value, "low": value.low, "high": value.high, "n": value.n}
-            cells.append(
-                row | {"metric": metric, **limits, "note": "" if value.value is not None else value.note}
-            )
+            value = recorded(own, candidate, METRICS[metric], at, elsewhere=elsewhere.get(metric))
+            note = value.note if value.value is None or metric in elsewhere else ""
+            cells.append({**row, **vars(value), "metric": metric, "note": note})
     return _assemble(f"Efficiency at {at}", ("candidate", "arch", "kernel"), metrics, cells)
 
 

@@ -1,7 +1,7 @@
 """Looking up one candidate's value of one metric in the records, at an operating point."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pandas as pd
@@ -98,6 +98,34 @@ def find_candidate(records: pd.DataFrame, name: str) -> Candidate:
     raise TrilemmaError(f"no candidate is called {name!r}; this study has: {names or 'none'}")
 
 
+_TRAINING = ("peak_training_memory_bytes", "training_examples_per_s")
+"""Metrics of training, which is measured at points of its own."""
+
+
+def points(records: pd.DataFrame, at: OperatingPoint) -> dict[str, OperatingPoint]:
+    """Where the metrics of training are read: at ``at``, or else where most models were measured.
+
+    Of several such points it is the one nearest in length, then the largest batch; it is the same for
+    all candidates.
+    """
+    found = {}
+    for name in _TRAINING:
+        rows = records[(records["metric"] == name) & records["value"].notna()]
+        counts = rows.groupby(["batch", "length"])["model"].nunique().reset_index()
+        measured = [
+            (
+                row["model"],
+                -abs(row["length"] - at.length),
+                row["batch"],
+                OperatingPoint(int(row["batch"]), int(row["length"])),
+            )
+            for row in rows_of(counts)
+        ]
+        if measured and at not in [point for *_, point in measured]:
+            found[name] = max(measured, key=lambda entry: entry[:3])[3]
+    return found
+
+
 def benchmarks(records: pd.DataFrame) -> list[str]:
     """The adversarial benchmarks that candidates were measured on; AdvGLUE's own rule first."""
     rows = records[(records["axis"] == "R") & (records["task"] == AVERAGE)]
@@ -127,6 +155,7 @@ def recorded(
     at: OperatingPoint,
     level: str | None = None,
     adversarial: str = "",
+    elsewhere: OperatingPoint | None = None,
 ) -> Value:
     """The candidate's value of ``metric`` over all seeds and the study's tasks.
 
@@ -141,12 +170,13 @@ def recorded(
         at: the operating point, for metrics that depend on batch or length.
         level: robustness level; by default all levels, and ``clean`` on axis P.
         adversarial: the benchmark that stands for robustness (:func:`benchmark`).
+        elsewhere: read the metric there and say so in the note (:func:`points`).
     """
     if metric.name == "training_seconds":
         return _training_time(of_candidate(records, candidate))
     if metric.axis == "E" or metric.name == "held_out_perplexity":
         rows = records[(records["model"] == candidate.model) & (records["metric"] == metric.name)]
-        return _at_point(rows, at)
+        return _at_point(rows, at, elsewhere)
     rows = of_candidate(records, candidate)
     rows = rows[(rows["task"] == AVERAGE) & rows["seed"].isna() & (rows["method"] == "")]
     rows = rows[rows["level"] == (level or ("clean" if metric.axis == "P" else "all"))]
@@ -172,7 +202,13 @@ def _value(rows: pd.DataFrame) -> Value:
     )
 
 
-def _at_point(rows: pd.DataFrame, at: OperatingPoint) -> Value:
+def _at_point(rows: pd.DataFrame, at: OperatingPoint, elsewhere: OperatingPoint | None) -> Value:
+    if elsewhere is not None:
+        value = _at_point(rows, elsewhere, None)
+        note = f"at {elsewhere}"
+        return (
+            value if value.value is None else replace(value, note="; ".join(filter(None, (note, value.note))))
+        )
     here = rows[
         (rows["batch"].isna() | (rows["batch"] == at.batch))
         & (rows["length"].isna() | (rows["length"] == at.length))
@@ -182,13 +218,13 @@ def _at_point(rows: pd.DataFrame, at: OperatingPoint) -> Value:
         return _value(measured)
     if len(here):
         return _value(here)
-    elsewhere = rows[rows["value"].notna()]
-    if elsewhere.empty:
+    others = rows[rows["value"].notna()]
+    if others.empty:
         return _value(rows) if len(rows) else Value(None, note="not measured")
     grid = "; ".join(
-        f"{name} {', '.join(str(int(v)) for v in sorted(elsewhere[name].dropna().unique()))}"
+        f"{name} {', '.join(str(int(v)) for v in sorted(others[name].dropna().unique()))}"
         for name in ("batch", "length")
-        if elsewhere[name].notna().any()
+        if others[name].notna().any()
     )
     return Value(None, note=f"not measured at {at} (measured at {grid})")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trilemma.comparisons import SIGNIFICANCE, Comparison
-from trilemma.report.cautions import cautions, join
+from trilemma.report.cautions import MEANINGLESS, cautions, join
 from trilemma.report.decide import holm_against
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS, Metric, format_value
@@ -53,6 +53,12 @@ class Ranking:
     def ties(self) -> list[str]:
         """Candidates that are not distinguishable from the leader."""
         return [name for name, p in self.p_values.items() if p >= SIGNIFICANCE]
+
+    @property
+    def meaningless(self) -> dict[str, str]:
+        """Candidates whose value means nothing on some tasks, with those tasks."""
+        notes = {name: value.note.split(f"{MEANINGLESS} for ", 1) for name, value in self.values.items()}
+        return {name: parts[1].split("; ")[0] for name, parts in notes.items() if len(parts) == 2}
 
 
 @dataclass(frozen=True)
@@ -127,10 +133,14 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     if len(rankings[0].values) == 1:
         return f"{next(iter(rankings[0].values))} is the only candidate: there is nothing to compare it with."
     crowns: dict[str, list[str]] = {}
-    open_axes, absent = [], []
+    open_axes, absent, meaningless = [], [], ""
     for ranking in rankings:
         if ranking.leader is None:
             absent.append(ranking.axis)
+        elif ranking.leader in ranking.meaningless:
+            known = [name for name, value in ranking.values.items() if value.value is not None]
+            who = "every candidate" if len(ranking.meaningless) == len(known) else join(ranking.meaningless)
+            meaningless = f"Robustness is meaningless for {who}, for want of skill on clean text"
         elif not ranking.p_values or ranking.ties:
             open_axes.append(ranking.axis)
         else:
@@ -142,6 +152,8 @@ def _headline(rankings: Sequence[Ranking]) -> str:
         sentences.append("No candidate is distinguishable as best on any axis")
     elif open_axes:
         sentences.append(f"On {join(open_axes)} no candidate is distinguishably the best")
+    if meaningless:
+        sentences.append(meaningless)
     if absent:
         verb = "was" if len(absent) == 1 else "were"
         sentences.append(f"{join(absent).capitalize()} {verb} not measured")
@@ -164,6 +176,11 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
     if not others:
         return f"{text}; no other candidate has a value."
     text += f", then {others[0]} with {_text(ranking.values[others[0]], metric)}."
+    if ranking.meaningless:
+        by_tasks: dict[str, list[str]] = {}
+        for name, tasks in ranking.meaningless.items():
+            by_tasks.setdefault(tasks, []).append(name)
+        text += f" Meaningless for {'; '.join(f'{join(who)} on {on}' for on, who in by_tasks.items())}."
     if ranking.ties:
         return f"{text} Not distinguishable from the first: {join(ranking.ties)}."
     whom = "every other" if len(others) > 1 else "the other"
@@ -197,7 +214,8 @@ def _memory(evidence: Evidence) -> list[str]:
         known, _ = _ordered(evidence, metric)
         if len(known) > 1:
             least, most = (_text(evidence.value(metric, c), metric) for c in (known[0], known[-1]))
-            name = metric.title.capitalize()
+            where = evidence.value(metric, known[0]).note.split("; ")[0]
+            name = metric.title.capitalize() + (f" ({where})" if where.startswith("at ") else "")
             sentences.append(
                 f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}."
             )

@@ -150,6 +150,8 @@ class GraphBuilder:
         return sources
 
     def _pretrain(self, model: ModelSpec, tokenizer: Stage | None) -> Stage:
+        from trilemma.models.pretraining import PretrainSettings, resolved
+
         block = self._study.pretrain
         assert block is not None and tokenizer is not None and model.arch is not None
         files = self._corpus()
@@ -160,7 +162,9 @@ class GraphBuilder:
             "arch": model.arch,
             "size": model.size,
             "seed": block.seed,
-            "pretrain": training,
+            "pretrain": resolved(model.arch, PretrainSettings.model_validate(training)).model_dump(
+                mode="json"
+            ),
             "corpus": _fingerprints(files),
         }
         stage = Stage(

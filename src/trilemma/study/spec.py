@@ -17,7 +17,7 @@ from pydantic import (
 
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.architectures import ARCHITECTURES, SIZES
-from trilemma.errors import StudyError, TrilemmaError
+from trilemma.errors import StudyError
 from trilemma.profile.grid import EfficiencyGrid
 
 _MAXIMUM_BYTES = 1_000_000
@@ -385,7 +385,6 @@ __all__ = [
     "RobustnessSpec",
     "Study",
     "TaskSpec",
-    "TrilemmaError",
     "load_study",
     "schema",
 ]
