@@ -9,7 +9,16 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "trilemma"
 
-LEAVES = {"errors", "progress", "registry", "architectures", "records", "statistics", "comparisons"}
+LEAVES = {
+    "errors",
+    "progress",
+    "registry",
+    "threads",
+    "architectures",
+    "records",
+    "statistics",
+    "comparisons",
+}
 ANSWERING = {"ops", "models", "transforms", "tasks", "inference", "attacks", "adapt"}
 LEFT_OF: dict[str, set[str]] = {
     "ops": set(),

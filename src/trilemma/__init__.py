@@ -52,6 +52,10 @@ def run(
     Raises:
         TrilemmaError: with one sentence that names the remedy.
     """
+    from trilemma.threads import wait_politely
+
+    wait_politely()
+
     from rich.console import Console
 
     from trilemma.report.model_card import write_card

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trilemma.errors import TrilemmaError
+from trilemma.threads import wait_politely
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -220,6 +221,7 @@ def _load(run: Path) -> "Result":
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2."""
+    wait_politely()
     try:
         app()
     except TrilemmaError as error:
