@@ -11,8 +11,11 @@ from trilemma.progress import Progress as ProgressCallback
 from trilemma.study.graph import Graph
 from trilemma.study.stage import Stage
 
-_FLOOR = 1e9
+_FLOOR = 3e10
 """Operations that every stage is taken to cost beyond its estimate: loading, saving, starting."""
+
+_TELLING = 0.02
+"""Share of all work that must be done before the time left is worth telling."""
 
 
 class ConsoleListener:
@@ -109,7 +112,7 @@ class ConsoleListener:
     def _left(self, work: float, elapsed: float) -> str:
         """Time left, at the rate of the work done so far in this run."""
         done, seconds = self._work_done + work, self._seconds + elapsed
-        if seconds < 2 or done <= 0:
+        if seconds < 2 or done < _TELLING * self._work_total:
             return ""
         return _duration(max(0.0, self._work_total - done) * seconds / done)
 

@@ -17,6 +17,10 @@ _ACTIVATION_BYTES_A_TOKEN_AND_WEIGHT = 5e-3
 """Activations kept for the backward pass: about 5 kB a token for a million weights."""
 
 
+_OPERATIONS_A_SECOND = 3e10
+"""Of a small processor in small models: what turns the profile's time budget into work."""
+
+
 def tokens(examples: Examples, max_length: int) -> float:
     """Mean tokens an item, from the words of up to 500 of them."""
     step = max(1, len(examples) // 500)
@@ -42,13 +46,11 @@ def profiling(origins: list["Origin"], grid: EfficiencyGrid | None) -> tuple[flo
     """Operations, and peak bytes, of the efficiency grid."""
     if grid is None:
         return 0.0, 0.0
-    repeated = 10
-    tokens = sum(batch * (length + grid.decode) for batch in grid.batch for length in grid.length)
-    known = [_known(origin) for origin in origins]
-    return (
-        sum(2 * weights * tokens * repeated for weights, _ in known),
-        max(4.0 * (weights + embeddings) for weights, embeddings in known),
-    )
+    points = len(grid.batch) * len(grid.length) * (2 if grid.decode else 1)
+    points += len(grid.training.batch) * len(grid.training.length)
+    seconds = len(origins) * points * grid.seconds * 2  # as much again for warming up and measuring memory
+    largest = max(4.0 * sum(_known(origin)) for origin in origins)
+    return seconds * _OPERATIONS_A_SECOND, largest
 
 
 def _known(origin: "Origin") -> tuple[int, int]:
