@@ -11,7 +11,7 @@ from trilemma.errors import ModelError
 
 def classifier(name, outputs=3):
     config = type(CONFIGS[name])(**{**CONFIGS[name].to_dict(), "num_labels": outputs})
-    return spread(AutoModelForSequenceClassification.from_config(config), seed=11)
+    return spread(AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), seed=11)
 
 
 def texts(count=24):

@@ -138,12 +138,13 @@ class Clock:
         return self.now
 
 
-def test_a_measurement_from_outside_is_one_function(folders: Path) -> None:
+def test_a_measurement_from_outside_is_one_function(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def layers(session: Session) -> Iterable[Record]:
         for loaded in session.classifiers():
             count = loaded.model.config.num_hidden_layers
             yield from session.record(loaded.subject, "layers", "layers", float(count))
 
+    monkeypatch.setattr(MEASUREMENTS, "_loaded", dict(MEASUREMENTS._loaded))  # forgotten after the test
     MEASUREMENTS.register("layers-of-the-test", layers)
     told: list[tuple[float, float, str]] = []
     records = profile(

@@ -30,7 +30,7 @@ class LanguageModelConfig(PreTrainedConfig):  # type: ignore[misc]
         initializer_range: standard deviation of new weights.
     """
 
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
     epsilon_field: ClassVar[str] = "norm_eps"
     epsilon_alias: ClassVar[str] = "rms_norm_eps"
     """Files of different age name the norms' epsilon differently; the field wins where both are given."""
