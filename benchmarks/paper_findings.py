@@ -101,11 +101,12 @@ def cost_rows(result: Result) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", help="a run folder")
-    parser.add_argument("--arm", action="append", help='suffix of the candidates\' names, e.g. "-pretrained"')
+    parser.add_argument("--arm", action="append", help="suffix of the names, e.g. -pretrained")
     arguments = parser.parse_args()
     result = Result.load(arguments.run)
     print(
-        "| candidate | metric | level | paper says | n | candidate | Transformer++ | difference [95%] | p | here |"
+        "| candidate | metric | level | paper says | n | candidate | Transformer++ | difference [95%] "
+        "| p | here |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for arm in arguments.arm or [""]:

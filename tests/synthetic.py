@@ -221,13 +221,14 @@ def _efficiency(model: int) -> list[Record]:
                 "peak_inference_memory_bytes",
                 6e6 + 3e5 * model + tokens * (900 + length * quadratic),
                 "bytes",
+                0.01,
                 **at,
             )
             add("ttft_ms", latency * 1.1, "ms", 0.04, **at)
             add("tpot_ms", 1.5 + length * quadratic / 500 + 0.2 * model, "ms", 0.04, **at)
             if length <= 512:
                 memory = 3e7 + 2e6 * model + tokens * (9000 + 2 * length * quadratic)
-                add("peak_training_memory_bytes", memory, "bytes", **at)
+                add("peak_training_memory_bytes", memory, "bytes", 0.01, **at)
             else:
                 add("peak_training_memory_bytes", None, "bytes", note="not measured: out of memory", **at)
     add("energy_joules_per_token", None, "J/token", note="not measured: no energy meter")

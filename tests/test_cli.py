@@ -1,6 +1,8 @@
 """The command line: a user's mistake is one sentence and exit code 2."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,66 @@ def test_an_unknown_task_or_set_names_the_known(tmp_path: Path) -> None:
         tmp_path, "name: a\nmodels: [{arch: gla, size: nano}]\ntasks: [sst2]\nrobustness: {sets: [nope]}\n"
     )
     assert "nope" in refused(trilemma("run", study, "--out", tmp_path / "out"))
+
+
+def test_a_model_that_cannot_be_opened_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text('{"model_type": "bert"}')
+    study = write(tmp_path, "name: a\nmodels: [{path: m}]\ntasks: [sst2]\n")
+    assert "has no weights" in refused(trilemma("run", study, "--dry-run"))
+    os.mkfifo(tmp_path / "m" / "model.safetensors")  # which nobody will ever write to
+    assert "has no weights" in refused(trilemma("run", study, "--dry-run"))
+    refused(trilemma("run", study, "--out", tmp_path / "out"))
+    assert not (tmp_path / ".store").exists()
+
+
+@pytest.mark.parametrize(("data", "name"), [("hub", "nope"), ("hub", "anli"), ("embedded", "nope")])
+def test_a_plan_refuses_a_set_that_the_run_would_refuse(tmp_path: Path, data: str, name: str) -> None:
+    study = write(
+        tmp_path,
+        f"name: a\ndata: {data}\nmodels: [{{arch: gla, size: nano}}]\ntasks: [sst2]\n"
+        f"robustness: {{sets: [{name}]}}\n",
+    )
+    assert repr(name) in refused(trilemma("run", study, "--dry-run"))
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    study = write(tmp_path, "name: a\nmodels: [{arch: gla, size: nano}]\ntasks: [sst2]\n")
+    command = [sys.executable, "-m", "trilemma", "run", str(study), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "reading the data" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command to go on" in errors and "Traceback" not in errors
+
+
+def test_a_terminal_without_unicode_is_no_error(finished_demo: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for arguments in (["show", "runs/demo"], ["show", "runs/demo", "--format", "markdown"], ["doctor"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "trilemma", *arguments],
+            cwd=finished_demo,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_under_the_output_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trilemma", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert "disk is full" in refused(done)
 
 
 def test_a_folder_that_is_no_run_is_one_sentence(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from trilemma.profile import machine
 def test_hardware_names_processor_threads_and_clock() -> None:
     line = machine.hardware()
     assert machine.cpu_model() in line
-    assert " threads" in line and " cores" in line
+    assert " thread" in line and " cores" in line
     assert "MHz" in line or "clock unknown" in line
 
 

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tiny_models import POSITIONS, byte_tokenizer, save_bert
 from trilemma.models import loading
-from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile
+from trilemma.models.loading import describe
+from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile, session
 from trilemma.profile.session import Session
 from trilemma.records import Record, records_table
 
@@ -162,3 +164,16 @@ def test_no_generation_without_tokens_to_decode(folders: Path) -> None:
     grid = GRID.model_copy(update={"decode": 0})
     models = [ProfiledModel(("gla",), folders / "gla")]
     assert profile(models, grid, measurements=["generation"], device="cpu") == []
+
+
+def test_a_model_that_does_not_tell_its_positions_fails_where_they_end(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "describe", lambda model: replace(describe(model), max_length=None))
+    names = ["flops", "latency", "training", "memory"]
+    records = profile([ProfiledModel(("odd",), folders / "bert")], GRID, measurements=names, device="cpu")
+    at = {(record.metric, record.length): record for record in records if record.batch == 1}
+    for metric in ("flops_per_token", "latency_ms", "peak_inference_memory_bytes"):
+        assert at[metric, 8].value
+        assert at[metric, 2 * POSITIONS].value is None
+        assert at[metric, 2 * POSITIONS].note.startswith("not measured: the model failed with ")

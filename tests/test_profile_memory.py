@@ -82,7 +82,10 @@ def test_weights_gradients_and_optimiser_state_are_in_the_peaks(wide: ProfiledMo
     assert values["peak_inference_memory_bytes", 8] == pytest.approx(weights, abs=4 * MIB)
     # The weights, their dense gradient and AdamW's two moments.
     assert values["peak_training_memory_bytes", 8] == pytest.approx(4 * weights, rel=0.1)
-    assert all(record.unit == "bytes" and record.n and record.low is None for record in records)
+    for record in records:
+        assert record.unit == "bytes" and record.n
+        assert (record.low is None) == (record.n < 6)  # a slow machine repeats less often
+        assert record.low is None or record.low <= (record.value or 0) <= (record.high or 0)
     assert "weights included" in records[0].note
 
 

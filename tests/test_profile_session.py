@@ -121,14 +121,18 @@ def test_running_out_of_memory_is_an_outcome_and_larger_points_are_left_out() ->
     assert len(results["large", Point(2, 4)]) == len(results["small", Point(2, 8)]) == 6
 
 
-def test_other_errors_are_not_swallowed() -> None:
-    session = Session([], EfficiencyGrid(), device="cpu", clock=FakeClock())
+def test_a_model_that_fails_says_why_and_the_others_go_on() -> None:
+    session = Session([], EfficiencyGrid(batch=[1], length=[8], rounds=6), device="cpu", clock=FakeClock())
 
     def prepare(loaded: Loaded, point: Point) -> Run:
-        raise RuntimeError("shapes do not match")
+        if loaded.subject.name == "odd":
+            raise IndexError("index out of range in self\nsecond line")
+        return lambda: {"work": 0.01}
 
-    with pytest.raises(RuntimeError, match="shapes"):
-        list(session.sweep(fake_models(a=None), session.points(), prepare))
+    models = fake_models(odd=None, fine=None)
+    results = {m.subject.name: outcome for m, _, outcome in session.sweep(models, session.points(), prepare)}
+    assert results["odd"] == Unmeasured("the model failed with IndexError: index out of range in self")
+    assert len(results["fine"]) == 6
 
 
 def test_points_are_tried_from_small_to_large() -> None:

@@ -23,7 +23,9 @@ def test_a_bound_is_met_only_by_the_limit() -> None:
     most = Bound("latency_ms", "max", 10)
     assert most.standing(Value(9, 8, 9.9)) == "met"
     assert most.standing(Value(9, 8, 11)) == "met by the point estimate only"
-    assert most.standing(Value(10)) == "met"
+    assert most.standing(Value(9)) == "met by the point estimate only"  # measured, but without an interval
+    assert most.standing(Value(11)) == "not met"
+    assert Bound("parameters", "max", 10).standing(Value(9)) == "met"  # counted
 
 
 def test_the_best_of_those_that_qualify_is_chosen(evidence: Evidence) -> None:
@@ -104,6 +106,13 @@ def test_other_operating_points_are_refused(text: str) -> None:
         OperatingPoint.parse(text)
 
 
+def test_a_measured_value_without_an_interval_is_said_to_have_none() -> None:
+    records, items = frames(seeds=(0,))
+    records.loc[records["metric"] == "peak_inference_memory_bytes", ["low", "high"]] = None
+    text = decide(Evidence(records, items), "accuracy", read_bounds({"max_memory": "8GB"})).text()
+    assert "met by the point estimate only, 6.13 MB (no interval was measured)" in text
+
+
 def test_training_is_read_where_it_was_measured() -> None:
     records, items = frames(seeds=(0,))
     training = records["metric"] == "peak_training_memory_bytes"
@@ -118,3 +127,10 @@ def test_a_choice_that_means_little_says_so() -> None:
     evidence = Evidence(records, items)
     assert "Caution: robustness is meaningless for sst2, qqp." in decide(evidence, "robust_accuracy").answer()
     assert "Caution: a split is partial." in decide(evidence, "accuracy").answer()
+
+
+def test_a_bound_on_robustness_that_means_little_says_so() -> None:
+    records, items = frames(models=2, seeds=(0,), skill=(0.5, 0.5))
+    answer = decide(Evidence(records, items), "latency_ms", read_bounds({"min_robust": 0.2}))
+    assert answer.choice == "transformer-pp-nano"
+    assert "Caution: robustness is meaningless for sst2, qnli." in answer.answer()

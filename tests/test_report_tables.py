@@ -10,6 +10,7 @@ from synthetic import frames
 from trilemma.errors import TrilemmaError
 from trilemma.report.layout import sheets
 from trilemma.report.rendering import latex_escape, render, show
+from trilemma.report.summary import summary
 from trilemma.report.tables import GROUPS, NAMES, all_tables, build
 from trilemma.report.values import OperatingPoint
 
@@ -92,8 +93,34 @@ def test_markdown_and_latex_escape_data(records: pd.DataFrame) -> None:
 def test_terminal_markup_in_data_is_text(records: pd.DataFrame) -> None:
     evil = records.assign(model=records["model"].replace("gla-nano", "[red]boo[/red]"))
     console = Console(width=400, record=True, file=io.StringIO())
-    show(console, all_tables(evil))
+    show(console, [sheet for table in all_tables(evil) for sheet in sheets(table)])
     assert "[red]boo[/red]" in console.export_text()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_of_any_usual_width_shows_whole_words_and_numbers(width: int) -> None:
+    records, _ = frames(models=4, tasks=("sst2", "qqp"), clean=80, adversarial=60)
+    records["model"] = records["model"].replace("gla-nano", "gla-micro-pretrained-elsewhere")
+    console = Console(width=width, file=io.StringIO(), record=True)
+    whole = [sheet for table in all_tables(records) for sheet in sheets(table)]
+    show(console, [*summary(records), *whole])
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    for sheet in (*summary(records), *whole):
+        for cell in (cell for row in sheet.rows for cell in row if "[" in cell):
+            assert cell.split(" [")[1].replace(", ", ",") in text, "an interval was broken"
+
+
+def test_the_summary_has_a_row_a_candidate_and_says_what_is_odd() -> None:
+    records, _ = frames(models=3, tasks=("sst2", "qqp"), seeds=(0,), skill=(0.5, 0.84, 0.8))
+    scores, costs = summary(records)
+    assert scores.header == ("", "clean", "robust", "word", "sentence", "human", "ASR")
+    assert [row[0] for row in scores.rows] == ["transformer-pp-nano", "gla-nano", "matmul-free-nano"]
+    assert any("meaningless" in note for note in scores.notes)
+    assert any("partial split" in note for note in scores.notes)
+    assert costs.header == ("", "latency", "memory", "memory in training", "parameters")
+    clean = records[records["axis"] != "R"]
+    assert summary(clean)[0].header == ("", "clean")
 
 
 def test_unknown_names_are_refused(records: pd.DataFrame) -> None:

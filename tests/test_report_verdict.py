@@ -63,12 +63,37 @@ def test_a_leader_without_skill_is_not_crowned() -> None:
     assert "Meaningless for transformer-pp-nano on sst2, qnli." in shown.text()
 
 
+def test_robustness_that_is_meaningless_on_some_tasks_keeps_its_ranking() -> None:
+    records, items = frames(models=2, seeds=(0,), adversarial=300, robustness=(0.2, 0.7))
+    average = (records["task"] == "average") & (records["axis"] == "R") & (records["model"] == "gla-nano")
+    records.loc[average, "note"] = "robustness is meaningless for qnli"
+    shown = judge(records, items)
+    assert "gla-nano is the most robust" in shown.headline
+    assert "On qnli robustness is meaningless for gla-nano" in shown.headline
+    assert shown.rankings[2].without_skill == []
+    assert shown.rankings[2].partly_meaningless == {("qnli",): ["gla-nano"]}
+
+
+def test_verdict_and_comparisons_correct_alike() -> None:
+    records, items = frames(models=4, seeds=(0,), adversarial=160, robustness=(0.4, 0.56, 0.47, 0.4))
+    evidence = Evidence(records, items)
+    shown = verdict(evidence, None, [])
+    for ranking, metric in zip(shown.rankings[1:], ("accuracy", "robust_accuracy"), strict=True):
+        overall = [
+            c for c in evidence.comparisons(metric) if c.task == "average" and c.level in ("clean", "all")
+        ]
+        adjusted = {frozenset((c.a, c.b)): c.p_adjusted for c in overall}
+        assert len(ranking.p_values) == 3
+        for other, p in ranking.p_values.items():
+            assert p == adjusted[frozenset((str(ranking.leader), other))]
+
+
 def test_partial_unmeasured_and_fake_quantised_are_said() -> None:
     records, _ = frames(tasks=("sst2", "qqp"), seeds=(0,), note="generated data")
     said = "\n".join(cautions(records))
     assert "Partial, with fewer rows than the official split: qqp validation." in said
     assert "Not measured (no energy meter): energy joules per token." in said
-    assert "Not measured (no original): attack success rate" in said
+    assert "Not measured (no original): attack success rate" in said and ", at human level, in " in said
     assert "Not measured (out of memory): peak training memory, at batch 1, length 2048" in said
     assert "matmul-free-nano was measured with fake-quantised weights" in said
     assert "Generated data." in said

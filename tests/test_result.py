@@ -45,7 +45,9 @@ def test_tables_are_shown_and_rendered(result: Result) -> None:
     console = Console(width=200, file=io.StringIO(), record=True)
     result.show(console)
     shown = console.export_text()
-    assert "Efficiency at batch 1, length 128" in shown and "Robustness by level" in shown
+    assert "Efficiency at batch 1, length 128" in shown and "Robustness by level" not in shown
+    result.show(console, table="robustness")
+    assert "Robustness by level" in console.export_text()
     assert len(json.loads(result.render("json"))) == 3
     assert "gla-nano" in result.render("csv", table="robustness", by="method")
 
@@ -53,6 +55,9 @@ def test_tables_are_shown_and_rendered(result: Result) -> None:
 def test_unknown_names_are_one_sentence(result: Result, tmp_path: Path) -> None:
     with pytest.raises(TrilemmaError, match="no candidate is called 'bert'"):
         result.compare("bert", "gla-nano")
+    clean = Result(result.records, result.items[result.items["level"] == "clean"])
+    with pytest.raises(TrilemmaError, match="nothing to compute robust_accuracy from"):
+        clean.compare("transformer-pp-nano", "gla-nano")
     with pytest.raises(TrilemmaError, match="batch=1,length=128"):
         result.decide(at="everywhere")
     with pytest.raises(StoreError, match="does not exist"):

@@ -173,8 +173,39 @@ def test_hidden_labels_give_predictions_only() -> None:
     )
     records = scored(items)
     one = cell(records, "matthews", "ax", "clean")
-    assert pd.isna(one["value"]) and one["note"] == "not measured: labels are unpublished; predictions only"
+    assert pd.isna(one["value"]) and one["note"] == "not measured: labels are unpublished, predictions only"
     assert cell(records, "glue_score", "average", "clean")["value"] == 1.0
+
+
+def test_seeds_that_have_all_learnt_are_not_called_without_skill_for_differing() -> None:
+    gold = np.array([0.0, 1.0] * 200)
+    clean, adverse = [], []
+    for right in (0.62, 0.95):
+        wrong = np.arange(400) >= right * 400
+        clean.append(np.where(wrong, 1 - gold, gold))
+        adverse.append(gold[:20])
+    items = [
+        answered("sst2", "validation", gold, {("m", seed): clean[seed] for seed in SEEDS}),
+        answered(
+            "sst2", "adv_sst2", gold[:20], {("m", seed): adverse[seed] for seed in SEEDS}, levels="word"
+        ),
+    ]
+    records = scored(pa.concat_tables(items))
+    assert not records["note"].str.contains("meaningless").any()
+    lucky = np.array([*clean[0][:40], *(1 - gold[40:])])
+    items[0] = answered("sst2", "validation", gold, {("m", 0): lucky, ("m", 1): clean[1]})
+    records = scored(pa.concat_tables(items))
+    assert "meaningless" in cell(records, "robust_accuracy", "sst2", "all")["note"]
+    assert "meaningless" not in cell(records, "robust_accuracy", "sst2", "all", seed=1)["note"]
+
+
+def test_an_average_of_something_undefined_says_so() -> None:
+    items = [
+        answered("stsb", "validation", [0.0, 1.0, 2.5], {("m", 0): [1.0, 1.0, 1.0]}, labels=None),
+        answered("sst2", "validation", [0.0, 1.0], {("m", 0): [0.0, 1.0]}),
+    ]
+    one = cell(scored(pa.concat_tables(items)), "glue_score", "average", "clean")
+    assert pd.isna(one["value"]) and one["note"] == "not measured: undefined for the answers on stsb"
 
 
 def test_a_missing_seed_and_a_missing_task_are_told() -> None:

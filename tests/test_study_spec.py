@@ -1,8 +1,11 @@
 """A bad study is refused before any work, with the line, the field and what would be right."""
 
+import re
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from trilemma.errors import StudyError
 from trilemma.study.spec import Study, load_study, schema
@@ -14,6 +17,7 @@ models:
   - {arch: transformer-pp, size: nano}
 tasks: [sst2]
 """
+OWN = "[{name: own, fields: t, label: u, labels: [a, b], files: {train: t.csv, validation: v.csv}}]"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -59,7 +63,7 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
             GOOD.replace("{arch: gla, size: nano}", "{arch: gla, size: nano, pretrain: true}"),
             r"needs a `pretrain` block",
         ),
-        (GOOD.replace("[sst2]", "[{name: sst2, rows: 3}]"), r"unknown field\(s\) rows"),
+        (GOOD.replace("[sst2]", "[{name: sst2, rows: 3}]"), r"line 5: tasks\.0\.rows: .*`files`"),
         (
             GOOD + "robustness: {sets: [advglue], atacks: []}\n",
             r"robustness\.atacks: is not a field here; known: .*attacks",
@@ -70,7 +74,44 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
             ),
             r"equal number of trials",
         ),
-        (GOOD.replace("gla, size: nano}", "gla, size: nano, adapt: {epoch: 1}}"), r"gla-nano on sst2: epoch"),
+        (
+            GOOD.replace("gla, size: nano}", "gla, size: nano, adapt: {epoch: 1}}"),
+            r"line 3: models\.0\.adapt\.epoch: is not a field here; known: .*epochs",
+        ),
+        (GOOD.replace("[sst2]", "[{name: sst2, adapt: {epochs: 0}}]"), r"line 5: tasks\.0\.adapt\.epochs: "),
+        (GOOD.replace("[sst2]", "[sst2, sst2]"), r"line 5: tasks\.1: tasks names sst2 twice"),
+        (GOOD + "base: /etc\n", r"base is not a field here"),
+        (GOOD + "data: nowhere\n", r"line 6: data: should be embedded, hub or folder:PATH, not 'nowhere'"),
+        (GOOD + f"seeds: [{'9' * 5000}]\n", r"line 6: 9+… is a larger number"),
+        (GOOD + f"seeds: [{2**32}]\n", r"line 6: seeds\.0: should be less than 4294967296"),
+        (GOOD + "adapt: {epochs: 1e300}\n", r"line 6: adapt\.0\.epochs: should be less than"),
+        (GOOD + "seeds: !!int nine\n", r"YAML cannot read"),
+        (GOOD + 'data: "folder:\\0"\n', r"line 6: a NUL character"),
+        (GOOD + "robustness: {attacks: [nope]}\n", r"line 6: robustness\.attacks: unknown attack 'nope'"),
+        (
+            GOOD.replace("gla, size: nano}", "gla, size: nano, transforms: [nope]}"),
+            r"line 3: .*unknown transform",
+        ),
+        (
+            GOOD + "pretrain: {corpus: [a.txt], tokens: infM}\n",
+            r"line 6: pretrain\.tokens: should be a whole",
+        ),
+        (GOOD + "pretrain: {corpus: [a.txt], tokens: 1, learning_rate: {gal: 0.1}}\n", r"architecture 'gal'"),
+        (
+            GOOD + "pretrain: {corpus: [a.txt], tokens: 1, learning_rate: {gla: -1}}\n",
+            r"gla: should be greater",
+        ),
+        (
+            GOOD + "robustness: {sets: [{name: a, tasks: b}]}\n",
+            r"line 6: robustness\.sets\.0\.tasks: .*known: .*task",
+        ),
+        (
+            GOOD.replace("[sst2]", OWN.replace("label: u", "lable: u")),
+            r"line 5: tasks\.0\.lable: .*known: .*label",
+        ),
+        (GOOD.replace("[sst2]", OWN.replace("[a, b]", "[no, yes]")), r"tasks\.0\.labels\.0: .*in quotes"),
+        (GOOD.replace("[sst2]", OWN.replace("name: own", "name: sst2")), r"'sst2' exists already"),
+        (GOOD.replace("[sst2]", OWN.replace("validation", '"a b"')), r"tasks\.0\.files\.a b"),
         ("just text", r"not a study"),
         ("[" * 5000, r"nested too deeply|not valid YAML"),
     ],
@@ -108,6 +149,71 @@ def test_settings_of_a_cell_are_the_studys_then_the_tasks_then_the_models(tmp_pa
 @pytest.mark.parametrize("path", sorted(Path("studies").glob("*.yaml")), ids=lambda path: path.name)
 def test_committed_studies_are_valid(path: Path) -> None:
     assert load_study(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD + "adapt: {epochs: no}\n", "adapt.0.epochs: "),
+        (GOOD + "adapt: {learning_rate: fast}\n", "adapt.0.learning_rate: "),
+        (GOOD + "adapt: {learning_rate: 3}\n", "adapt.0.learning_rate: should be less than 1"),
+        (GOOD + "adapt: {learning_rate: {sweep: [fast, 0.1]}}\n", "adapt.0.learning_rate.sweep.0: "),
+        (GOOD + "robustness: {sets: [{nme: x, task: a, file: b}]}\n", "robustness.sets.0."),
+        (GOOD.replace("[sst2]", "[[sst2]]"), "tasks.0: "),
+        (GOOD + "adapt: []\n", "adapt: needs at least 1 entry"),
+    ],
+)
+def test_only_what_is_at_fault_is_named(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        load_study(write(tmp_path, text))
+    for line in str(caught.value).splitlines():
+        place = line.split(": ", 1)[1]
+        assert place.startswith(expected)
+        assert "Tuple" not in place and "instance of" not in place and "constrained" not in place
+
+
+def test_a_name_may_look_like_a_date(tmp_path: Path) -> None:
+    assert load_study(write(tmp_path, GOOD.replace("name: small", "name: 2024-13-45"))).name == "2024-13-45"
+
+
+def test_a_wrong_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"^--data: should be embedded"):
+        load_study(write(tmp_path, GOOD), data="nowhere")
+
+
+def as_an_editor_reads(text: str) -> object:
+    """YAML 1.2, in which 1e-3 is a number."""
+
+    def numbers(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: numbers(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [numbers(inner) for inner in value]
+        return float(value) if isinstance(value, str) and re.fullmatch(r"\d(\.\d+)?e-\d", value) else value
+
+    return numbers(yaml.safe_load(text))
+
+
+def test_the_schema_accepts_what_runs_and_refuses_what_does_not() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    validator = jsonschema.Draft202012Validator(schema())
+    good = [path.read_text("utf-8") for path in sorted(Path("studies").glob("*.yaml"))]
+    assert len(good) >= 4
+    good += [GOOD, GOOD.replace("[sst2]", OWN), GOOD.replace("- {arch: gla, size: nano}", "- name/model")]
+    for text in good:
+        assert [error.message for error in validator.iter_errors(as_an_editor_reads(text))] == [], text
+    for text in (
+        GOOD + "sedes: [1]\n",
+        GOOD + "base: /etc\n",
+        GOOD.replace("tasks: [sst2]", "tasks: []"),
+        GOOD.replace("[sst2]", "[{name: sst2, rows: 3}]"),
+        GOOD.replace("[sst2]", OWN.replace("label: u", "lable: u")),
+        GOOD.replace("{arch: gla, size: nano}", "{arch: gla}"),
+        GOOD.replace("gla, size: nano}", "gla, size: nano, adapt: {epoch: 1}}"),
+        GOOD + "pretrain: {corpus: [a.txt], tokens: many}\n",
+        GOOD + "robustness: {sets: [{name: a, tasks: b}]}\n",
+    ):
+        assert list(validator.iter_errors(as_an_editor_reads(text))), text
 
 
 def test_the_schema_describes_every_field() -> None:

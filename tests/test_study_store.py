@@ -1,5 +1,6 @@
 """Artifacts are whole or absent, and a damaged one is noticed."""
 
+import errno
 import subprocess
 import sys
 import threading
@@ -58,6 +59,19 @@ def test_a_damaged_artifact_is_refused_by_name(tmp_path: Path, damage: str) -> N
         Store(tmp_path).facts("adapt", "k")
 
 
+@pytest.mark.parametrize("linked", ["README.md", ""])
+def test_an_artifact_with_a_link_is_refused(tmp_path: Path, linked: str) -> None:
+    folder = put(Store(tmp_path / "store"))
+    elsewhere = tmp_path / "elsewhere"
+    if linked:
+        (folder / linked).symlink_to(elsewhere)
+    else:
+        folder.rename(elsewhere)
+        folder.symlink_to(elsewhere)
+    with pytest.raises(StoreError, match="holds a link"):
+        Store(tmp_path / "store").facts("adapt", "k")
+
+
 def test_checkpoints_are_removed_once_the_artifact_stands(tmp_path: Path) -> None:
     store = Store(tmp_path)
     work = store.work("adapt", "k")
@@ -110,6 +124,19 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
         Store(tmp_path / "file" / "store")
     with pytest.raises(StoreError, match="cannot write"):
         write_text(tmp_path / "file" / "x.json", "{}")
+
+
+def test_a_run_folder_that_takes_no_lock_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("trilemma.study.store.FileLock.acquire", refuse)
+    with pytest.raises(StoreError, match="cannot write"), locked(tmp_path):
+        pass
+    with pytest.raises(StoreError, match="cannot write"), Store(tmp_path).computing("adapt", "k"):
+        pass
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from trilemma import tasks
 from trilemma.errors import DataError
 from trilemma.tasks.columns import LONGEST_TEXT
+from trilemma.tasks.reading import read_file
 
 SST2 = tasks.get("sst2")
 
@@ -122,3 +123,8 @@ def test_one_empty_text_of_a_pair_is_read_two_are_not(tmp_path):
 def test_the_longest_text_is_read(tmp_path):
     line = json.dumps({"sentence": "x" * LONGEST_TEXT, "label": 1})
     assert len(load(tmp_path, "train.jsonl", line).texts[0][0]) == LONGEST_TEXT
+
+
+def test_a_name_that_no_file_system_takes_is_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        read_file(tmp_path / ("x" * 300 + ".csv"), ["sentence"])

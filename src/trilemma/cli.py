@@ -1,7 +1,9 @@
 """The command line: thin, and light until a command runs."""
 
+import errno
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +38,7 @@ def _options(
 
 
 _state = {"debug": False}
+_INTERRUPTED = 130
 
 
 @app.command()
@@ -71,7 +74,7 @@ def run(
 def show(
     run: RunFolder,
     table: Annotated[
-        str | None, typer.Option(help="efficiency, performance or robustness; default all.")
+        str | None, typer.Option(help="efficiency, performance or robustness in full; default a summary.")
     ] = None,
     by: Annotated[str | None, typer.Option(help="Group robustness by level, method or task.")] = None,
     format: Annotated[str, typer.Option(help="table, json, csv, markdown or latex.")] = "table",
@@ -125,7 +128,10 @@ def compare(
     if json:
         typer.echo(comparison.to_json(orient="records"))
     else:
-        _console().print(comparison.to_string(index=False), highlight=False, markup=False, soft_wrap=True)
+        from trilemma.report.compared import compared
+        from trilemma.report.rendering import show as print_sheets
+
+        print_sheets(_console(), [compared(comparison)])
 
 
 @app.command()
@@ -155,7 +161,7 @@ def pretrain(
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak rate; default the architecture's own.")
     ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights and order.")] = 0,
 ) -> None:
     """Train a language model from scratch (resumable)."""
     from trilemma.study.console import progress_bar
@@ -222,6 +228,9 @@ def _load(run: Path) -> "Result":
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2."""
     wait_politely()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character gets another one
+            stream.reconfigure(errors="replace")
     try:
         app()
     except TrilemmaError as error:
@@ -229,6 +238,12 @@ def main() -> None:
             traceback.print_exc()
         typer.echo(f"trilemma: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("trilemma: stopped; run the same command to go on", err=True)
-        sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        typer.echo("trilemma: the disk is full; free space and run the same command again", err=True)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C
+            typer.echo("trilemma: stopped; run the same command to go on", err=True)
+        raise

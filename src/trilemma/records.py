@@ -161,13 +161,18 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             f"{path} does not exist; is the study finished? `trilemma run` goes on where it stood"
         ) from error
     except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
         raise StoreError(
-            f"{path} is not readable Parquet ({error}); delete it and run the study again"
+            f"{path} is not readable Parquet ({reason}); delete it and run the study again"
         ) from error
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise StoreError(f"{path} lacks the columns {', '.join(missing)}; it was not written by this version")
-    return table.select(schema.names).cast(schema)
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowException, KeyError) as error:  # another type, or a column that is there twice
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"{path} was not written by this version ({reason}); run the study again") from error
 
 
 assert [field.name for field in fields(Record)] == RECORDS.names

@@ -103,14 +103,18 @@ class Result:
         """Paired tests of two candidates on the same items, by task and level, Holm-adjusted.
 
         Raises:
-            TrilemmaError: for an unknown candidate, or a metric that is not computed from items.
+            TrilemmaError: for an unknown candidate, a metric that is not computed from items, or one that
+                no task of the study has.
         """
         from dataclasses import asdict
 
         from trilemma.comparisons import compare
+        from trilemma.errors import TrilemmaError
         from trilemma.report.evidence import official_metrics
 
         compared = compare(self.items, a, b, metric=metric, official=official_metrics(self.records))
+        if not compared:
+            raise TrilemmaError(f"this study has nothing to compute {metric} from; compare another metric")
         return pd.DataFrame([asdict(one) for one in compared])
 
     def verdict(self, at: str | None = None) -> "Verdict":
@@ -133,13 +137,19 @@ class Result:
         return write(self.records, self.items, Path(path), title, _operating_point(at))
 
     def show(self, console: "Console | None" = None, table: str | None = None, by: str | None = None) -> None:
-        """Print the summary tables to a terminal; without a name, the main measures of all three."""
+        """Print to a terminal: a row a candidate, or with a name or a grouping the whole tables."""
         from rich.console import Console
 
+        from trilemma.report.layout import sheets
         from trilemma.report.rendering import show
+        from trilemma.report.summary import summary
         from trilemma.report.tables import all_tables
 
-        show(console or Console(), all_tables(self.records, table, by), brief=table is None)
+        if table is None and by is None:
+            show(console or Console(), summary(self.records))
+        else:
+            whole = all_tables(self.records, table, by)
+            show(console or Console(), [sheet for one in whole for sheet in sheets(one)])
 
     def render(self, format: str, table: str | None = None, by: str | None = None) -> str:
         """The summary tables as ``json``, ``csv``, ``markdown`` or ``latex``."""

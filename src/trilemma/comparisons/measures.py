@@ -50,7 +50,7 @@ class Measure:
     def missing(self, panel: Panel) -> str:
         """Why the metric cannot be measured on the panel; "" where it can."""
         if np.isnan(panel.gold).all():
-            return "labels are unpublished; predictions only"
+            return "labels are unpublished, predictions only"
         if self.regression != (panel.classes == 0):
             return f"{self.name} is not defined for {'classes' if self.regression else 'a regression'}"
         if self.paired and np.isnan(panel.original).all():

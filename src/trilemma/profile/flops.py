@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trilemma.inference import fixed_arguments
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.points import Point
-from trilemma.profile.session import Loaded, Session, beyond_positions
+from trilemma.profile.session import Loaded, Session, beyond_positions, failure
 from trilemma.records import Record
 
 Shape = Sequence[int]
@@ -45,11 +45,14 @@ def _measure_one(session: Session, loaded: Loaded, point: Point) -> Iterator[Rec
                 counted = count_flops(loaded.model, session.inputs(loaded, point)) / point.tokens
         except OutOfMemoryError:
             reason = "out of memory"
+        except Exception as error:  # whatever a model of unknown origin may raise
+            reason = failure(error)
     if reason is not None:
         yield from session.unmeasured(loaded.subject, UNITS, reason, point)
         return
-    expected = closed_form(loaded.model.config, loaded.description.non_embedding_parameters, point.length)
-    note = f"closed form: {expected:.6g}, {expected / counted - 1:+.1%} from the count"
+    config = loaded.model.config
+    expected = closed_form(config, loaded.description.non_embedding_parameters, point.length)
+    note = f"closed form: {expected:.6g}, {expected / counted - 1:+.1%} from the count" if expected else ""
     yield from session.record(loaded.subject, "flops_per_token", "FLOPs", counted, point=point, note=note)
 
 
@@ -89,7 +92,7 @@ _FORMULAS = {
 }
 
 
-def closed_form(config: Any, non_embedding_parameters: int, length: int) -> float:
+def closed_form(config: Any, non_embedding_parameters: int, length: int) -> float | None:
     """FLOPs a token of the forward pass without embeddings and head, from the configuration alone.
 
     Args:
@@ -97,11 +100,16 @@ def closed_form(config: Any, non_embedding_parameters: int, length: int) -> floa
         non_embedding_parameters: for any other model, whose weights are each taken as one multiply-add
             a token; attention over ``length`` tokens is added.
         length: tokens of the sequence.
+
+    Returns:
+        None where the configuration does not name its layers and their width.
     """
     known = _CLOSED_FORMS.get(config.model_type)
     if known is not None:
         return float(config.num_hidden_layers * known(config, length))
     text = config.get_text_config()
+    if not (hasattr(text, "num_hidden_layers") and hasattr(text, "hidden_size")):
+        return None
     return float(2 * non_embedding_parameters + text.num_hidden_layers * 4 * length * text.hidden_size)
 
 

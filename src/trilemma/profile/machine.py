@@ -71,11 +71,11 @@ def hardware(device: str = "cpu") -> str:
     """
     import torch
 
-    clock = clock_mhz()
+    clock, threads = clock_mhz(), torch.get_num_threads()
     parts = [
         cpu_model(),
         f"{os.cpu_count()} cores",
-        f"{torch.get_num_threads()} threads",
+        f"{threads} thread{'s' * (threads > 1)}",
         f"{clock:.0f} MHz" if clock else "clock unknown",
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
     ]
@@ -166,7 +166,7 @@ def _hub() -> str:
     except urllib.error.HTTPError:
         return f"{address} answers"
     except (OSError, ValueError) as error:
-        return f"{address} does not answer ({error}): use local folders"
+        return f"{address} does not answer ({getattr(error, 'reason', error)}): use local folders"
 
 
 def _optional() -> Iterator[Finding]:

@@ -80,6 +80,7 @@ def _measure_one(
             reason = boundary.too_slow(point)
         if "out_of_memory" in answer:
             reason = boundary.out_of_memory(point)
+        reason = answer.get("failed", reason)
     if reason is not None:
         yield from session.unmeasured(subject, {metric: "bytes"}, reason, point)
         return
@@ -89,6 +90,8 @@ def _measure_one(
         "bytes",
         float(answer["bytes"]),
         point=point,
+        low=answer["low"],
+        high=answer["high"],
         n=answer["n"],
         note=NOTES[workers.method],
     )

@@ -7,7 +7,8 @@ Protocol: JSON, one object a line (shown broken here). First a model comes in::
 
 and ``{"method": "high-water mark" | "lifetime peak" | "CUDA allocator"}`` goes out once it is loaded. Then
 each ``{"kind": "inference" | "training", "batch": ..., "length": ...}`` is answered by
-``{"bytes": ..., "n": ...}`` or ``{"out_of_memory": true}``. After ``"lifetime peak"`` only one of them can be
+``{"bytes": ..., "low": ..., "high": ..., "n": ...}``, ``{"out_of_memory": true}`` or
+``{"failed": reason}``. After ``"lifetime peak"`` only one of them can be
 answered. The worker ends with its input.
 
 What is measured. On a GPU: the most that torch's allocator had handed out, weights included. On a CPU: the
@@ -15,13 +16,13 @@ peak of the resident set during the work, minus a baseline, which is the residen
 after it has imported everything, loaded the model, run it once forward and backward on eight tokens, and
 dropped it again. So weights, gradients, optimiser state, activations and all buffers count; the interpreter
 and the libraries do not. Weights are copied out of the mapped file first, since pages of a mapped file
-become resident only as they are touched. Repeated up to three times while that is quick; the median counts.
+become resident only as they are touched. Repeated while that is quick, as often as an interval of the median
+needs; the median counts.
 """
 
 import gc
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -35,10 +36,10 @@ from trilemma.models.loading import load_classifier
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.peak import peak_bytes, reset_peak, resident_bytes
 from trilemma.profile.points import Point
-from trilemma.profile.session import OUTPUTS, random_inputs
+from trilemma.profile.session import OUTPUTS, failure, random_inputs
+from trilemma.profile.timing import FEWEST_ROUNDS, median
 from trilemma.profile.training import TrainingStep
 
-REPETITIONS = 3
 QUICK_SECONDS = 1.0
 
 WARM_UP = Point(1, 8)
@@ -89,14 +90,17 @@ class _Meter:
     def measure(self, kind: str, point: Point) -> dict[str, Any]:
         peaks: list[int] = []
         try:
-            while len(peaks) < REPETITIONS:
+            while len(peaks) < FEWEST_ROUNDS:
                 start = time.perf_counter()
                 peaks.append(self._measure_once(kind, point))
                 if time.perf_counter() - start > QUICK_SECONDS or self.method == "lifetime peak":
                     break
         except OutOfMemoryError:
             return {"out_of_memory": True}
-        return {"bytes": int(statistics.median(peaks)) - self.baseline, "n": len(peaks)}
+        except Exception as error:  # whatever a model of unknown origin may raise
+            return {"failed": failure(error)}
+        middle = median([peak - self.baseline for peak in peaks])
+        return {"bytes": middle.value, "low": middle.low, "high": middle.high, "n": middle.n}
 
     def _measure_once(self, kind: str, point: Point) -> int:
         with memory_ceiling():

@@ -213,6 +213,8 @@ class Session:
                 seconds = self._warm_up(run)
         except OutOfMemoryError:
             return Unmeasured(boundary.out_of_memory(point))
+        except Exception as error:  # whatever a model of unknown origin may raise
+            return Unmeasured(failure(error))
         reason = boundary.passed(point, seconds)
         return Unmeasured(reason) if reason is not None else _Warm(run, seconds)
 
@@ -303,6 +305,12 @@ class Session:
         """Records without value for several metrics (name to unit), with the reason."""
         for metric, unit in metrics.items():
             yield from self.record(subject, metric, unit, None, point=point, note=f"not measured: {reason}")
+
+
+def failure(error: Exception) -> str:
+    """The reason of a point at which a model raised an error: one line."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"the model failed with {type(error).__name__}{f': {first[:200]}' if first else ''}"
 
 
 def beyond_positions(description: ModelDescription, point: Point, extra_positions: int = 0) -> str | None:

@@ -7,7 +7,7 @@ import torch
 from trilemma.models.cache import state_bytes
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.points import Point
-from trilemma.profile.session import NOT_GENERATIVE, Loaded, Session, beyond_positions
+from trilemma.profile.session import NOT_GENERATIVE, Loaded, Session, beyond_positions, failure
 from trilemma.records import Record
 
 UNITS = {"state_bytes": "bytes"}
@@ -38,6 +38,8 @@ def _state(session: Session, loaded: Loaded, point: Point) -> int | str:
             cache = loaded.model(input_ids=prompt, use_cache=True).past_key_values
     except OutOfMemoryError:
         return "out of memory"
+    except Exception as error:  # whatever a model of unknown origin may raise
+        return failure(error)
     if not hasattr(cache, "layers"):
         return "the model returned no cache whose layers could be counted"
     return state_bytes(cache)

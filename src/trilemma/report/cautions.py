@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.comparisons import AVERAGE
+from trilemma.comparisons import AVERAGE, LEVELS
 from trilemma.report.metrics import METRICS
 from trilemma.report.values import benchmarks, candidates, rows_of
 
@@ -166,8 +166,12 @@ def _absent(reason: str, cells: Sequence[dict[str, Any]], everyone: set[object])
     if set(models) != everyone:
         text += f" of {join(models)}"
     places = [place for place in where if place]
-    if places:
-        text += f", {', '.join(places)}" if len(places) <= 4 else f", in {len(places)} places"
+    levels = {str(cell["level"]) for cell in cells}
+    if len(places) > 4:
+        text += f", at {levels.pop()} level" if len(levels) == 1 and levels <= set(LEVELS) else ""
+        text += f", in {len(places)} places"
+    elif places:
+        text += f", {', '.join(places)}"
     return text + "."
 
 

@@ -17,7 +17,6 @@ from trilemma.report.cautions import MEANINGLESS
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import Metric, find_metric, format_value, parse_limit
 from trilemma.report.values import Candidate, Value
-from trilemma.statistics import holm
 
 Standing = Literal["met", "met by the point estimate only", "not met", "not measured"]
 ORDER: tuple[Standing, ...] = ("met", "met by the point estimate only", "not met", "not measured")
@@ -36,14 +35,13 @@ class Bound:
         return f"{metric.title} {'≤' if self.side == 'max' else '≥'} {format_value(self.limit, metric.unit)}"
 
     def standing(self, value: Value) -> Standing:
-        """How ``value`` stands to the limit; a value without an interval is exact."""
+        """How ``value`` stands to the limit; only a count needs no interval to meet it."""
         if value.value is None:
             return "not measured"
-        limits = (
-            value.value if value.low is None else value.low,
-            value.value if value.high is None else value.high,
-        )
-        if self._holds(max(limits) if self.side == "max" else min(limits)):
+        worst = value.high if self.side == "max" else value.low
+        if worst is None and find_metric(self.metric).exact:
+            worst = value.value
+        if worst is not None and self._holds(worst):
             return "met"
         return "met by the point estimate only" if self._holds(value.value) else "not met"
 
@@ -65,6 +63,8 @@ class Check:
             return f"{self.bound}: {self.value.note or 'not measured'}"
         number = format_value(self.value.value, unit, self.value.low, self.value.high)
         where = f" ({self.value.note})" if self.value.note.startswith("at ") else ""
+        if self.value.low is None and self.standing == "met by the point estimate only":
+            where += " (no interval was measured)"
         return f"{self.bound}: {self.standing}, {number}{where}"
 
 
@@ -131,9 +131,12 @@ class Decision:
         text = f"{self.choice}: the best {metric.title}, {value}, under {asked} ({self.at})."
         if self.ties:
             text += f" Not distinguishable from it: {', '.join(self.ties)}."
-        cautions = [part for part in chosen.best.note.split("; ") if part.startswith(MEANINGLESS)]
-        cautions += ["a split is partial"] if chosen.best.partial else []
-        return text + "".join(f" Caution: {caution}." for caution in cautions)
+        values = [chosen.best, *(check.value for check in chosen.checks)]
+        cautions = [
+            note for value in values for note in value.note.split("; ") if note.startswith(MEANINGLESS)
+        ]
+        cautions += ["a split is partial"] if any(value.partial for value in values) else []
+        return text + "".join(f" Caution: {caution}." for caution in dict.fromkeys(cautions))
 
     def text(self) -> str:
         """The answer, the ranking and the reason for each rejection, for a terminal."""
@@ -234,7 +237,7 @@ def _compare_with_first(evidence: Evidence, metric: Metric, accepted: list[Ranke
     """Paired tests against the first, Holm-adjusted; what cannot be tested is not told apart."""
     by_name = {candidate.name: candidate for candidate in evidence.candidates}
     first = by_name[accepted[0].candidate]
-    adjusted = holm_against(evidence, metric, first, [by_name[row.candidate] for row in accepted[1:]])
+    adjusted = tests_against(evidence, metric, first, [by_name[row.candidate] for row in accepted[1:]])
     compared = [
         replace(row, distinguishable=p < SIGNIFICANCE, p_adjusted=p)
         for row, p in zip(accepted[1:], adjusted, strict=True)
@@ -242,7 +245,7 @@ def _compare_with_first(evidence: Evidence, metric: Metric, accepted: list[Ranke
     return [accepted[0], *compared]
 
 
-def holm_against(
+def tests_against(
     evidence: Evidence,
     metric: Metric,
     first: Candidate,
@@ -250,5 +253,5 @@ def holm_against(
     level: str | None = None,
 ) -> list[float]:
     """Holm-adjusted p of ``first`` against each of ``others``; 1 where nothing could be tested."""
-    p_values = [evidence.p_value(metric, first, other, level) for other in others]
-    return [float(p) for p in holm([1.0 if p is None else p for p in p_values])] if p_values else []
+    p_values = [evidence.adjusted_p(metric, first, other, level) for other in others]
+    return [1.0 if p is None else p for p in p_values]

@@ -4,6 +4,7 @@ Performance and robustness are resampled and tested by :mod:`trilemma.comparison
 candidates answered; measured efficiency by the intervals in the records.
 """
 
+import itertools
 import math
 import zlib
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ from trilemma.comparisons import (
     panels,
     scored_by,
 )
-from trilemma.comparisons.panels import align, stream
+from trilemma.comparisons.panels import align, benchmark_of, stream
 from trilemma.report.metrics import Metric
 from trilemma.report.values import Candidate, OperatingPoint, Value, benchmark, candidates, points, recorded
-from trilemma.statistics import Array, Sample, sample
+from trilemma.statistics import Array, Sample, holm, sample
 
 DRAWS = 1000
 OFFICIAL = ("accuracy", "f1", "matthews", "pearson", "spearman")
@@ -65,6 +66,7 @@ class Evidence:
         self._by_model = dict(tuple(whole.groupby("model", sort=False)))
         self._panels = lru_cache(maxsize=None)(lambda: panels(items))
         self._samples = lru_cache(maxsize=None)(self._sample_items)
+        self._efficiency_tests = lru_cache(maxsize=None)(self._test_efficiency)
         self.comparisons = lru_cache(maxsize=None)(self._compare)
         self.value = lru_cache(maxsize=None)(self._value)
 
@@ -83,6 +85,14 @@ class Evidence:
         if value.value is None:
             return Value(draws.point, low, high)
         return Value(value.value, low, high, value.n, value.partial, value.note)
+
+    def tasks(self, metric: Metric) -> tuple[str, ...]:
+        """The tasks that a candidate's value of ``metric`` is the mean over; none on axis E."""
+        rows = self.records[(self.records["axis"] == metric.axis) & self.records["value"].notna()]
+        rows = rows[~rows["task"].isin(["", AVERAGE])]
+        if metric.axis == "R":
+            rows = rows[rows["set"].map(benchmark_of) == self.benchmark]
+        return () if metric.axis == "E" else tuple(dict.fromkeys(rows["task"]))
 
     def draws(self, metric: Metric, candidate: Candidate, level: str = "all") -> Draws | None:
         """The candidate's draws of ``metric``; None where it was not measured on every task and set.
@@ -104,14 +114,18 @@ class Evidence:
         noise = _generator("seeds", metric.name, candidate.name).standard_normal(len(found.draws))
         return Draws(found.value, found.draws + between_seeds * noise)
 
-    def p_value(self, metric: Metric, a: Candidate, b: Candidate, level: str | None = None) -> float | None:
-        """Two-sided p that two candidates do not differ, not adjusted; None where it cannot be tested.
+    def adjusted_p(
+        self, metric: Metric, a: Candidate, b: Candidate, level: str | None = None
+    ) -> float | None:
+        """Two-sided p that two candidates do not differ, after Holm; None where it cannot be tested.
 
-        Performance and robustness: the paired test of the average over tasks (:func:`compare`).
-        Efficiency: a normal test on the (logarithmic) recorded intervals; exact values simply differ.
+        The family holds all pairs of candidates, as in the table of comparisons: which of them comes first
+        is itself found in the data. Performance and robustness: the paired test of the average over tasks
+        (:func:`compare`). Efficiency: a normal test on the (logarithmic) recorded intervals; exact values
+        simply differ.
         """
         if _from_records(metric):
-            return self._efficiency_p(metric, a, b)
+            return self._efficiency_tests(metric).get(frozenset((a.name, b.name)))
         compared = [
             c
             for c in self.comparisons(_MEASURE.get(metric.name, metric.name))
@@ -121,7 +135,7 @@ class Evidence:
         here = [c for c in compared if (c.set, c.level) == where]
         average = [c for c in here if c.task == AVERAGE]
         chosen = average or (here if len(here) == 1 else [])
-        return chosen[0].p if chosen else None
+        return chosen[0].p_adjusted if chosen else None
 
     def _compare(self, metric: str) -> list[Comparison]:
         """Paired comparisons of all candidates on one metric."""
@@ -158,13 +172,21 @@ class Evidence:
         if value.value is None:
             return None
         centre, spread, logarithmic = _on_scale(value)
-        noise = _generator("efficiency", metric.name, candidate.model).standard_normal(DRAWS)
+        # Candidates of one shape share their measurement, and with it what is uncertain about it.
+        noise = _generator("efficiency", metric.name, repr(value.value)).standard_normal(DRAWS)
         draws = centre + spread * noise
         return Draws(value.value, np.exp(draws) if logarithmic else draws)
 
+    def _test_efficiency(self, metric: Metric) -> dict[frozenset[str], float]:
+        """Holm-adjusted p of all pairs of candidates that can be tested."""
+        pairs = itertools.combinations(self.candidates, 2)
+        found = {frozenset((a.name, b.name)): self._efficiency_p(metric, a, b) for a, b in pairs}
+        tested = {pair: p for pair, p in found.items() if p is not None}
+        return dict(zip(tested, map(float, holm(list(tested.values()))), strict=True))
+
     def _efficiency_p(self, metric: Metric, a: Candidate, b: Candidate) -> float | None:
         values = [self.value(metric, candidate) for candidate in (a, b)]
-        if any(value.value is None for value in values):
+        if any(value.value is None or (value.low is None and not metric.exact) for value in values):
             return None
         (x, x_spread, x_log), (y, y_spread, y_log) = (_on_scale(value) for value in values)
         if x_log != y_log:

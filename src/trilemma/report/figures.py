@@ -105,7 +105,10 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
         color=color,
         shape=shape_of(order),
         size=alt.Size(
-            "clean:Q", title="clean accuracy", scale=alt.Scale(zero=False, range=[130, 480]), legend=None
+            "clean:Q",
+            title="clean accuracy",
+            scale=alt.Scale(domain=[0, 1], range=[30, 420], clamp=True),
+            legend=None,
         ),
         opacity=alt.condition("datum.front", alt.value(1), alt.value(0.45)),
         tooltip=tooltip,

@@ -121,7 +121,7 @@ def render(
         headline=sections.prose(shown.verdict.headline, everyone),
         meta=sections.meta(records, len(everyone)),
         care=sections.care(shown.verdict),
-        legend="".join(sections.legend_entry(i, c.name) for i, c in enumerate(everyone)),
+        legend=sections.legend([c.name for c in everyone]),
         cards="".join(
             sections.card(ranking, [c.name for c in everyone], at or OperatingPoint())
             for ranking in shown.verdict.rankings
@@ -130,7 +130,7 @@ def render(
         cautions=sections.cautions(shown.verdict, everyone),
         front=sections.front_table(shown.front),
         figures="".join(
-            sections.figure_section(figure, len(everyone))
+            sections.figure_section(figure, [c.name for c in everyone])
             for figure in shown.figures
             if figure.name != "pareto"
         ),

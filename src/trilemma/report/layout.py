@@ -14,10 +14,9 @@ from trilemma.report.values import rows_of
 _AVERAGES = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
 """An average stands in the sheet of what it averages."""
 
-_MAIN = ("accuracy", "matthews", "pearson", "robust_accuracy", "attack_success_rate")
 _BASELINES = ("majority_accuracy", "chance_accuracy")
 _DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-_NO_SKILL = f"{MEANINGLESS}: clean accuracy is not above that of the majority class"
+_NO_SKILL = f"{MEANINGLESS}: clean accuracy is not distinguishably above the majority class"
 
 
 @dataclass(frozen=True)
@@ -29,23 +28,25 @@ class Sheet:
         header: column titles.
         rows: cells: ``54.3% [48.5, 60.1]``, a dash where nothing was measured.
         notes: what the marks in the cells stand for.
+        fixed: how many columns name a row: they are repeated where a table is split to fit a page.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    fixed: int = 1
 
 
-def sheets(table: Table, brief: bool = False) -> list[Sheet]:
-    """A table's sheets: one for efficiency at a point, else one for each measure (``brief``: main ones)."""
+def sheets(table: Table) -> list[Sheet]:
+    """A table's sheets: one for efficiency at a point, else one for each measure."""
     if table.keys[1:] == ("arch", "kernel"):
         return [_one_point(table)]
     names = [m for m in table.metrics if m not in _BASELINES and _AVERAGES.get(m) not in table.metrics]
-    return [_side_by_side(table, name) for name in names if not brief or name in _MAIN]
+    return [_side_by_side(table, name) for name in names]
 
 
-class _Notes:
+class Notes:
     """Numbers the notes in the order in which cells need them."""
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class _Notes:
 
 def _one_point(table: Table) -> Sheet:
     """Measures down, candidates across."""
-    notes = _Notes()
+    notes = Notes()
     rows = [(key, *table.frame[key]) for key in table.keys[1:]]
     for name in table.metrics:
         cells = [_cell(row, name) + notes.mark(own.get(name, "")) for row, own in _rows(table)]
@@ -78,7 +79,7 @@ def _one_point(table: Table) -> Sheet:
 
 def _side_by_side(table: Table, name: str) -> Sheet:
     """One measure: keys down, candidates across."""
-    notes = _Notes()
+    notes = Notes()
     average = next((m for m in table.metrics if _AVERAGES.get(m) == name), name)
     everyone = list(dict.fromkeys(table.frame["candidate"]))
     keys = [key for key in table.keys[1:] if key != "set" or _sets_matter(table.frame)]
@@ -101,7 +102,9 @@ def _side_by_side(table: Table, name: str) -> Sheet:
         rows.append((*key, _range(counts[key]), *baseline, *(cells.get(name, "–") for name in everyone)))
     header = (*keys, "n", *(["majority"] if with_majority else []), *everyone)
     title = METRICS[name].title
-    return Sheet(f"{table.title}: {title}", header, tuple(rows), notes.lines())
+    return Sheet(
+        f"{table.title}: {title}", header, tuple(rows), notes.lines(), fixed=len(header) - len(everyone)
+    )
 
 
 def _rows(table: Table) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:

@@ -23,6 +23,7 @@ class Metric:
         title: what a reader calls it.
         average: the metric that aggregates it over tasks (task ``average``); "" where the mean over
             tasks of the metric itself is meant.
+        exact: whether it is counted, not measured: its value has no uncertainty and needs no interval.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Metric:
     unit: str
     title: str
     average: str = ""
+    exact: bool = False
 
     def is_better(self, a: float, b: float) -> bool:
         """Whether ``a`` is strictly better than ``b``."""
@@ -64,11 +66,11 @@ METRICS: dict[str, Metric] = {
         Metric("ttft_ms", "E", "lower", "ms", "time to first token"),
         Metric("tpot_ms", "E", "lower", "ms", "time per output token"),
         Metric("decode_tokens_per_s", "E", "higher", "tokens/s", "decode speed"),
-        Metric("weight_bytes", "E", "lower", "bytes", "weights"),
-        Metric("state_bytes", "E", "lower", "bytes", "KV cache or recurrent state"),
-        Metric("parameters", "E", "lower", "count", "parameters"),
-        Metric("non_embedding_parameters", "E", "lower", "count", "non-embedding parameters"),
-        Metric("flops_per_token", "E", "lower", "FLOPs", "FLOPs per token"),
+        Metric("weight_bytes", "E", "lower", "bytes", "weights", exact=True),
+        Metric("state_bytes", "E", "lower", "bytes", "KV cache or recurrent state", exact=True),
+        Metric("parameters", "E", "lower", "count", "parameters", exact=True),
+        Metric("non_embedding_parameters", "E", "lower", "count", "non-embedding parameters", exact=True),
+        Metric("flops_per_token", "E", "lower", "FLOPs", "FLOPs per token", exact=True),
     )
 }
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -26,25 +27,66 @@ def render(tables: Sequence[Table], format: str) -> str:
     return writers[format](tables)
 
 
-def show(console: "Console", tables: Sequence[Table], brief: bool = False) -> None:
-    """Print to a terminal; ``brief`` leaves out what is not a main measure."""
+def show(console: "Console", shown: Sequence[Sheet]) -> None:
+    """Print to a terminal, whatever its width: limits below their value, tables split, where they must be."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table as RichTable
+    from rich.text import Text
 
-    for sheet in (sheet for table in tables for sheet in sheets(table, brief)):
-        grid = RichTable(title=escape(sheet.title), title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        grid.title_justify = "left"
-        for name in sheet.header:
-            grid.add_column(escape("\n".join(wrap(name, 14))), overflow="fold")
-        for row in sheet.rows:
-            grid.add_row(*(escape(re.sub(r"(\[\S+), ", r"\1,", cell)) for cell in row))
-        console.print(grid)
+    for sheet in shown:
+        console.print(Text(sheet.title, style="bold"), highlight=False)
+        for header, *rows in _fitted(sheet, console.width - 2):  # the box has a blank at either side
+            grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+            for name in header:
+                grid.add_column(Text(name), no_wrap=False, overflow="fold")
+            for row in rows:
+                grid.add_row(*map(Text, row))
+            console.print(grid)
         for note in sheet.notes:
-            console.print(escape(note), style="dim", highlight=False)
+            console.print(Text(note), style="dim", highlight=False)
         if sheet.notes:
             console.print()
     console.print("Brackets hold 95% intervals.", style="dim", highlight=False)
+
+
+_GAP = 2
+"""Columns of a terminal between two columns of a table."""
+
+_NAME = 18
+"""Longest line of a name where room is short."""
+
+
+def _fitted(sheet: Sheet, width: int) -> list[list[tuple[str, ...]]]:
+    """The sheet as header and rows that fit ``width``: as one table, with lower cells, or as several."""
+    whole = [sheet.header, *(tuple(re.sub(r"(\[\S+), ", r"\1,", c) for c in row) for row in sheet.rows)]
+    if sum(_widths(whole)) <= width + _GAP:
+        return [whole]
+    low = [tuple(_lower(cell) for cell in row) for row in whole]
+    widths, cuts, used = _widths(low), [sheet.fixed], 0
+    room = width + _GAP - sum(widths[: sheet.fixed])
+    for column in range(sheet.fixed, len(widths)):
+        if used and used + widths[column] > room:
+            cuts, used = [*cuts, column], 0
+        used += widths[column]
+    return [
+        [(*row[: sheet.fixed], *row[start:end]) for row in low]
+        for start, end in pairwise([*cuts, len(widths)])
+    ]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width that every column takes, with the gap after it."""
+    return [
+        max(len(line) for cell in column for line in cell.split("\n")) + _GAP
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def _lower(cell: str) -> str:
+    """Limits below their value, long names on several lines."""
+    if " [" in cell:
+        return cell.replace(" [", "\n[")
+    return "\n".join(wrap(cell, _NAME, break_long_words=False)) or cell
 
 
 def _sheets(tables: Sequence[Table]) -> list[Sheet]:

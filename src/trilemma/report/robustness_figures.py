@@ -36,9 +36,11 @@ def levels_figure(evidence: Evidence) -> Figure:
         rows = _level_rows(evidence, everyone, task)
         if rows:
             label = "mean over tasks" if task == AVERAGE else task
-            variants[label,] = _levels_chart(
-                rows, _majority_rows(records, task, rows), [c.name for c in everyone]
-            )
+            # A mean that holds F1 or a correlation is no accuracy: no line of accuracies stands beside it.
+            accuracies = task != AVERAGE or set(evidence.official.values()) <= {("accuracy",)}
+            majority = _majority_rows(records, task, rows) if accuracies else []
+            axis = "accuracy" if accuracies else "mean of the tasks' own metrics"
+            variants[label,] = _levels_chart(rows, majority, [c.name for c in everyone], axis)
     return Figure(
         "levels",
         ("Task",),
@@ -96,7 +98,7 @@ def _majority_rows(records: pd.DataFrame, task: str, rows: Sequence[dict[str, An
 
 
 def _levels_chart(
-    rows: list[dict[str, Any]], majority: list[dict[str, Any]], order: Sequence[str]
+    rows: list[dict[str, Any]], majority: list[dict[str, Any]], order: Sequence[str], title: str
 ) -> dict[str, Any]:
     labels = list(
         dict.fromkeys(
@@ -111,7 +113,7 @@ def _levels_chart(
     )
     scale = alt.Scale(domain=[0, 1])
     offset = alt.XOffset("candidate:N", sort=list(order), scale=alt.Scale(paddingOuter=0.35))
-    y = alt.Y("y:Q", title="accuracy", scale=scale, axis=alt.Axis(format=".0%", tickCount=5))
+    y = alt.Y("y:Q", title=title, scale=scale, axis=alt.Axis(format=".0%", tickCount=5))
     tip = [alt.Tooltip("level:N"), alt.Tooltip("text:N", title="always the majority class")]
     line = (
         alt.Chart(ROWS)
@@ -182,6 +184,16 @@ def _method_cells(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return cells
 
 
+def columns_width(names: Sequence[str]) -> float:
+    """Least width of the heat map's columns, in rem."""
+    return len(names) * (4.0 if _slanted(names) else max(4.0, 0.5 * max(map(len, names))))
+
+
+def _slanted(names: Sequence[str]) -> bool:
+    """Whether the candidates' names do not fit side by side on a page."""
+    return len(names) * max(map(len, names)) > 100
+
+
 def _methods_chart(cells: list[dict[str, Any]], order: Sequence[str]) -> dict[str, Any]:
     methods = sorted({(LEVELS.index(c["level"]) if c["level"] in LEVELS else 9, c["method"]) for c in cells})
     base = alt.Chart(ROWS).encode(
@@ -189,7 +201,7 @@ def _methods_chart(cells: list[dict[str, Any]], order: Sequence[str]) -> dict[st
             "candidate:N",
             sort=list(order),
             title=None,
-            axis=alt.Axis(orient="top", labelAngle=-20 if len(order) > 4 else 0),
+            axis=alt.Axis(orient="top", labelAngle=30 if _slanted(order) else 0, labelLimit=320),
         ),
         y=alt.Y("method:N", sort=[name for _, name in methods], title=None),
     )

@@ -144,9 +144,10 @@
     const points = (x) => (100 * x).toFixed(1).replace("-", "−");
     const delta = difference ? `${difference[0] > 0 ? "+" : ""}${points(difference[0])} [${points(difference[1])}, ${points(difference[2])}]` : "–";
     const apart = verdict === "a better" || verdict === "b better";
-    const words = verdict === "a better" ? `${a} better` : verdict === "b better" ? `${b} better` : verdict;
+    const words = verdict === "a better" ? "first better" : verdict === "b better" ? "second better" : verdict;
     const chance = p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(3);
-    const [first, second] = [a, b].map((name) => make("td", {}, mark(Math.max(0, data.candidates.indexOf(name))), name));
+    const [first, second] = [[a, "a better"], [b, "b better"]].map(([name, wins]) =>
+      make("td", { class: verdict === wins ? "good" : null }, mark(Math.max(0, data.candidates.indexOf(name))), name));
     return make("tr", { title: test }, first, second, ...[task, level, delta, chance, String(n)].map((text) => make("td", { text })),
       make("td", { text: words, class: apart ? "good" : null }));
   }

@@ -14,6 +14,7 @@ from trilemma.report.examples import ExampleSet
 from trilemma.report.layout import Sheet, sheets
 from trilemma.report.metrics import METRICS, format_value
 from trilemma.report.pareto import Front
+from trilemma.report.robustness_figures import columns_width
 from trilemma.report.tables import NAMES, Table
 from trilemma.report.values import Candidate, OperatingPoint, candidates
 from trilemma.report.verdict import Ranking, Verdict
@@ -45,9 +46,10 @@ def _mark(index: int) -> str:
     return f'<svg class="mark c{kind}" viewBox="0 0 16 16" aria-hidden="true"><use href="#s{kind}"/></svg>'
 
 
-def legend_entry(index: int, name: str) -> str:
-    """A candidate with its mark."""
-    return f"<li>{_mark(index)}{escape(name)}</li>"
+def legend(names: Sequence[str]) -> str:
+    """The candidates with their marks."""
+    entries = (f"<li>{_mark(index)}{escape(name)}</li>" for index, name in enumerate(names))
+    return f'<ul class="legend">{"".join(entries)}</ul>'
 
 
 _CARD_QUESTION = {
@@ -64,11 +66,16 @@ def card(ranking: Ranking, order: Sequence[str], at: OperatingPoint) -> str:
     highest = max((max(v.value or 0.0, v.high or 0.0) for v in numbers), default=1.0)
     top = 1.0 if metric.unit == "fraction" else highest * 1.05 or 1.0
     rows = "".join(_card_row(ranking, name, order.index(name), top) for name in ranking.values)
-    where = f"{metric.title}, {at}" if metric.axis == "E" else f"{metric.title}, mean over tasks"
+    doubts = "".join(
+        f'<p class="foot doubt">meaningless on {escape(", ".join(tasks))}: {escape(", ".join(names))}</p>'
+        for tasks, names in ranking.partly_meaningless.items()
+    )
+    means = {"P": "mean over tasks of official metrics", "R": "mean over tasks"}
+    where = f"{metric.title}, {means.get(metric.axis, at)}"
     return (
         f'<article class="card"><h3>{ranking.axis.capitalize()}</h3>'
         f'<p class="question">{_CARD_QUESTION[ranking.axis]}</p><ol>{rows}</ol>'
-        f'<p class="foot">{escape(where)} · {metric.better} is better</p></article>'
+        f'{doubts}<p class="foot">{escape(where)} · {metric.better} is better</p></article>'
     )
 
 
@@ -78,7 +85,9 @@ def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
     if value.value is None:
         return f'<li>{mark}</span><span class="none">{escape(value.note)}</span></li>'
     badge = ""
-    if name in ranking.ties:
+    if name in ranking.without_skill:
+        badge = '<span class="badge bad" title="not distinguishably above the majority class">no skill</span>'
+    elif name in ranking.ties:
         badge = '<span class="badge quiet">tie</span>'
     elif name == ranking.leader and ranking.p_values and not ranking.ties:
         badge = '<span class="badge">best</span>'
@@ -163,7 +172,7 @@ _SECTIONS = {
     "levels": (
         "Accuracy by level of attack",
         "Clean text beside word-level, sentence-level and human-written attacks. Vertical bars are 95% "
-        "intervals; the grey line is what always answering the majority class would reach.",
+        "intervals; a grey line is what always answering the majority class would reach.",
     ),
     "methods": (
         "Accuracy by attack method",
@@ -177,21 +186,23 @@ _SECTIONS = {
 }
 
 
-def figure_section(figure: Figure, count: int) -> str:
-    """A chart with its heading, for ``count`` candidates."""
-    width = 12 + 4 * count if figure.name == "methods" else 0  # so that the heat map's numbers have room
+def figure_section(figure: Figure, names: Sequence[str]) -> str:
+    """A chart with its heading and, where marks stand for candidates, their legend."""
+    methods = figure.name == "methods"
+    width = 12 + columns_width(names) if methods else 0  # so that the heat map's names have room
     title, lead = _SECTIONS[figure.name]
     return (
         f'<section id="{figure.name}"><h2>{title}</h2><p class="lead">{lead}</p>'
         f'<div class="controls" data-controls="{figure.name}"></div>'
+        f"{'' if methods else legend(names)}"
         f"{_chart(figure.name, figure.description, width)}</section>"
     )
 
 
-def _chart(name: str, description: str, width: int) -> str:
+def _chart(name: str, description: str, width: float) -> str:
     """Where the script draws a chart, at least ``width`` rem wide."""
     return (
-        f'<figure class="chart"><div data-figure="{name}" style="min-width:{width}rem" role="img" '
+        f'<figure class="chart"><div data-figure="{name}" style="min-width:{width:g}rem" role="img" '
         f'aria-label="{escape(description)}"></div></figure>'
     )
 
@@ -221,7 +232,11 @@ def comparison_note(compared: Sequence[Comparison]) -> str:
     """What the comparison table holds, and what it leaves out."""
     if not compared:
         return "There are no pairs of candidates to compare."
-    note = "Both candidates answer the same items; p is adjusted after Holm over all rows of a metric."
+    note = (
+        "Both candidates answer the same items. p is adjusted after Holm over all pairs that ask the same "
+        "question of a metric: over all tasks and levels, at which level, on which task, or on which task at "
+        "which level. Intervals of differences are not adjusted."
+    )
     absent = [
         METRICS[name].title
         for name in COMPARED

@@ -6,7 +6,7 @@ from typing import Literal
 
 from trilemma.comparisons import SIGNIFICANCE, Comparison
 from trilemma.report.cautions import MEANINGLESS, cautions, join
-from trilemma.report.decide import holm_against
+from trilemma.report.decide import tests_against
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS, Metric, format_value
 from trilemma.report.pareto import Front
@@ -37,12 +37,14 @@ class Ranking:
         metric: the metric that stands for it.
         values: candidate name to value, best first; those not measured last.
         p_values: of the leader against each other measured candidate, Holm-adjusted.
+        tasks: the tasks that the values are means over; empty on the axis of efficiency.
     """
 
     axis: AxisName
     metric: Metric
     values: dict[str, Value]
     p_values: dict[str, float]
+    tasks: tuple[str, ...] = ()
 
     @property
     def leader(self) -> str | None:
@@ -55,10 +57,25 @@ class Ranking:
         return [name for name, p in self.p_values.items() if p >= SIGNIFICANCE]
 
     @property
-    def meaningless(self) -> dict[str, str]:
+    def meaningless(self) -> dict[str, tuple[str, ...]]:
         """Candidates whose value means nothing on some tasks, with those tasks."""
         notes = {name: value.note.split(f"{MEANINGLESS} for ", 1) for name, value in self.values.items()}
-        return {name: parts[1].split("; ")[0] for name, parts in notes.items() if len(parts) == 2}
+        tasks = {name: parts[1].split("; ")[0] for name, parts in notes.items() if len(parts) == 2}
+        return {name: tuple(text.split(", ")) for name, text in tasks.items()}
+
+    @property
+    def without_skill(self) -> list[str]:
+        """Candidates whose value means nothing on any task."""
+        return [name for name, tasks in self.meaningless.items() if set(tasks) >= set(self.tasks)]
+
+    @property
+    def partly_meaningless(self) -> dict[tuple[str, ...], list[str]]:
+        """Tasks to the candidates whose value means nothing on these alone."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for name, tasks in self.meaningless.items():
+            if name not in self.without_skill:
+                found.setdefault(tasks, []).append(name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -109,9 +126,10 @@ def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Compa
 def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
     metric = METRICS[HEADLINE[axis]]
     known, others = _ordered(evidence, metric)
-    p_values = holm_against(evidence, metric, known[0], known[1:]) if known else []
+    p_values = tests_against(evidence, metric, known[0], known[1:]) if known else []
     named = {other.name: p for other, p in zip(known[1:], p_values, strict=True)}
-    return Ranking(axis, metric, {c.name: evidence.value(metric, c) for c in [*known, *others]}, named)
+    values = {c.name: evidence.value(metric, c) for c in [*known, *others]}
+    return Ranking(axis, metric, values, named, evidence.tasks(metric))
 
 
 def _ordered(
@@ -137,14 +155,19 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     for ranking in rankings:
         if ranking.leader is None:
             absent.append(ranking.axis)
-        elif ranking.leader in ranking.meaningless:
-            known = [name for name, value in ranking.values.items() if value.value is not None]
-            who = "every candidate" if len(ranking.meaningless) == len(known) else join(ranking.meaningless)
+        elif ranking.leader in ranking.without_skill:
+            who = _who(ranking, ranking.without_skill)
             meaningless = f"Robustness is meaningless for {who}, for want of skill on clean text"
         elif not ranking.p_values or ranking.ties:
             open_axes.append(ranking.axis)
         else:
             crowns.setdefault(ranking.leader, []).append(_SUPERLATIVE[ranking.axis])
+        for tasks, names in ranking.partly_meaningless.items():
+            if ranking.leader in names:
+                who = _who(ranking, names)
+                meaningless = (
+                    f"On {join(tasks)} robustness is meaningless for {who}, for want of skill on clean text"
+                )
     sentences = (
         ["; ".join(f"{name} is the {join(titles)}" for name, titles in crowns.items())] if crowns else []
     )
@@ -160,6 +183,11 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     return ". ".join(sentences) + "."
 
 
+def _who(ranking: Ranking, names: Sequence[str]) -> str:
+    known = [name for name, value in ranking.values.items() if value.value is not None]
+    return "every candidate" if len(known) == len(names) > 1 else join(names)
+
+
 def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
     """Leader with value and interval, the next, and whether the difference is distinguishable."""
     metric, leader = ranking.metric, ranking.leader
@@ -167,8 +195,8 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
         return f"{ranking.axis.capitalize()} was not measured."
     where = {
         "E": f"at {evidence.at}",
-        "P": "averaged over tasks",
-        "R": f"on {evidence.benchmark}, averaged over tasks",
+        "P": "mean over tasks of their official metrics",
+        "R": f"on {evidence.benchmark}, mean over tasks",
     }
     best = _text(ranking.values[leader], metric)
     text = f"{metric.title.capitalize()} ({where[metric.axis]}): {leader} comes first with {best}"
@@ -177,10 +205,11 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
         return f"{text}; no other candidate has a value."
     text += f", then {others[0]} with {_text(ranking.values[others[0]], metric)}."
     if ranking.meaningless:
-        by_tasks: dict[str, list[str]] = {}
+        by_tasks: dict[tuple[str, ...], list[str]] = {}
         for name, tasks in ranking.meaningless.items():
             by_tasks.setdefault(tasks, []).append(name)
-        text += f" Meaningless for {'; '.join(f'{join(who)} on {on}' for on, who in by_tasks.items())}."
+        parts = (f"{join(who)} on {', '.join(on)}" for on, who in by_tasks.items())
+        text += f" Meaningless for {'; '.join(parts)}."
     if ranking.ties:
         return f"{text} Not distinguishable from the first: {join(ranking.ties)}."
     whom = "every other" if len(others) > 1 else "the other"
@@ -230,7 +259,7 @@ def _levels(evidence: Evidence) -> list[str]:
         known, _ = _ordered(evidence, metric, level)
         if len(known) < 2:
             continue
-        p_values = holm_against(evidence, metric, known[0], known[1:], level)
+        p_values = tests_against(evidence, metric, known[0], known[1:], level)
         ties = [c.name for c, p in zip(known[1:], p_values, strict=True) if p >= SIGNIFICANCE]
         best = f"{known[0].name} comes first with {_text(evidence.value(metric, known[0], level), metric)}"
         apart = f"not distinguishable from {join(ties)}" if ties else "distinguishable from the others"
@@ -274,7 +303,7 @@ def _tested(comparisons: Sequence[Comparison]) -> list[str]:
         return []
     return [
         f"Of all {len(tested)} paired tests, by task and level, {apart} tell two candidates apart after "
-        "Holm's correction. The sentences above correct only for the candidates they name."
+        "Holm's correction."
     ]
 
 

@@ -100,6 +100,7 @@ def _records(
     partial = any(context.is_partial(panel.task, panel.set) for panel in here if panel.task in tasks)
     for seed in [*sorted(common - {None}, key=lambda one: one or 0), None]:
         flagged = [task for task in tasks if seed in notes.get(task, {})] if score.benchmark != CLEAN else []
+        undefined = [task for task, cell in by_task.items() if cell.value(seed) is None]
         fewest = min(len(cell.seeds) for cell in by_task.values())
         yield context.record(
             candidate,
@@ -107,6 +108,7 @@ def _records(
             **_numbers(by_task, seed),
             partial=partial,
             notes=(
+                f"not measured: undefined for the answers on {', '.join(undefined)}" if undefined else "",
                 f"mean over {', '.join(tasks)}; nothing to measure for {', '.join(others)}" if others else "",
                 f"{fewest} of {context.seeds} seeds for some tasks"
                 if seed is None and fewest < context.seeds

@@ -19,7 +19,8 @@ def without_skill(sets: Sequence[Panel], candidate: str) -> dict[int | None, str
     """Where a candidate's clean accuracy is not distinguishable from the majority class.
 
     Every seed by the exact McNemar test against the constant answer on the same items; all seeds
-    together by the sign-flip test of their mean and, where there are several, Welch's test over seeds.
+    together by the sign-flip test of their mean and, where there are several, Welch's test over seeds,
+    unless every seed alone is above it: seeds that differ in how much they have learnt have all learnt.
 
     Args:
         sets: a task's clean splits, with classes and known labels.
@@ -40,6 +41,8 @@ def without_skill(sets: Sequence[Panel], candidate: str) -> dict[int | None, str
     ]
     for seed, columns in [*seeds, (None, difference)]:
         mean = float(columns.mean())
+        if seed is None and not notes:
+            continue
         if mean <= 0 or _p(columns) >= SIGNIFICANCE:
             accuracy, share = mean + float(constant.mean()), float(constant.mean())
             notes[seed] = (

@@ -142,7 +142,8 @@ def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
 
 
 def _rate_and_left(done: float, total: float, unit: str, elapsed: float) -> tuple[str, str]:
-    rate = f"{done / elapsed:,.0f} {unit}/s" if elapsed > 0 and done else ""
+    speed = done / elapsed if elapsed > 0 else 0.0
+    rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
     left = _duration((total - done) * elapsed / done) if done and elapsed > 1 else ""
     return rate, left
 

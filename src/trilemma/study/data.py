@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from trilemma.errors import DataError, StudyError
-from trilemma.study.spec import SetSpec, Study, TaskSpec
+from trilemma.study.spec import AnyTask, OwnTaskSpec, SetSpec, Study
 from trilemma.tasks import adversarial_from_user, from_user, get, open_source
 from trilemma.tasks.task import AdversarialExamples, Examples, Source, Task
 
@@ -14,7 +14,9 @@ class StudyData:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._own: dict[str, Task] = {
-            spec.name: from_user(spec.block, study.base)[0] for spec in study.tasks if spec.files is not None
+            spec.name: from_user(spec.block, study.base)[0]
+            for spec in study.tasks
+            if isinstance(spec, OwnTaskSpec)
         }
         self._splits: dict[tuple[str, str], Examples] = {}
         self._sets: dict[tuple[str, str], list[AdversarialExamples]] = {}
@@ -81,7 +83,7 @@ class StudyData:
                     f"adversarial set {name!r} has nothing for this study's tasks; remove it or add its task"
                 )
 
-    def _check_task(self, spec: TaskSpec) -> None:
+    def _check_task(self, spec: AnyTask) -> None:
         train = self.examples(self.training_task(spec.name), "train")
         if len(train) < 2:
             raise DataError(f"task {spec.name}: the train split has {len(train)} rows; at least 2 are needed")

@@ -10,7 +10,7 @@ from trilemma.errors import StudyError
 from trilemma.study import estimate
 from trilemma.study.data import StudyData
 from trilemma.study.origin import Origin
-from trilemma.study.spec import ModelSpec, Study, TaskSpec
+from trilemma.study.spec import AnyTask, ModelSpec, Study
 from trilemma.study.stage import Stage
 
 
@@ -188,7 +188,7 @@ class GraphBuilder:
     def _cells(
         self,
         model: ModelSpec,
-        task: TaskSpec,
+        task: AnyTask,
         adaptation: AdaptSettings,
         sources: Mapping[int, Stage | Origin],
     ) -> None:

@@ -71,6 +71,20 @@ def fetch(model: ModelSpec) -> Origin:
     return Origin(str(folder), f"{model.id}@{folder.name}", *_stored(folder))
 
 
+def require_loadable(model: ModelSpec, origin: Origin) -> None:
+    """Refuse, before any work, a model folder whose weights or tokenizer could not be opened later.
+
+    Raises:
+        ModelError: naming what is missing and the remedy.
+    """
+    if model.from_scratch or origin.remote:
+        return
+    from trilemma.models import loading, source
+
+    source.find(origin.location, weights=True, allow_pickle=model.allow_pickle)
+    loading.load_tokenizer(origin.location, trust_remote_code=model.trust_remote_code)
+
+
 def fingerprint(folder: Path) -> str:
     """Hash of every file of a model folder that can change what the model answers."""
     digest = hashlib.sha256()
@@ -119,6 +133,8 @@ def _stored(folder: Path) -> tuple[int | None, int | None]:
     """Weights outside and inside the embeddings, from the headers of a folder's safetensors files."""
     weights = embeddings = 0
     for path in folder.glob("*.safetensors"):
+        if not path.is_file():
+            continue
         try:
             with path.open("rb") as file:
                 size = int.from_bytes(file.read(8), "little")

@@ -12,9 +12,9 @@ from rich.table import Table
 from trilemma.errors import DataError
 from trilemma.study.data import StudyData
 from trilemma.study.graph import GraphBuilder
-from trilemma.study.origin import resolve
-from trilemma.study.spec import Study
-from trilemma.tasks import adversarial_from_user, advglue
+from trilemma.study.origin import require_loadable, resolve
+from trilemma.study.spec import SetSpec, Study
+from trilemma.tasks import advglue, anli
 from trilemma.tasks.task import AdversarialExamples, Examples, Text
 
 _TYPICAL = "word " * 20
@@ -82,19 +82,24 @@ class PublishedSizes(StudyData):
             task, split, (), _Repeated((_TYPICAL,) * len(known.fields), rows), (), f"published {task}/{split}"
         )
 
-    def adversarial(self, task: str) -> list[AdversarialExamples]:
-        """The published sets at their published sizes, and the user's own as they are."""
-        found: list[AdversarialExamples] = []
-        for spec in self._study.robustness.sets:
-            if not isinstance(spec, str):
-                found += adversarial_from_user(spec.block, self._study.base, self.task(task))
-                continue
-            for subset in advglue.SUBSETS.get(task, ()) if spec == "advglue" else ():
-                texts = _Repeated((_TYPICAL,) * len(self.task(task).fields), subset.dev_rows)
-                found.append(
-                    AdversarialExamples(task, subset.name, (), texts, (), f"published {subset.name}")
-                )
-        return found
+    def _read_set(self, task: str, spec: SetSpec | str) -> list[AdversarialExamples]:
+        """A published set at its published size, and the user's own as it is."""
+        known = self.task(task)
+        if isinstance(spec, SetSpec) or known.data:
+            return super()._read_set(task, spec)
+        if spec == "advglue":
+            sizes = {subset.name: subset.dev_rows for subset in advglue.SUBSETS.get(task, ())}
+        elif spec == "anli":
+            sizes = {f"anli_{one}": anli.DEV_ROWS[one] for one in anli.ROUNDS if anli.serves(known)}
+        else:
+            raise DataError(
+                f"no adversarial set {spec!r} on the hub; known: advglue, anli, or a set of your own"
+            )
+        text = (_TYPICAL,) * len(known.fields)
+        return [
+            AdversarialExamples(task, name, (), _Repeated(text, rows), (), f"published {name}")
+            for name, rows in sizes.items()
+        ]
 
 
 def plan(study: Study) -> Plan:
@@ -106,9 +111,10 @@ def plan(study: Study) -> Plan:
     from trilemma.profile import machine
 
     data = PublishedSizes(study) if study.data == "hub" else StudyData(study)
-    if study.data != "hub":
-        data.check()
+    data.check()
     origins = {model.label: resolve(model, study.base) for model in study.models}
+    for model in study.models:
+        require_loadable(model, origins[model.label])
     graph = GraphBuilder(study, data, origins, {}).build()
     counts = Counter(stage.kind for stage in graph.stages)
     rows = []

@@ -13,7 +13,7 @@ from trilemma.progress import Progress
 from trilemma.records import write_table
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Graph, GraphBuilder
-from trilemma.study.origin import Origin, fetch, resolve
+from trilemma.study.origin import Origin, fetch, require_loadable, resolve
 from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages import FUNCTIONS
@@ -67,6 +67,7 @@ def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
         if model.id:
             listener.preparing(f"fetching {model.id}")
         origins[model.label] = fetch(model) if model.id else resolve(model, study.base)
+        require_loadable(model, origins[model.label])
     listener.preparing("laying out the stages")
     facts = {"hardware": machine.hardware(), "versions": machine.versions()}
     return data, GraphBuilder(study, data, origins, facts).build()

@@ -1,26 +1,33 @@
 """A study file, read and checked before any work: YAML to typed, validated settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from trilemma.adapt.settings import AdaptSettings
+from trilemma.adapt.settings import AdaptSettings, Rate
 from trilemma.architectures import ARCHITECTURES, SIZES
+from trilemma.attacks import ATTACKS
 from trilemma.errors import StudyError
 from trilemma.profile.grid import EfficiencyGrid
+from trilemma.registry import Registry
+from trilemma.study.reading import explain, read_yaml
+from trilemma.tasks import TASKS
+from trilemma.tasks.user import OwnSet, OwnTask
+from trilemma.transforms import TRANSFORMS
 
-_MAXIMUM_BYTES = 1_000_000
 _SUFFIXES = {"k": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 
 
@@ -29,17 +36,39 @@ def parse_count(value: object) -> object:
     if isinstance(value, str) and value[-1:] in _SUFFIXES:
         try:
             return round(float(value[:-1]) * _SUFFIXES[value[-1]])
-        except ValueError:
+        except (ValueError, OverflowError):
             return value
     return value
 
 
-Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+_Whole = Annotated[int, Field(gt=0, lt=10**15)]
+Count = Annotated[
+    _Whole,
+    BeforeValidator(
+        parse_count, json_schema_input_type=_Whole | Annotated[str, Field(pattern=r"^[0-9.]+[kMB]$")]
+    ),
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")]
+_Entry = TypeVar("_Entry")
+_Some = Annotated[tuple[_Entry, ...], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _require_known(registry: Registry[Any], names: Sequence[str]) -> None:
+    for name in names:
+        if name not in registry:
+            known = ", ".join(registry.names()) or "none; a plug-in package brings them"
+            raise ValueError(f"unknown {registry.kind} {name!r}; known: {known}")
+
+
+def _fault(location: tuple[int | str, ...], message: str) -> ValidationError:
+    """An error at a place inside the block whose validator raises it."""
+    kind = PydanticCustomError("fault", "{message}", {"message": message})
+    return ValidationError.from_exception_data("study", [{"type": kind, "loc": location, "input": None}])
 
 
 class ModelSpec(_Block):
@@ -65,9 +94,14 @@ class ModelSpec(_Block):
     @field_validator("arch")
     @classmethod
     def _known_architecture(cls, arch: str | None) -> str | None:
-        if arch is not None and arch not in ARCHITECTURES:
-            raise ValueError(f"unknown architecture {arch!r}; known: {', '.join(ARCHITECTURES.names())}")
+        _require_known(ARCHITECTURES, [arch] if arch else [])
         return arch
+
+    @field_validator("transforms")
+    @classmethod
+    def _known_transforms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        _require_known(TRANSFORMS, names)
+        return names
 
     @model_validator(mode="after")
     def _known_size(self) -> "ModelSpec":
@@ -110,38 +144,48 @@ class ModelSpec(_Block):
 
 
 class TaskSpec(_Block):
-    """A named task, with settings of its own, or (with ``files``) the user's own task."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
+    """A task that is known by name, with settings of its own."""
 
     name: Name
     adapt: dict[str, Any] = Field(default_factory=dict, description="adapt settings for this task alone")
-    files: dict[str, Any] | None = Field(None, description="split to file(s): makes this the user's own task")
 
-    @model_validator(mode="after")
-    def _own_or_known(self) -> "TaskSpec":
-        if self.files is None and self.model_extra:
-            unknown = ", ".join(self.model_extra)
-            raise ValueError(f"unknown field(s) {unknown}; a task of your own also needs `files`")
-        return self
+
+class OwnTaskSpec(OwnTask):
+    """The user's own task, with settings of its own: it names `files`."""
+
+    name: Name = Field(description="what records and report call it")
+    adapt: dict[str, Any] = Field(default_factory=dict, description="adapt settings for this task alone")
+
+    @field_validator("name")
+    @classmethod
+    def _new(cls, name: str) -> str:
+        if name in TASKS:
+            raise ValueError(f"a task called {name!r} exists already; give your own another name")
+        return name
 
     @property
     def block(self) -> dict[str, Any]:
-        """The user's own task as it was written, without what belongs to the study."""
-        return self.model_dump(exclude={"adapt"}, exclude_none=True)
+        """The task as it was written, without what belongs to the study."""
+        return self.model_dump(exclude={"adapt"}, exclude_unset=True)
 
 
-class SetSpec(_Block):
+AnyTask = TaskSpec | OwnTaskSpec
+
+
+def _kind_of_task(value: Any) -> str:
+    own = "files" in value if isinstance(value, Mapping) else isinstance(value, OwnTaskSpec)
+    return "OwnTaskSpec" if own else "TaskSpec"
+
+
+class SetSpec(OwnSet):
     """The user's own adversarial set, or a published one read from a file (AdvGLUE's annotated JSON)."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: Name
+    name: Name = Field(description="what records and report call it")
 
     @property
     def block(self) -> dict[str, Any]:
         """The set as it was written."""
-        return self.model_dump()
+        return self.model_dump(exclude_unset=True)
 
 
 class RobustnessSpec(_Block):
@@ -151,6 +195,12 @@ class RobustnessSpec(_Block):
     attacks: tuple[Name, ...] = Field((), description="attacks run on the adapted model")
     budget: int = Field(200, gt=0, description="model queries an item that an attack may use")
     items: int = Field(100, gt=0, description="items of the evaluation split that are attacked")
+
+    @field_validator("attacks")
+    @classmethod
+    def _known_attacks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        _require_known(ATTACKS, names)
+        return names
 
 
 class PretrainSpec(_Block):
@@ -163,21 +213,35 @@ class PretrainSpec(_Block):
     vocabulary: Count = Field(8192, description="size of the byte-level BPE tokenizer trained on the corpus")
     length: int = Field(256, ge=8, description="tokens a packed sequence")
     batch: int = Field(32, gt=0, description="sequences a step")
-    learning_rate: dict[str, float] = Field(
+    learning_rate: dict[str, Rate] = Field(
         default_factory=dict, description="peak rate by architecture; default: the architecture's own"
     )
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _of_known_architectures(cls, rates: dict[str, float]) -> dict[str, float]:
+        _require_known(ARCHITECTURES, list(rates))
+        return rates
 
 
 class Study(_Block):
     """A study: which candidates, on which tasks, with which seeds, under which attacks, at what cost."""
 
     name: Name = Field(description="also the run folder's name")
-    data: str = Field("embedded", description="embedded, folder:PATH, or hub")
-    models: tuple[ModelSpec, ...] = Field(min_length=1)
-    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+    data: str = Field(
+        "embedded", pattern=r"^(embedded|hub|folder:.+)$", description="embedded, folder:PATH, or hub"
+    )
+    models: tuple[ModelSpec, ...] = Field(min_length=1, description="candidates; a plain text is a hub id")
+    tasks: tuple[
+        Annotated[
+            Annotated[TaskSpec, Tag("TaskSpec")] | Annotated[OwnTaskSpec, Tag("OwnTaskSpec")],
+            Discriminator(_kind_of_task),
+        ],
+        ...,
+    ] = Field(min_length=1, description="tasks by name, or tasks of one's own")
     adapt: tuple[AdaptSettings, ...] = Field(default=(AdaptSettings(),), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
     robustness: RobustnessSpec = RobustnessSpec()
     efficiency: EfficiencyGrid | None = Field(
         None, description="what is timed; leave out to measure sizes only"
@@ -185,7 +249,7 @@ class Study(_Block):
     pretrain: PretrainSpec | None = None
     base: Path = Field(Path("."), exclude=True, description="folder that relative paths start from")
 
-    @field_validator("models", mode="before")
+    @field_validator("models", mode="before", json_schema_input_type=_Some[ModelSpec | str])
     @classmethod
     def _model_ids(cls, value: Any) -> Any:
         return (
@@ -194,7 +258,7 @@ class Study(_Block):
             else value
         )
 
-    @field_validator("tasks", mode="before")
+    @field_validator("tasks", mode="before", json_schema_input_type=_Some[TaskSpec | OwnTaskSpec | Name])
     @classmethod
     def _task_names(cls, value: Any) -> Any:
         return (
@@ -203,47 +267,60 @@ class Study(_Block):
             else value
         )
 
-    @field_validator("adapt", mode="before")
+    @field_validator("adapt", mode="before", json_schema_input_type=AdaptSettings | _Some[AdaptSettings])
     @classmethod
     def _one_adaptation(cls, value: Any) -> Any:
         return [value] if isinstance(value, Mapping | AdaptSettings) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
-        for what, names in (
-            ("models", [model.label for model in self.models]),
-            ("tasks", [task.name for task in self.tasks]),
-            ("seeds", [str(seed) for seed in self.seeds]),
-            ("adapt", [settings.method for settings in self.adapt]),
+        for what, names, remedy in (
+            ("models", [model.label for model in self.models], "give each a `name` of its own"),
+            ("tasks", [task.name for task in self.tasks], "give each once"),
+            ("seeds", [str(seed) for seed in self.seeds], "give each once"),
+            ("adapt", [settings.method for settings in self.adapt], "give each method once"),
         ):
-            twice = {name for name in names if names.count(name) > 1}
-            if twice:
-                raise ValueError(f"{what} names {', '.join(twice)} twice; give each a name of its own")
-        if any(model.pretrain for model in self.models) and self.pretrain is None:
-            raise ValueError(
-                "a model says `pretrain: true`, so the study needs a `pretrain` block with corpus and tokens"
-            )
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    raise _fault((what, index), f"{what} names {name} twice; {remedy}")
+        for index, model in enumerate(self.models):
+            if model.pretrain and self.pretrain is None:
+                raise _fault(
+                    ("models", index, "pretrain"),
+                    "`pretrain: true` needs a `pretrain` block with corpus and tokens in the study",
+                )
         for settings in self.adapt:
             for task in self.tasks:
                 trials = {m.label: self.settings_for(settings, task, m).trials for m in self.models}
                 if len(set(trials.values())) > 1:
-                    raise ValueError(
+                    raise _fault(
+                        ("adapt",),
                         "learning rates are swept with an equal number of trials a model, but here they are "
-                        + ", ".join(f"{name}: {count}" for name, count in trials.items())
+                        + ", ".join(f"{name}: {count}" for name, count in trials.items()),
                     )
         return self
 
-    def settings_for(self, adaptation: AdaptSettings, task: TaskSpec, model: ModelSpec) -> AdaptSettings:
+    def settings_for(self, adaptation: AdaptSettings, task: AnyTask, model: ModelSpec) -> AdaptSettings:
         """Adapt settings of one cell: the study's, overridden by the task's, then by the model's."""
         merged = {**adaptation.model_dump(exclude_unset=True), **task.adapt, **model.adapt}
         try:
             return AdaptSettings.model_validate(merged)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(
-                f"adapt settings of {model.label} on {task.name}: {where}: {first['msg']}"
-            ) from error
+            written = {
+                ("models", self.models.index(model), "adapt"): model.adapt,
+                ("tasks", self.tasks.index(task), "adapt"): task.adapt,
+            }
+            faults: list[InitErrorDetails] = []
+            for detail in error.errors():
+                field = detail["loc"][0] if detail["loc"] else None
+                where = [place for place, block in written.items() if field in block or (block and not field)]
+                place = where[0] if where else ("adapt", self.adapt.index(adaptation))
+                kind = PydanticCustomError("fault", "{message}", {"message": detail["msg"]})
+                if detail["type"] == "extra_forbidden":
+                    faults.append({"type": "extra_forbidden", "loc": place + detail["loc"], "input": None})
+                else:
+                    faults.append({"type": kind, "loc": place + detail["loc"], "input": None})
+            raise ValidationError.from_exception_data("study", faults) from error
 
 
 def load_study(path: str | Path, **overrides: object) -> Study:
@@ -257,132 +334,34 @@ def load_study(path: str | Path, **overrides: object) -> Study:
         StudyError: naming the line, the field and what would be right.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise StudyError(f"cannot read study {path}: {error.strerror}") from error
-    if len(raw) > _MAXIMUM_BYTES:
-        raise StudyError(f"{path} has {len(raw):,} bytes; a study file has at most {_MAXIMUM_BYTES:,}")
-    try:
-        root = yaml.compose(raw.decode("utf-8"), Loader=yaml.SafeLoader)
-        if not isinstance(root, yaml.MappingNode):
-            raise StudyError(
-                f"{path} is not a study: its top level must be `field: value` lines (see `trilemma schema`)"
-            )
-        _refuse_duplicates(root, path)
-        content = yaml.safe_load(raw)
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{path} is not UTF-8 text (byte {error.start})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise StudyError(
-            f"{path}{where} is not valid YAML: {getattr(error, 'problem', None) or error}"
-        ) from error
-    except RecursionError as error:
-        raise StudyError(f"{path} is nested too deeply to be a study") from error
+    content, root = read_yaml(path)
+    if "base" in content:
+        raise StudyError(f"{path}: base is not a field here; paths start from the study file's folder")
     try:
         return Study.model_validate({**content, "base": path.resolve().parent, **overrides})
     except ValidationError as error:
-        raise StudyError(_explain(error, root, path)) from error
-
-
-def _refuse_duplicates(root: yaml.Node, path: Path) -> None:
-    """Refuse repeated keys (YAML would silently keep the last) and aliases (which can grow without bound)."""
-    seen: set[int] = set()
-    pending: list[yaml.Node] = [root]
-    while pending:
-        node = pending.pop()
-        if id(node) in seen:
-            raise StudyError(
-                f"{path}, line {node.start_mark.line + 1}: YAML aliases (*name) are not supported in a study"
-            )
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            pending.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                if str(key.value) in keys:
-                    raise StudyError(f"{path}, line {key.start_mark.line + 1}: `{key.value}` is given twice")
-                keys.add(str(key.value))
-                pending.append(value)
-
-
-def _explain(error: ValidationError, root: yaml.Node, path: Path) -> str:
-    problems = []
-    for detail in error.errors():
-        location = [part for part in detail["loc"] if not _is_union_tag(part)]
-        line = _line(root, location)
-        name = ".".join(str(part) for part in location) or "the study"
-        message = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "extra_forbidden":
-            known = ", ".join(_fields_at(location[:-1])) or "see `trilemma schema`"
-            message = f"is not a field here; known: {known}"
-        problem = f"{path}, line {line}: {name}: {message}"
-        if problem not in problems:
-            problems.append(problem)
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return "\n".join(problems[:3]) + more
-
-
-def _is_union_tag(part: int | str) -> bool:
-    return isinstance(part, str) and (
-        part in ("SetSpec", "float", "constrained-str", "EfficiencyGrid") or "[" in part
-    )
-
-
-def _fields_at(location: list[int | str]) -> Iterator[str]:
-    """Names of the fields of the block at ``location``, for the error about an unknown one."""
-    block: Any = Study
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = (
-            block.model_fields[part].annotation if part in getattr(block, "model_fields", {}) else None
-        )
-        block = next(_blocks_in(annotation), None)
-        if block is None:
-            return
-    yield from (name for name in block.model_fields if name != "base")
-
-
-def _blocks_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in getattr(annotation, "__args__", ()):
-        yield from _blocks_in(inner)
-
-
-def _line(root: yaml.Node, location: list[int | str]) -> int:
-    """Line (from 1) of the deepest node of ``location`` that exists."""
-    node = root
-    line = node.start_mark.line
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(part)]
-            if not found:
-                break
-            line, node = found[0][0].start_mark.line, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line
-        elif not (isinstance(node, yaml.MappingNode) and part == 0):
-            break
-    return line + 1
+        raise StudyError(explain(error, Study, root, path, overrides)) from error
 
 
 def schema() -> dict[str, Any]:
     """The study's JSON schema, for editors."""
     document = Study.model_json_schema()
     document["properties"].pop("base", None)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "trilemma study", **document}
+    blocks = document["$defs"]
+    for name in ("ModelSpec", "TaskSpec", "OwnTaskSpec"):
+        blocks[name]["properties"]["adapt"] = {"$ref": "#/$defs/AdaptSettings"}
+    origins = (["arch", "size"], ["id"], ["path"], ["package"])
+    blocks["ModelSpec"]["anyOf"] = [{"required": names} for names in origins]
+    return {**document, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "trilemma study"}
 
 
 __all__ = [
+    "AnyTask",
     "ModelSpec",
+    "OwnTaskSpec",
     "PretrainSpec",
     "RobustnessSpec",
+    "SetSpec",
     "Study",
     "TaskSpec",
     "load_study",

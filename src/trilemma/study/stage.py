@@ -59,7 +59,7 @@ VERSIONS = {
     "adapt": 1,
     "answer": 1,
     "attack": 1,
-    "profile": 1,
+    "profile": 2,
 }
 """Raised by one when a stage computes something else from the same settings: old artifacts are not reused."""
 

@@ -53,6 +53,9 @@ class Store:
                 f"artifact {folder} is corrupt ({_FACTS} is unreadable); delete it and run again"
             ) from error
         if key not in self._verified:
+            if folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*")):
+                # A model card is written into it later: never through a link to somewhere else.
+                raise StoreError(f"artifact {folder} holds a link, which none does; delete it and run again")
             for name, digest in files.items():
                 path = folder / name
                 if not path.is_file() or sha256(path) != digest:
@@ -76,8 +79,12 @@ class Store:
         locks = self.root / "locks"
         with _disk_errors(locks):
             locks.mkdir(exist_ok=True)
-        with FileLock(locks / f"{kind}-{key}.lock"):
+            lock = FileLock(locks / f"{kind}-{key}.lock")
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     @contextmanager
     def writing(
@@ -126,12 +133,12 @@ def locked(run: Path) -> Iterator[None]:
     with _disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise StoreError(
-            f"another process is running the study in {run}; wait for it or choose another --out"
-        ) from error
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(
+                f"another process is running the study in {run}; wait for it or choose another --out"
+            ) from error
     try:
         yield
     finally:
@@ -168,6 +175,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
             errno.EACCES,
             errno.EPERM,
             errno.EROFS,
+            errno.ENOENT,
             errno.ENOTDIR,
             errno.EEXIST,
             errno.ENAMETOOLONG,

@@ -134,11 +134,8 @@ class _Tables:
 
     def _complete(self, record: Record, facts: Mapping[str, Record]) -> Record:
         base = facts[record.model]
-        generated = (
-            _GENERATED
-            if self.study.data == "embedded" and record.task in (*self.graph_tasks, "average")
-            else ""
-        )
+        embedded = self.graph_tasks if self.study.data == "embedded" else set()
+        generated = _GENERATED if embedded and record.task in (*embedded, "average") else ""
         return replace(
             record,
             note="; ".join(filter(None, (record.note, generated))),

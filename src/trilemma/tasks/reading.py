@@ -49,13 +49,13 @@ def read_file(path: Path, required: Sequence[str], optional: Iterable[str] = ())
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise DataError(f"{path}: unknown file type {path.suffix!r}; expected {', '.join(_READERS)}")
-    if not path.is_file():
-        raise DataError(
-            f"{path} does not exist or is not a file; expected a table with columns {_names(required)}"
-        )
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty (0 bytes); expected a table with columns {_names(required)}")
     try:
+        if not path.is_file():
+            raise DataError(
+                f"{path} does not exist or is not a file; expected a table with columns {_names(required)}"
+            )
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty (0 bytes); expected a table with columns {_names(required)}")
         columns = read(
             path, list(dict.fromkeys(required)), [name for name in optional if name not in required]
         )

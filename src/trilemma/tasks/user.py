@@ -25,14 +25,19 @@ from trilemma.tasks.reading import read_file
 from trilemma.tasks.task import AdversarialExamples, Examples, Task
 
 Names = Annotated[
-    tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+    tuple[str, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, str) else value,
+        json_schema_input_type=str | tuple[str, ...],
+    ),
 ]
 """One name or a list of names."""
 
 ClassNames = Annotated[
     tuple[str, ...],
     BeforeValidator(
-        lambda value: [str(x) if type(x) is int else x for x in value] if isinstance(value, list) else value
+        lambda value: [str(x) if type(x) is int else x for x in value] if isinstance(value, list) else value,
+        json_schema_input_type=tuple[str | int, ...],
     ),
 ]
 """Names as YAML gives them: ``[1, 2, 3]`` means the names 1, 2 and 3."""
@@ -55,7 +60,7 @@ class OwnTask(_Block):
         (), description="one or more metrics, the primary one first; default accuracy, or pearson"
     )
     id: str | None = Field(None, description="column of a unique id; default: row numbers")
-    files: dict[str, Path] = Field(
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")], Path] = Field(
         description="split to CSV, JSONL or Parquet file: train, and at least one to evaluate on"
     )
 

@@ -1,0 +1,49 @@
+"""A paired comparison as one table for the terminal."""
+
+from typing import Any
+
+import pandas as pd
+
+from trilemma.report.layout import Sheet
+from trilemma.report.metrics import format_value
+
+HEADER = ("task", "level", "n", "first", "second", "difference [95%]", "p", "better")
+
+
+_WORDS = {"a better": "first", "b better": "second", "not distinguishable": "tie"}
+
+
+def compared(comparison: pd.DataFrame) -> Sheet:
+    """The rows of :meth:`trilemma.Result.compare`, a line a task, set and level."""
+    first = comparison.iloc[0]
+    rows = tuple(_line(row) for row in comparison.to_dict("records"))
+    return Sheet(
+        title=f"{first['metric'].replace('_', ' ')}: {first['a']} (first) against {first['b']} (second)",
+        header=HEADER,
+        rows=rows,
+        notes=(
+            f"Paired tests on the same items; Holm over at most {comparison['family'].max()} tests a family.",
+        ),
+        fixed=2,
+    )
+
+
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
+    task = row["task"] if row["set"] in ("clean", "advglue") else f"{row['task']} {row['set']}"
+    p = row["p_adjusted"]
+    return (
+        task,
+        row["level"],
+        f"{row['n']:,}",
+        _fraction(row["a_value"]),
+        _fraction(row["b_value"]),
+        _fraction(row["difference"], row["low"], row["high"]),
+        "–" if p is None or pd.isna(p) else f"{p:.3f}",
+        _WORDS.get(row["verdict"], row["verdict"]),
+    )
+
+
+def _fraction(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    if value is None or pd.isna(value):
+        return "–"
+    return format_value(value, "fraction", low, high)
