@@ -79,6 +79,7 @@ def test_a_study_uses_plugins_of_every_kind_by_entry_point(tmp_path: Path) -> No
     records = pd.read_parquet(tmp_path / "runs" / "plugins" / "records.parquet")
     assert set(records["model"]) == {"llama-nano", "transformer-pp-nano+prune"}
     assert set(records["adaptation"]) >= {"bias-only"}
+    assert not records["note"].str.contains("embedded suite").any()  # no task of the study is from there
     assert (records["metric"] == "disk_bytes").sum() == 2
     attacked = records[(records["set"] == "attack:swap") & (records["metric"] == "robust_accuracy")]
     assert set(attacked["level"]) >= {"word"} and attacked["value"].between(0, 1).all()

@@ -168,3 +168,25 @@ def test_a_changed_seed_reuses_what_does_not_depend_on_it(undisturbed: Path) -> 
 def test_a_lock_is_of_the_process_that_took_it(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(StoreError), locked(tmp_path):
         pass
+
+
+def test_a_regression_of_ones_own_runs_to_its_report(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    for name, rows in (("train", 120), ("validation", 40)):
+        lines = ["text,score"]
+        for _ in range(rows):
+            stars = rng.randint(0, 5)
+            lines.append(f"{' '.join(['good'] * stars + ['dull'] * (5 - stars))},{stars}.0")
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    task = "{name: stars, fields: text, label: score, files: {train: train.csv, validation: validation.csv}}"
+    text = STUDY.replace("tasks: [sst2]", f"tasks: [{task}]").replace("robustness: {sets: [advglue]}\n", "")
+    text = text.replace("{sweep: [1.0e-3, 3.0e-3], rows: 100}", "3.0e-3").replace("[0, 1]", "[0]")
+    (tmp_path / "study.yaml").write_text(text)
+    arguments = ["run", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-m", "trilemma", *arguments], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    records, items = tables(tmp_path)
+    assert records.loc[records["metric"] == "pearson", "value"].between(-1, 1).all()
+    assert items["labels"].isna().all() and (tmp_path / "run" / "report.html").stat().st_size > 100_000

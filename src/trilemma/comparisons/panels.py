@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -224,7 +224,7 @@ def _panel(task: str, name: str, rows: pd.DataFrame, clusters: dict[str, int]) -
         task=task,
         set=name,
         benchmark=CLEAN if clean else benchmark_of(name),
-        classes=0 if labels is None or isinstance(labels, float) else len(labels),
+        classes=len(labels) if isinstance(labels, Sized) else 0,  # a regression has no labels: None or NA
         level=heads["level"].to_numpy(dtype=object),
         method=heads["method"].fillna("").to_numpy(dtype=object),
         cluster=np.array([clusters.setdefault(prefix + one, len(clusters)) for one in origin], dtype=np.intp),

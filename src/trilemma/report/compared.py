@@ -1,5 +1,6 @@
 """A paired comparison as one table for the terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -28,7 +29,7 @@ def compared(comparison: pd.DataFrame) -> Sheet:
     )
 
 
-def _line(row: dict[str, Any]) -> tuple[str, ...]:
+def _line(row: Mapping[Any, Any]) -> tuple[str, ...]:
     task = row["task"] if row["set"] in ("clean", "advglue") else f"{row['task']} {row['set']}"
     p = row["p_adjusted"]
     return (
