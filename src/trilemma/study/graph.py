@@ -197,26 +197,29 @@ class GraphBuilder:
         trained_on = data.training_task(task.name)
         train = data.examples(trained_on, "train")
         load = _load(model)
-        base = {
+        base: dict[str, Any] = {
             "task": trained_on,
             "labels": data.task(trained_on).labels,
+            "metrics": data.task(trained_on).metrics,
             "train": train.fingerprint,
-            "adapt": chosen.model_dump(mode="json"),
+            "adapt": chosen.model_dump(mode="json", exclude={"checkpoint_steps"}),
             "load": load,
         }
+        asked = {"adapt": chosen.model_dump(mode="json")}
         origin = self._graph.origins[model.label]
         tokens = estimate.tokens(train, chosen.max_length)
         sweep: dict[str, Stage] = {}
         if chosen.trials > 1:
             first = study.seeds[0]
             inputs, settings, resources = _input(sources[first])
+            trial = {name: value for name, value in base["adapt"].items() if name != "epochs"}
             rows = chosen.trials * chosen.sweep_rows(len(train)) * chosen.sweep_epochs
             stage = Stage(
                 "sweep",
                 f"{model.label} on {trained_on}" + _named(adaptation, study),
-                {**base, **settings, "seed": first},
+                {**base, **settings, "seed": first, "adapt": trial},
                 inputs,
-                resources,
+                {**resources, **asked},
                 *estimate.training(origin, rows * tokens, chosen.batch * tokens),
             )
             sweep = {"sweep": self._graph.add(stage)}
@@ -230,7 +233,7 @@ class GraphBuilder:
                     name,
                     {**base, **settings, "seed": seed},
                     {**inputs, **sweep},
-                    resources,
+                    {**resources, **asked},
                     *estimate.training(origin, rows * tokens, chosen.batch * tokens),
                 )
             )

@@ -86,14 +86,13 @@ def require_loadable(model: ModelSpec, origin: Origin) -> None:
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash of every file of a model folder that can change what the model answers."""
+    """Hash of a model folder's files, but for hidden ones and its card."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in _RELEVANT):
-        digest.update(f"{path.name} {sha256(path)}\n".encode())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
+        name = path.relative_to(folder).as_posix()
+        if not any(part.startswith(".") for part in Path(name).parts):
+            digest.update(f"{name} {sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-_RELEVANT = {".json", ".safetensors", ".model", ".txt", ".bin", ".py", ".jinja"}
 
 
 def _package_folder(reference: str) -> Path:

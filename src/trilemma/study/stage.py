@@ -22,7 +22,8 @@ class Stage:
         cell: what a person reads: model, task, seed.
         settings: JSON facts; with the inputs, everything that can change the result.
         inputs: role to the stage whose artifact plays it.
-        resources: role to a path or id; never part of the key (a fingerprint in ``settings`` is).
+        resources: what the function needs beyond that, and what never changes the result: a path (its
+            fingerprint is in ``settings``), settings with the steps between checkpoints.
         work: estimated floating-point operations, for the time left.
         memory: estimated peak bytes.
     """

@@ -88,7 +88,7 @@ def sweep(run: StageRun) -> None:
         run.source,
         run.data.task(settings["task"]),
         run.data.examples(settings["task"], "train"),
-        room.AdaptSettings.model_validate(settings["adapt"]),
+        room.AdaptSettings.model_validate(run.stage.resources["adapt"]),
         seed=settings["seed"],
         work=run.work,
         progress=run.progress,
@@ -103,7 +103,7 @@ def adapt(run: StageRun) -> None:
     from trilemma import adapt as room
 
     settings = run.stage.settings
-    chosen = room.AdaptSettings.model_validate(settings["adapt"])
+    chosen = room.AdaptSettings.model_validate(run.stage.resources["adapt"])
     swept = run.inputs.get("sweep")
     rate = chosen.learning_rate
     if swept is not None:
