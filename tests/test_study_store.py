@@ -101,6 +101,13 @@ with locked(Path({str(tmp_path)!r})):
         pass
 
 
+def test_a_half_written_table_of_a_killed_run_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".records.parquet.4711").write_text("half")
+    (tmp_path / "records.parquet").write_text("whole")
+    with locked(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "records.parquet"]
+
+
 def test_a_second_study_waits_for_a_stage_that_the_first_computes(tmp_path: Path) -> None:
     store = Store(tmp_path)
     order: list[str] = []

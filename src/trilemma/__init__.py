@@ -63,13 +63,14 @@ def run(
     from trilemma.study import Study, load_study
     from trilemma.study.console import ConsoleListener
     from trilemma.study.runner import checkpoints, run_study
+    from trilemma.study.store import locked
 
     if not isinstance(study, Study):
         study = load_study(study)
     if data:
         study = study.model_copy(update={"data": data})
     folder = Path(out) if out else Path("runs") / study.name
-    with ConsoleListener(console or Console(stderr=True)) as listener:
+    with locked(folder), ConsoleListener(console or Console(stderr=True)) as listener:
         run_study(study, folder, Path(store) if store else folder.parent / ".store", listener)
         listener.preparing("writing the report")
         result = Result.load(folder)

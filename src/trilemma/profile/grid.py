@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+Counts = Annotated[list[Annotated[int, Field(ge=1, le=10_000_000)]], Field(min_length=1)]
 
 
 class TrainingGrid(BaseModel):
@@ -23,7 +23,9 @@ class EfficiencyGrid(BaseModel):
 
     batch: Counts = Field(default=[1, 16], description="items a batch, in inference")
     length: Counts = Field(default=[32, 128, 512], description="tokens an item; the prompt, in generation")
-    decode: int = Field(default=32, ge=0, description="tokens generated after the prompt; 0: no generation")
+    decode: int = Field(
+        default=32, ge=0, le=1_000_000, description="tokens generated after the prompt; 0: no generation"
+    )
     training: TrainingGrid = Field(default_factory=TrainingGrid)
     rounds: int = Field(default=50, ge=6, description="most repetitions a point")
     seconds: float = Field(default=1.0, gt=0, description="time a model's repetitions at one point aim at")

@@ -17,7 +17,7 @@ from trilemma.study.origin import Origin, fetch, require_loadable, resolve
 from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages import FUNCTIONS
-from trilemma.study.store import Store, locked, write_text
+from trilemma.study.store import Store, write_text
 from trilemma.study.tables import build_tables
 
 _FULL = 1 << 20
@@ -73,35 +73,31 @@ def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
     return data, GraphBuilder(study, data, origins, facts).build()
 
 
-def run_study(study: Study, run: Path, store: Path, listener: Listener) -> Path:
+def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
     """Run a study to its two tables; a killed run goes on where it stood.
 
     Args:
         study: the validated study.
-        run: the run folder, held by this process until the end.
+        run: the run folder, which the caller holds (:func:`trilemma.study.store.locked`); gets
+            ``records.parquet``, ``items.parquet``, ``checkpoints.json`` and ``study.json``.
         store: the folder of artifacts.
         listener: told of progress.
 
-    Returns:
-        The run folder, with ``records.parquet``, ``items.parquet`` and ``study.json``.
-
     Raises:
-        StoreError: when another process holds the run folder, or the disk refuses.
+        TrilemmaError: for a fault in study, data or models, found before any work; or a refusing disk.
     """
-    with locked(run):
-        data, graph = prepare(study, listener)
-        write_text(run / "study.json", study.model_dump_json(indent=1, exclude_unset=True))
-        listener.planned(graph)
-        artifacts = Store(store)
-        outcome = Outcome()
-        for stage in graph.stages:
-            _advance(stage, data, artifacts, outcome, listener)
-        listener.preparing("scoring")
-        records, items = build_tables(study, data, graph, artifacts, outcome.facts, outcome.failures)
-        write_text(run / "checkpoints.json", json.dumps(_checkpoints(graph, artifacts, outcome), indent=1))
-        write_table(items, run / "items.parquet")
-        write_table(records, run / "records.parquet")
-    return run
+    data, graph = prepare(study, listener)
+    write_text(run / "study.json", study.model_dump_json(indent=1, exclude_unset=True))
+    listener.planned(graph)
+    artifacts = Store(store)
+    outcome = Outcome()
+    for stage in graph.stages:
+        _advance(stage, data, artifacts, outcome, listener)
+    listener.preparing("scoring")
+    records, items = build_tables(study, data, graph, artifacts, outcome.facts, outcome.failures)
+    write_text(run / "checkpoints.json", json.dumps(_checkpoints(graph, artifacts, outcome), indent=1))
+    write_table(items, run / "items.parquet")
+    write_table(records, run / "records.parquet")
 
 
 def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, listener: Listener) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +95,8 @@ class Store:
             final.parent.mkdir(parents=True, exist_ok=True)
             for left_by_a_killed_run in final.parent.glob(f".{key}.*"):
                 shutil.rmtree(left_by_a_killed_run)
-            temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{key}."))
+            temporary = final.parent / f".{key}.{os.getpid()}"
+            temporary.mkdir()
         facts: dict[str, Any] = {}
         try:
             with _disk_errors(final):
@@ -140,6 +140,9 @@ def locked(run: Path) -> Iterator[None]:
                 f"another process is running the study in {run}; wait for it or choose another --out"
             ) from error
     try:
+        for left_by_a_killed_run in run.glob(".*"):  # half-written tables, named .NAME.PROCESS
+            if left_by_a_killed_run.suffix[1:].isdigit():
+                left_by_a_killed_run.unlink()
         yield
     finally:
         lock.release()
