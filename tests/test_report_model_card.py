@@ -44,6 +44,14 @@ def test_hugging_face_reads_the_card(tmp_path: Path, records: pd.DataFrame) -> N
     }
 
 
+def test_a_checkpoint_without_any_value_has_a_card_that_says_so(
+    tmp_path: Path, records: pd.DataFrame
+) -> None:
+    blank = records.assign(value=records["value"].where(records["axis"] == "E"))
+    text = write_card(tmp_path, blank, "gla-nano", "full", "qqp", 0).read_text(encoding="utf-8")
+    assert "## Performance and robustness\n\nNot measured.\n" in text and "median latency" in text
+
+
 def test_data_does_not_break_the_card(tmp_path: Path, records: pd.DataFrame) -> None:
     evil = records.assign(study="a | b\n---\n<script>", kernel="x`y")
     text = write_card(tmp_path, evil, "gla-nano", "full", "qqp", 0).read_text(encoding="utf-8")
@@ -52,7 +60,7 @@ def test_data_does_not_break_the_card(tmp_path: Path, records: pd.DataFrame) -> 
 
 
 def test_absent_checkpoints_and_folders_are_refused(tmp_path: Path, records: pd.DataFrame) -> None:
-    with pytest.raises(TrilemmaError, match="no value of gla-nano"):
+    with pytest.raises(TrilemmaError, match="nothing of gla-nano"):
         write_card(tmp_path, records, "gla-nano", "full", "qqp", 7)
     with pytest.raises(StoreError, match="cannot write"):
         write_card(tmp_path / "absent", records, "gla-nano", "full", "qqp", 0)

@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "trilemma"
 
 LEAVES = {
     "errors",
+    "files",
     "progress",
     "registry",
     "threads",

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
-from trilemma.errors import StoreError
+import trilemma
+from trilemma.errors import DivergedError, StoreError
 from trilemma.study.store import locked
 
 STUDY = """\
@@ -130,6 +131,26 @@ def test_a_diverged_cell_is_recorded_and_the_study_goes_on(undisturbed: Path, tm
     failed = records[records["note"].str.contains("failed")]
     assert set(failed["model"]) == {"broken"} and failed["value"].isna().all()
     assert set(items["model"]) == {"matmul-free-nano"}
+
+
+def test_a_diverged_pretraining_is_recorded_and_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise DivergedError("the loss is no number any more at step 3")
+
+    monkeypatch.setattr("trilemma.models.pretraining.pretrain", diverge)
+    (tmp_path / "corpus.txt").write_text("\n\n".join(f"line {i} of a story" for i in range(300)))
+    text = STUDY.replace("transformer-pp, size: nano}", "transformer-pp, size: nano, pretrain: true}")
+    text += "pretrain: {corpus: [corpus.txt], tokens: 20k, vocabulary: 300, length: 32}\n"
+    (tmp_path / "study.yaml").write_text(text.replace("[0, 1]", "[0]"))
+    trilemma.run(tmp_path / "study.yaml", out=tmp_path / "run")
+    records, items = tables(tmp_path)
+    failed = records[records["note"].str.contains("failed")]
+    assert set(failed["model"]) == {"transformer-pp-nano-pretrained"} and failed["value"].isna().all()
+    assert set(failed["metric"]) == {"parameters", "pretraining_tokens", "accuracy"}
+    assert set(items["model"]) == {"matmul-free-nano"}
+    assert "at step 3" in (tmp_path / "run" / "report.html").read_text("utf-8")
 
 
 def test_a_run_folder_in_use_is_refused(undisturbed: Path) -> None:

@@ -172,6 +172,12 @@ def test_only_what_is_at_fault_is_named(tmp_path: Path, text: str, expected: str
         assert "Tuple" not in place and "instance of" not in place and "constrained" not in place
 
 
+def test_a_data_folder_starts_from_the_files_folder_like_every_path(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: s\nmodels: [m]\ntasks: [sst2]\ndata: folder:glue\n")
+    assert load_study(path).data == f"folder:{tmp_path / 'glue'}"
+    assert load_study(path, data="folder:glue").data == "folder:glue"
+
+
 def test_a_name_may_look_like_a_date(tmp_path: Path) -> None:
     assert load_study(write(tmp_path, GOOD.replace("name: small", "name: 2024-13-45"))).name == "2024-13-45"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from trilemma.errors import StoreError
-from trilemma.study.store import Store, locked, write_text
+from trilemma.files import write_text
+from trilemma.study.store import Store, locked
 
 
 def put(store: Store, key: str = "k", text: str = "content") -> Path:

@@ -84,6 +84,15 @@ def test_invalid_utf8_inside_parquet_is_refused(tmp_path):
         load(tmp_path, "train.parquet", {"sentence": broken, "label": [1]})
 
 
+def test_a_small_file_that_stands_for_gigabytes_is_refused(tmp_path):
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array(["word " * 200_000]))
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"sentence": long, "label": [0] * 5000}), path)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(DataError, match=r"train\.parquet holds more than 4 GiB once decoded"):
+        read_file(path, ["sentence", "label"])
+
+
 def test_a_folder_in_place_of_a_file_and_an_unknown_type_are_refused(tmp_path):
     (tmp_path / "sst2" / "train.parquet").mkdir(parents=True)
     with pytest.raises(DataError, match="is not a file"):

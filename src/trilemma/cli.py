@@ -119,12 +119,12 @@ def decide(
 def compare(
     a: Annotated[str, typer.Argument(help="A candidate.")],
     b: Annotated[str, typer.Argument(help="Another candidate.")],
-    run: Annotated[Path, typer.Option(help="A run folder.")] = Path("runs/demo"),
+    run: Annotated[Path | None, typer.Option(help="A run folder; default the newest in runs.")] = None,
     metric: Annotated[str, typer.Option(help="accuracy or robust_accuracy.")] = "robust_accuracy",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Test two candidates on the same items."""
-    comparison = _load(run).compare(a, b, metric=metric)
+    comparison = _load(run or _newest()).compare(a, b, metric=metric)
     if json:
         typer.echo(comparison.to_json(orient="records"))
     else:
@@ -217,6 +217,15 @@ def _console() -> "Console":
     from rich.console import Console
 
     return Console()
+
+
+def _newest() -> Path:
+    """The run folder in ``runs`` that was finished last."""
+    finished = sorted(Path("runs").glob("*/records.parquet"), key=lambda path: path.stat().st_mtime)
+    if not finished:
+        raise TrilemmaError("there is no finished study in runs; name its folder with --run")
+    typer.echo(f"run: {finished[-1].parent}", err=True)
+    return finished[-1].parent
 
 
 def _load(run: Path) -> "Result":

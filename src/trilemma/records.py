@@ -4,7 +4,6 @@ Every figure, test and verdict is computed from them. They are plain Parquet, so
 read them as they are.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trilemma.errors import StoreError
+from trilemma.files import replacing
 
 Axis = Literal["E", "P", "R"]
 
@@ -137,15 +137,8 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         StoreError: when the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(f"cannot write {path}: {reason}; free space or choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -13,6 +13,7 @@ from trilemma.adapt.loop import fit, scorer
 from trilemma.adapt.settings import AdaptSettings, RateSweep
 from trilemma.adapt.slices import capped, labelled, split_off
 from trilemma.errors import DivergedError, StudyError
+from trilemma.files import write_text
 from trilemma.inference import Classifier
 from trilemma.progress import Progress, silent
 from trilemma.tasks.task import Examples, Task
@@ -132,9 +133,7 @@ def sweep(
         except DivergedError as error:
             diverged = str(error)
         trials.append(Trial(rate, value, loss, diverged, time.perf_counter() - began))
-        beside = record.with_suffix(".partial")
-        beside.write_text(json.dumps(asdict(trials[-1])))
-        beside.replace(record)
+        write_text(record, json.dumps(asdict(trials[-1])))
     return SweepFacts(_choose(trials), task.metrics[0], trials, len(rest), rates.epochs, len(held_out), seed)
 
 

@@ -1,7 +1,6 @@
 """A corpus as one long row of token ids on disk, cut into windows for next-token training."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from trilemma.errors import DataError, StoreError
+from trilemma.errors import DataError
+from trilemma.files import replacing
 from trilemma.models.next_token import IGNORED
 
 _DOCUMENTS_AT_ONCE = 512
@@ -37,13 +37,8 @@ def pack(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, tokens: int, 
         key.update(text.encode())
     path = work / f"tokens-{key.hexdigest()[:16]}.npy"
     if not path.is_file():
-        beside = path.with_suffix(".partial")
-        try:
-            with beside.open("wb") as file:
-                np.save(file, _ids(texts, tokenizer, tokens + 1))
-            os.replace(beside, path)
-        except OSError as error:
-            raise StoreError(f"cannot write {path} ({error}); free space or choose another folder") from error
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.save(file, _ids(texts, tokenizer, tokens + 1))
     packed: NDArray[Any] = np.load(path, mmap_mode="r")
     return packed
 

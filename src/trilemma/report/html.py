@@ -19,7 +19,8 @@ from typing import Any
 import pandas as pd
 
 from trilemma.comparisons import Comparison
-from trilemma.errors import StoreError, TrilemmaError
+from trilemma.errors import TrilemmaError
+from trilemma.files import write_text
 from trilemma.report import examples, figures, robustness_figures, sections, tables
 from trilemma.report.charts import Figure
 from trilemma.report.evidence import Evidence
@@ -63,12 +64,7 @@ def write(
     if records.empty:
         raise TrilemmaError("the records table is empty: there is nothing to report; run the study first")
     page = render(records, items, title, at)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
-        ) from error
+    write_text(path, page)
     return path
 
 

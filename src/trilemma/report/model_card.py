@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from trilemma.errors import StoreError, TrilemmaError
+from trilemma.errors import TrilemmaError
+from trilemma.files import write_text
 from trilemma.report.cautions import MEANINGLESS
 from trilemma.report.metrics import METRICS, Metric, format_value
 from trilemma.report.values import OperatingPoint, rows_of
@@ -32,29 +33,27 @@ def write_card(
         TrilemmaError: when the records hold nothing about this checkpoint.
         StoreError: when the file cannot be written.
     """
-    own = records[(records["model"] == model) & records["value"].notna()]
-    scored = own[(own["adaptation"] == adaptation) & (own["task"] == task) & (own["seed"] == seed)]
-    scored = scored[
-        scored["axis"].isin(["P", "R"]) & (scored["method"] == "") & scored["metric"].isin(list(METRICS))
-    ]
-    if scored.empty:
+    own = records[records["model"] == model]
+    known = own[(own["adaptation"] == adaptation) & (own["task"] == task) & (own["seed"] == seed)]
+    if known.empty:
         raise TrilemmaError(
-            f"the records hold no value of {model} ({adaptation}) on {task} with seed {seed}; "
+            f"the records hold nothing of {model} ({adaptation}) on {task} with seed {seed}; "
             "run the study first"
         )
+    own = own[own["value"].notna()]
+    scored = known[
+        known["axis"].isin(["P", "R"])
+        & (known["method"] == "")
+        & known["metric"].isin(list(METRICS))
+        & known["value"].notna()
+    ]
     efficiency = own[(own["axis"] == "E") & (own["task"] == "") & own["metric"].isin(list(METRICS))]
     path = folder / "README.md"
-    try:
-        path.write_text(_card(scored, efficiency, task), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
-        ) from error
+    write_text(path, _card(known.iloc[0], scored, efficiency, task))
     return path
 
 
-def _card(scored: pd.DataFrame, efficiency: pd.DataFrame, task: str) -> str:
-    first = scored.iloc[0]
+def _card(first: "pd.Series[Any]", scored: pd.DataFrame, efficiency: pd.DataFrame, task: str) -> str:
     name = f"{first['model']}-{task}-seed{int(first['seed'])}"
     results = [_result(rows) for _, rows in scored.groupby(["set", "level"], sort=False)]
     metadata = {
@@ -122,6 +121,8 @@ def _metrics(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _score_lines(scored: pd.DataFrame) -> list[str]:
+    if scored.empty:
+        return ["Not measured."]
     lines = ["| set | level | metric | value | n |", "|---|---|---|---|---|"]
     for row in rows_of(scored):
         metric = METRICS[row["metric"]]

@@ -6,11 +6,16 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trilemma.errors import StoreError
+from trilemma.errors import StoreError, StudyError, TrilemmaError
+from trilemma.files import write_text
 from trilemma.progress import Progress, silent
-from trilemma.study.store import locked, write_text
+from trilemma.study.origin import fingerprint
+from trilemma.study.store import locked, sha256
+
+if TYPE_CHECKING:
+    from trilemma.models.pretraining import PretrainSettings
 
 
 def pretrain_folder(
@@ -44,14 +49,13 @@ def pretrain_folder(
         The facts of the pretraining, as written to ``pretrain.json`` in the folder.
 
     Raises:
-        StoreError: when ``out`` exists or another process is writing it.
+        StudyError: for a setting out of range or a corpus file that does not exist.
+        StoreError: when ``out`` exists, another process is writing it, or what was begun there differs.
     """
     from pydantic import ValidationError
 
-    from trilemma.errors import StudyError
-    from trilemma.models.corpus import read_texts
-    from trilemma.models.pretraining import PretrainSettings, pretrain
-    from trilemma.models.tokenizer import train_tokenizer
+    from trilemma.models.pretraining import PretrainSettings
+    from trilemma.models.sizes import configuration
 
     if out.exists():
         raise StoreError(f"{out} exists already; choose another --out or remove it")
@@ -60,31 +64,81 @@ def pretrain_folder(
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(f"--{first['loc'][0]}: {first['msg']}".replace("_", "-")) from error
+    configuration(arch, size, vocabulary)  # an unknown name is refused before any work
+    for path in corpus:
+        if not path.is_file():
+            raise StudyError(f"corpus file {path} does not exist")
+    request = {
+        "arch": arch,
+        "size": size,
+        "seed": seed,
+        "corpus": [sha256(path) for path in corpus],
+        "tokenizer": vocabulary if tokenizer is None else fingerprint(tokenizer),
+        "settings": checked.model_dump(mode="json", exclude={"checkpoint_steps"}),
+    }
     work = out.with_name(f".{out.name}.partial")
     with locked(work):
-        if tokenizer is None:
-            tokenizer = work / "tokenizer"
-            if not tokenizer.exists():
-                unfinished = work / "tokenizer.unfinished"
-                train_tokenizer(read_texts(list(corpus)), vocabulary).save_pretrained(unfinished)
-                os.rename(unfinished, tokenizer)
-        finished = work / "finished"
-        shutil.rmtree(finished, ignore_errors=True)
-        finished.mkdir()
-        facts = asdict(
-            pretrain(
-                arch,
-                size,
-                list(corpus),
-                checked,
-                tokenizer=tokenizer,
-                seed=seed,
-                out=finished,
-                work=work,
-                progress=progress,
-            )
-        )
-        write_text(finished / "pretrain.json", json.dumps(facts, indent=1))
-        os.rename(finished, out)
+        _require_same(work, request)
+        try:
+            facts = _pretrain(arch, size, list(corpus), checked, vocabulary, tokenizer, seed, work, progress)
+        except TrilemmaError:
+            if not list(work.glob("checkpoint-*")):
+                shutil.rmtree(work)  # nothing to go on from
+            raise
+        os.rename(work / "finished", out)
     shutil.rmtree(work, ignore_errors=True)
+    return facts
+
+
+def _require_same(work: Path, request: dict[str, Any]) -> None:
+    """Refuse to go on from what was begun with other settings, another corpus or tokenizer."""
+    path = work / "request.json"
+    if not path.is_file():
+        write_text(path, json.dumps(request))
+    elif (begun := json.loads(path.read_text("utf-8"))) != request:
+        other = ", ".join(name for name in request if begun.get(name) != request[name])
+        raise StoreError(
+            f"{work} holds an unfinished pretraining with another {other}; "
+            "repeat its command to go on, or delete the folder to begin anew"
+        )
+
+
+def _pretrain(
+    arch: str,
+    size: str,
+    corpus: list[Path],
+    settings: "PretrainSettings",
+    vocabulary: int,
+    tokenizer: Path | None,
+    seed: int,
+    work: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Tokenizer and model, the latter in ``work/finished``."""
+    from trilemma.models.corpus import read_texts
+    from trilemma.models.pretraining import pretrain
+    from trilemma.models.tokenizer import train_tokenizer
+
+    if tokenizer is None:
+        tokenizer = work / "tokenizer"
+        if not tokenizer.exists():
+            unfinished = work / "tokenizer.unfinished"
+            train_tokenizer(read_texts(corpus), vocabulary).save_pretrained(unfinished)
+            os.rename(unfinished, tokenizer)
+    finished = work / "finished"
+    shutil.rmtree(finished, ignore_errors=True)
+    facts = asdict(
+        pretrain(
+            arch,
+            size,
+            corpus,
+            settings,
+            tokenizer=tokenizer,
+            seed=seed,
+            out=finished,
+            work=work,
+            progress=progress,
+        )
+    )
+    write_text(finished / "pretrain.json", json.dumps(facts, indent=1))
     return facts

@@ -4,11 +4,13 @@ import gc
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
+from trilemma.files import write_text
 from trilemma.progress import Progress
 from trilemma.records import write_table
 from trilemma.study.data import StudyData
@@ -17,7 +19,7 @@ from trilemma.study.origin import Origin, fetch, require_loadable, resolve
 from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages import FUNCTIONS
-from trilemma.study.store import Store, write_text
+from trilemma.study.store import Store
 from trilemma.study.tables import build_tables
 
 _FULL = 1 << 20
@@ -117,7 +119,7 @@ def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, list
         with store.computing(stage.kind, stage.key):
             facts = store.facts(stage.kind, stage.key)  # another study may have finished it meanwhile
             if facts is None:
-                facts = _compute(stage, data, store, progress)
+                facts = _compute(stage, data, store, outcome.failures, progress)
     outcome.facts[stage.key] = facts
     failure = str(facts.get("failure", ""))
     if failure:
@@ -125,15 +127,22 @@ def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, list
     listener.finished(stage, time.monotonic() - began, reused=reused, failure=failure)
 
 
-def _compute(stage: Stage, data: StudyData, store: Store, progress: Progress) -> dict[str, object]:
+def _compute(
+    stage: Stage, data: StudyData, store: Store, failures: Mapping[str, str], progress: Progress
+) -> dict[str, object]:
+    from trilemma.profile import machine
+
     description = {
         "cell": stage.cell,
         "settings": dict(stage.settings),
         "inputs": {r: s.key for r, s in stage.inputs.items()},
+        "versions": machine.versions(),
     }
     with store.writing(stage.kind, stage.key, description) as (out, facts):
         inputs = {role: store.folder(source.kind, source.key) for role, source in stage.inputs.items()}
-        run = StageRun(stage, inputs, out, store.work(stage.kind, stage.key), data, facts, progress)
+        sources = stage.inputs.items()
+        failed = {role: failures[source.key] for role, source in sources if source.key in failures}
+        run = StageRun(stage, inputs, out, store.work(stage.kind, stage.key), data, facts, failed, progress)
         began = time.monotonic()
         try:
             FUNCTIONS[stage.kind](run)

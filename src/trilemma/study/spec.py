@@ -230,7 +230,9 @@ class Study(_Block):
 
     name: Name = Field(description="also the run folder's name")
     data: str = Field(
-        "embedded", pattern=r"^(embedded|hub|folder:.+)$", description="embedded, folder:PATH, or hub"
+        "embedded",
+        pattern=r"^(embedded|hub|folder:.+)$",
+        description="embedded, folder:PATH (from the study file's folder), or hub",
     )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="candidates; a plain text is a hub id")
     tasks: tuple[
@@ -337,8 +339,13 @@ def load_study(path: str | Path, **overrides: object) -> Study:
     content, root = read_yaml(path)
     if "base" in content:
         raise StudyError(f"{path}: base is not a field here; paths start from the study file's folder")
+    base = path.resolve().parent
+    data = content.get("data")
+    if isinstance(data, str) and data.startswith("folder:") and "data" not in overrides:
+        # Like every path in the file; one given beside the file starts from the working folder.
+        content["data"] = f"folder:{base / Path(data.removeprefix('folder:')).expanduser()}"
     try:
-        return Study.model_validate({**content, "base": path.resolve().parent, **overrides})
+        return Study.model_validate({**content, "base": base, **overrides})
     except ValidationError as error:
         raise StudyError(explain(error, Study, root, path, overrides)) from error
 

@@ -75,6 +75,7 @@ class StageRun:
         out: an empty folder to fill.
         work: a folder that outlives a killed run, for checkpoints.
         facts: filled with JSON facts that become part of the artifact.
+        failures: role to the reason why its artifact holds nothing; only a profile runs with such inputs.
         data: the study's tasks and examples.
         progress: told of work done inside the stage.
     """
@@ -85,6 +86,7 @@ class StageRun:
     work: Path
     data: StudyData
     facts: dict[str, Any] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
     progress: Progress = silent
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from trilemma.records import ITEMS, RECORDS, records_table, write_table
+from trilemma.records import ITEMS, RECORDS, Record, records_table, write_table
 from trilemma.study.stage import StageRun
 from trilemma.tasks.task import AdversarialExamples, Examples, Text
 
@@ -243,12 +243,31 @@ def profile(run: StageRun) -> None:
     models = [
         ProfiledModel(names=tuple(entry["names"]), folder=_model_folder(run, folders, role), **entry["load"])
         for role, entry in settings["models"].items()
+        if role not in run.failures
     ]
     if settings["grid"] is None:
         records = measure(models, EfficiencyGrid(), measurements=["parameters"], progress=run.progress)
     else:
         records = measure(models, EfficiencyGrid.model_validate(settings["grid"]), progress=run.progress)
-    table = records_table(records)
+    absent = [
+        Record(
+            study="",
+            model=name,
+            arch="",
+            parameters=None,
+            adaptation="",
+            task="",
+            set="",
+            seed=None,
+            axis="E",
+            metric="parameters",
+            unit="weights",
+            note=f"not measured: failed: {reason}",
+        )
+        for role, reason in run.failures.items()
+        for name in settings["models"][role]["names"]
+    ]
+    table = records_table([*records, *absent])
     assert table.schema == RECORDS
     write_table(table, run.out / "records.parquet")
 

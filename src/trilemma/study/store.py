@@ -1,6 +1,5 @@
 """The store: a folder of artifacts, each whole or absent, found by the key of the stage that made it."""
 
-import errno
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trilemma.errors import StoreError
+from trilemma.files import disk_errors, sync, write_text
 
 _FACTS = "artifact.json"
 
@@ -28,7 +28,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._verified: set[str] = set()
-        with _disk_errors(root):
+        with disk_errors(root):
             root.mkdir(parents=True, exist_ok=True)
 
     def folder(self, kind: str, key: str) -> Path:
@@ -68,7 +68,7 @@ class Store:
     def work(self, kind: str, key: str) -> Path:
         """A folder that outlives a killed run, for checkpoints of the stage that will make the artifact."""
         folder = self.root / "work" / f"{kind}-{key}"
-        with _disk_errors(folder):
+        with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -76,7 +76,7 @@ class Store:
     def computing(self, kind: str, key: str) -> Iterator[None]:
         """Hold the stage, so that another study on the same store waits for it instead of repeating it."""
         locks = self.root / "locks"
-        with _disk_errors(locks):
+        with disk_errors(locks):
             locks.mkdir(exist_ok=True)
             lock = FileLock(locks / f"{kind}-{key}.lock")
             lock.acquire()
@@ -91,7 +91,7 @@ class Store:
     ) -> Iterator[tuple[Path, dict[str, Any]]]:
         """A folder to fill and a dict for facts; both become the artifact if the block ends without error."""
         final = self.folder(kind, key)
-        with _disk_errors(final):
+        with disk_errors(final):
             final.parent.mkdir(parents=True, exist_ok=True)
             for left_by_a_killed_run in final.parent.glob(f".{key}.*"):
                 shutil.rmtree(left_by_a_killed_run)
@@ -99,7 +99,7 @@ class Store:
             temporary.mkdir()
         facts: dict[str, Any] = {}
         try:
-            with _disk_errors(final):
+            with disk_errors(final):
                 yield temporary, facts
                 names = sorted(
                     p.relative_to(temporary).as_posix() for p in temporary.rglob("*") if p.is_file()
@@ -113,10 +113,10 @@ class Store:
                 }
                 write_text(temporary / _FACTS, json.dumps(content, indent=1, sort_keys=True))
                 for name in names:
-                    _sync(temporary / name)
-                _sync(temporary)
+                    sync(temporary / name)
+                sync(temporary)
                 os.rename(temporary, final)
-                _sync(final.parent)
+                sync(final.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._verified.add(key)
@@ -130,7 +130,7 @@ def locked(run: Path) -> Iterator[None]:
     Raises:
         StoreError: when another process holds it.
     """
-    with _disk_errors(run):
+    with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run / ".lock")
         try:
@@ -148,57 +148,7 @@ def locked(run: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its place and rename it there: whole or absent.
-
-    Raises:
-        StoreError: when the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with _disk_errors(path):
-        try:
-            temporary.write_text(text, "utf-8")
-            _sync(temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into one clear sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(
-                f"the disk is full: cannot write {path}; free space and run the same command again"
-            ) from error
-        if error.errno in (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOENT,
-            errno.ENOTDIR,
-            errno.EEXIST,
-            errno.ENAMETOOLONG,
-        ):
-            raise StoreError(
-                f"cannot write {path}: {error.strerror}; choose another folder with --out or --store"
-            ) from error
-        raise
-
-
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Force a file or folder to disk, so that a rename never precedes the content it names."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

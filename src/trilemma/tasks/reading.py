@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from trilemma.errors import DataError
+
+MAXIMUM_BYTES = 4 << 30
+"""Of a Parquet file's columns once decoded; the largest GLUE split has some 80 MB."""
+
+_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,18 @@ def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, 
             names = file.schema_arrow.names
             require_columns(str(path), names, required)
             wanted = [*required, *(name for name in optional if name in names)]
-            table = file.read(columns=wanted)
+            text = [name for name in wanted if _is_text(file.schema_arrow.field(name).type)]
+        # Repeated text is kept once until its size is known: a small file may stand for any amount.
+        with pq.ParquetFile(path, read_dictionary=text) as file:
+            batches, size = [], 0
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
+                size += sum(_decoded_bytes(column) for column in batch.columns)
+                if size > MAXIMUM_BYTES:
+                    raise DataError(
+                        f"{path} holds more than {MAXIMUM_BYTES >> 30} GiB once decoded; give a smaller file"
+                    )
+                batches.append(batch)
+            table = pa.Table.from_batches(batches, file.schema_arrow.empty_table().select(wanted).schema)
             table.validate(full=True)
             return {name: table[name].to_pylist() for name in wanted}
     except (pa.ArrowException, UnicodeDecodeError, OverflowError) as error:
@@ -125,6 +142,18 @@ def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, 
             f"{path} is not readable Parquet ({one_line(error)}); "
             "expected a whole Parquet file, not a truncated one or another format under that name"
         ) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _decoded_bytes(column: pa.Array) -> int:
+    """Bytes of a column once every repetition stands for itself."""
+    if not isinstance(column, pa.DictionaryArray):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).take(column.indices)
+    return int(pc.sum(lengths).as_py() or 0)
 
 
 def _csv(path: Path, required: list[str], optional: list[str]) -> dict[str, list[Any]]:

@@ -1,0 +1,83 @@
+"""`trilemma pretrain`: whole or absent, and it goes on only from what it began itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+SETTINGS = ["--arch", "gla", "--size", "nano", "--vocabulary", "300", "--length", "16", "--batch", "4"]
+STEPS = 250
+TOKENS = str(STEPS * 4 * 16)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n\n".join(f"story {i} goes on for {i * i} days" for i in range(1500)))
+    return path
+
+
+def command(corpus: Path, out: Path, *more: str) -> list[str]:
+    paths = ["--corpus", str(corpus), "--out", str(out)]
+    return [sys.executable, "-m", "trilemma", "pretrain", *SETTINGS, *paths, "--tokens", TOKENS, *more]
+
+
+def refused(corpus: Path, out: Path, *more: str) -> str:
+    done = subprocess.run(command(corpus, out, *more), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_a_killed_pretraining_goes_on_and_ends_with_the_same_weights(corpus: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(corpus, whole), check=True, capture_output=True, timeout=300)
+    assert str(json.loads((whole / "pretrain.json").read_text())["tokens"]) == TOKENS
+
+    process = subprocess.Popen(command(corpus, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    work = tmp_path / ".killed.partial"
+    deadline = time.monotonic() + 200
+    while not list(work.glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not killed.exists()
+
+    assert "another seed" in refused(corpus, killed, "--seed", "1")
+    assert "another tokenizer" in refused(corpus, killed, "--vocabulary", "310")
+    assert list(work.glob("checkpoint-*"))
+
+    subprocess.run(command(corpus, killed), check=True, capture_output=True, timeout=300)
+    assert not work.exists()
+    old, new = (load_file(folder / "model.safetensors") for folder in (whole, killed))
+    assert all((old[name] == new[name]).all() for name in old)
+    assert "exists already" in refused(corpus, killed)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--arch", "rnn"), "unknown architecture 'rnn'"),
+        (("--size", "huge"), "unknown size 'huge'"),
+        (("--corpus", "absent.txt"), "corpus file absent.txt does not exist"),
+        (("--learning-rate", "3"), "--learning-rate: "),
+        (("--tokenizer", "absent"), "absent"),
+    ],
+)
+def test_a_refused_pretraining_leaves_nothing(
+    corpus: Path, tmp_path: Path, more: tuple[str, str], reason: str
+) -> None:
+    assert reason in refused(corpus, tmp_path / "model", *more)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corpus_of_one_document_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("a single line\n")
+    assert "at least two" in refused(tmp_path / "one.txt", tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.txt"]
