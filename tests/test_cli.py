@@ -5,9 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from synthetic import write_run
 
 
 def trilemma(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -35,6 +38,17 @@ def test_help_names_every_command() -> None:
     for command in ("run", "show", "decide", "compare", "report", "pretrain", "schema", "doctor"):
         assert f"\n  {command} " in done.stdout
         assert trilemma(command, "--help").returncode == 0
+
+
+def test_compare_takes_the_newest_run(tmp_path: Path) -> None:
+    question = ("compare", "gla-nano", "transformer-pp-nano")
+    assert "no finished study in runs" in refused(trilemma(*question, cwd=tmp_path))
+    for age, name in ((100, "old"), (0, "new")):
+        write_run(tmp_path / "runs" / name, tasks=("sst2",), models=2)
+        moment = time.time() - age
+        os.utime(tmp_path / "runs" / name / "records.parquet", (moment, moment))
+    done = trilemma(*question, cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == "run: runs/new\n" and "gla-nano" in done.stdout
 
 
 def test_schema_is_json() -> None:
