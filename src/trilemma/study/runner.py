@@ -1,8 +1,10 @@
 """Walks a study's graph in this process: computes what is absent, reuses what is there."""
 
+import ctypes
 import gc
 import json
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -157,8 +159,21 @@ def _compute(
                 ) from error
             raise
         facts["stage_seconds"] = time.monotonic() - began
-    gc.collect()
+    _give_back_memory()
     return facts
+
+
+def _give_back_memory() -> None:
+    """Return freed memory to the system.
+
+    Batches of ever other sizes leave holes that the C library keeps: without this a process of many stages
+    grows by gigabytes an hour.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # GNU's; other libraries have none
+        if trim is not None:
+            trim(0)
 
 
 def _checkpoints(graph: Graph, store: Store, outcome: Outcome) -> list[dict[str, Any]]:
