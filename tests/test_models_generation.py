@@ -12,6 +12,7 @@ from trilemma.models.cache import RecurrentCache, state_bytes
 CONFIGS = {
     "transformer": TransformerConfig(**TINY, num_heads=4, num_kv_heads=2),
     "window": TransformerConfig(**TINY, num_heads=4, window_size=6),
+    "window of one": TransformerConfig(**TINY, num_heads=4, window_size=1),
     "gla": GLAConfig(**TINY, num_heads=4),
     "gla with convolution": GLAConfig(**TINY, num_heads=4, num_kv_heads=2, use_short_conv=True, conv_size=3),
     "matmul-free": HGRNBitConfig(**TINY),

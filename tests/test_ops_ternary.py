@@ -138,6 +138,13 @@ def test_rounding_is_per_token_and_per_tensor():
     assert (whole - halves).abs().max() > 0.1
 
 
+def test_one_channel():
+    x, weight, norm = (y.detach() for y in draw())
+    x, weight, norm = x[..., :1].contiguous(), weight[:, :1].contiguous(), norm[:1].contiguous()
+    for _ in range(3):  # unwritten memory would change
+        torch.testing.assert_close(bit_linear(x, weight, norm), bit_linear_reference(x, weight, norm))
+
+
 def test_non_contiguous_and_single_token():
     x, weight, norm = (y.detach() for y in draw(tokens=(6, 5)))
     strided = x.transpose(0, 1).contiguous().transpose(0, 1)

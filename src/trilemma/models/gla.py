@@ -20,6 +20,12 @@ from trilemma.ops import gla as gla_ops
 # Constants of the published models that no configuration holds.
 GATE_LOW_RANK = 16
 GATE_LOGIT_NORMALIZER = 16
+CONSTANTS = {
+    "gate_low_rank_dim": GATE_LOW_RANK,
+    "gate_logit_normalizer": GATE_LOGIT_NORMALIZER,
+    "conv_bias": False,
+}
+"""Arguments of the original layer under which they go, should a configuration name one after all."""
 
 FEATURE_MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "elu": F.elu,
@@ -112,6 +118,9 @@ class GLAConfig(LanguageModelConfig):
             raise self.unsupported("feature_map", f"null or one of {', '.join(FEATURE_MAPS)}")
         if self.use_short_conv:
             self.require_integer("conv_size", 1 << 10)
+        for name, constant in CONSTANTS.items():
+            if getattr(self, name, constant) != constant:
+                raise self.unsupported(name, repr(constant))
         if self.clamp_min is not None and not (
             isinstance(self.clamp_min, int | float) and self.clamp_min <= 0
         ):

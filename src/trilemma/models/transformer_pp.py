@@ -39,7 +39,6 @@ class TransformerConfig(LanguageModelConfig):
     attribute_map = {  # noqa: RUF012
         "num_attention_heads": "num_heads",
         "num_key_value_heads": "num_kv_heads",
-        "sliding_window": "window_size",
         "rms_norm_eps": "norm_eps",
     }
 
@@ -53,6 +52,15 @@ class TransformerConfig(LanguageModelConfig):
     fuse_norm: bool = True
     fuse_swiglu: bool = True
     fuse_cross_entropy: bool = True
+
+    @property
+    def sliding_window(self) -> int | None:
+        """The window of Hugging Face's cache, which keeps at least one past token: a window of 1 masks it."""
+        return None if self.window_size is None else max(2, self.window_size)
+
+    @sliding_window.setter
+    def sliding_window(self, value: int | None) -> None:
+        self.window_size = value
 
     def check(self) -> None:
         """Refuse what is out of range or not supported."""

@@ -121,7 +121,8 @@ def _product(activations: Tensor, ternary: Tensor, dtype: torch.dtype) -> Tensor
 
     Exact on int8 units, elsewhere up to accumulation and the result's rounding in ``dtype``.
     """
-    if _multiplies_int8(activations.device):
+    # torch 2.13 leaves the product of one channel unwritten
+    if _multiplies_int8(activations.device) and activations.shape[1] > 1:
         return torch._int_mm(activations, ternary.T).to(_compute_dtype(dtype)).div_(_LEVELS)
     return (_fractions(activations, dtype) @ ternary.to(dtype).T).to(_compute_dtype(dtype))
 
