@@ -28,6 +28,28 @@ def test_slices_are_disjoint_complete_and_seeded() -> None:
     assert split_off(SENTIMENT, train, 40, seed=4)[1].ids != held_out.ids
 
 
+def test_no_training_row_shares_a_text_with_a_held_out_one() -> None:
+    task = replace(SENTIMENT, fields=("premise", "hypothesis"))
+    texts = [(f"Premise {i // 3}.", f"instruction {'same' if i % 2 else i}") for i in range(300)]
+    train = replace(sentiment(300), texts=texts)
+    rest, held_out = split_off(task, train, 30, seed=0)
+    premises = {text[0] for text in held_out.texts}
+    assert premises.isdisjoint(text[0] for text in rest.texts)
+    # the hypothesis that half of all rows have keeps no row away
+    assert sorted(rest.ids, key=int) == [
+        i for i, text in zip(train.ids, texts, strict=True) if text[0] not in premises
+    ]
+    spelt = [("A good  film!",), ("a GOOD film",)] + [(f"film {i}",) for i in range(98)]
+    for seed in range(20):
+        rest, held_out = split_off(SENTIMENT, replace(sentiment(100), texts=spelt), 50, seed)
+        assert not {spelt[0], spelt[1]} & set(rest.texts) or not {spelt[0], spelt[1]} & set(held_out.texts)
+
+
+def test_a_split_of_repetitions_is_refused() -> None:
+    with pytest.raises(DataError, match="give more distinct rows"):
+        split_off(SENTIMENT, replace(sentiment(40), texts=[("the same",)] * 40), 8, seed=0)
+
+
 def test_cap_leaves_small_splits_alone_and_regressions_are_drawn_too() -> None:
     train = scores(50)
     assert capped(SCORE, train, None, 0) is train

@@ -1,5 +1,6 @@
 """Cutting the training split: the held-out slice, and a cap on the rows. Seeded, and even over classes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.errors import DataError
+from trilemma.tasks.columns import content
 from trilemma.tasks.task import Examples, Task
+
+_COMMON_ROWS = 10
 
 
 def labelled(task: Task, train: Examples) -> Examples:
@@ -29,10 +33,30 @@ def labelled(task: Task, train: Examples) -> Examples:
 
 
 def split_off(task: Task, train: Examples, rows: int, seed: int) -> tuple[Examples, Examples]:
-    """``train`` without ``rows`` rows, and those rows: the held-out slice."""
+    """``train`` without ``rows`` rows, and those rows: the held-out slice.
+
+    Rows that share a text with a held-out one (SST-2 repeats phrases, MNLI has three hypotheses to a premise)
+    are in neither part: a model that remembers them would be taken for one that understands.
+    """
     held_out = stratified(task, train, rows, seed)
     rest = np.setdiff1d(np.arange(len(train)), held_out)
-    return take(train, rest), take(train, held_out)
+    keys = [[content(part) for part in text] for text in train.texts]
+    # A text that stands in very many rows (an instruction, an empty field) is no source of its own.
+    counts = Counter(part for row in keys for part in enumerate(row))
+    common = _COMMON_ROWS + len(train) // 100
+    parts_held_out = {part for i in held_out for part in enumerate(keys[i]) if counts[part] <= common}
+    rows_held_out = {tuple(keys[i]) for i in held_out}
+    apart = [
+        i
+        for i in rest
+        if tuple(keys[i]) not in rows_held_out and parts_held_out.isdisjoint(enumerate(keys[i]))
+    ]
+    if len(apart) < task.outputs:
+        raise DataError(
+            f"{train.task} {train.split}: its rows repeat so few texts that none is left to train on beside "
+            f"{rows} held-out rows; give more distinct rows, or a learning rate instead of a sweep"
+        )
+    return take(train, apart), take(train, held_out)
 
 
 def capped(task: Task, train: Examples, rows: int | None, seed: int) -> Examples:

@@ -63,22 +63,21 @@ def available_memory() -> int:
     return available if limit == "max" else min(available, max(0, int(limit) - used))
 
 
-def hardware(device: str = "cpu") -> str:
+def hardware(device: str = "cpu", clock: bool = True) -> str:
     """What a measurement ran on, in one line: processor, cores, threads, clock, memory; the GPU if used.
 
     Args:
         device: torch device of the measurement.
+        clock: whether to name the momentary clock, which differs from call to call.
     """
     import torch
 
-    clock, threads = clock_mhz(), torch.get_num_threads()
-    parts = [
-        cpu_model(),
-        f"{os.cpu_count()} cores",
-        f"{threads} thread{'s' * (threads > 1)}",
-        f"{clock:.0f} MHz" if clock else "clock unknown",
-        f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-    ]
+    threads = torch.get_num_threads()
+    parts = [cpu_model(), f"{os.cpu_count()} cores", f"{threads} thread{'s' * (threads > 1)}"]
+    if clock:
+        now = clock_mhz()
+        parts.append(f"{now:.0f} MHz" if now else "clock unknown")
+    parts.append(f"{psutil.virtual_memory().total / 2**30:.0f} GiB")
     if os.environ.get("OMP_WAIT_POLICY"):
         parts.append(f"OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}")
     if torch.device(device).type == "cuda":

@@ -174,7 +174,8 @@ class _Process:
         environment = {**os.environ, **_ALLOCATION, "PYTHONPATH": os.pathsep.join(paths)}
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trilemma.profile.memory_worker"],
+            # -P: a file of the working folder must not stand in for a module
+            [sys.executable, "-P", "-m", "trilemma.profile.memory_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -256,6 +256,7 @@ class GraphBuilder:
                     "set": examples.split,
                     "examples": examples.fingerprint,
                     "max_length": chosen.max_length,
+                    "load": adapt.settings["load"],
                 },
                 {"model": adapt},
                 {},
@@ -272,6 +273,7 @@ class GraphBuilder:
                 "items": robustness.items,
                 "examples": clean.fingerprint,
                 "max_length": chosen.max_length,
+                "load": adapt.settings["load"],
                 "seed": seed,
             }
             queries = robustness.items * robustness.budget * estimate.tokens(clean, chosen.max_length)

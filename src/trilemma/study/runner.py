@@ -60,8 +60,6 @@ def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
     """Read the data, fetch the models and lay out the stages; faults are found here, before any work."""
     from transformers.utils import logging
 
-    from trilemma.profile import machine
-
     logging.disable_progress_bar()  # the listener shows progress
     listener.preparing("reading the data")
     data = StudyData(study)
@@ -73,8 +71,17 @@ def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
         origins[model.label] = fetch(model) if model.id else resolve(model, study.base)
         require_loadable(model, origins[model.label])
     listener.preparing("laying out the stages")
-    facts = {"hardware": machine.hardware(), "versions": machine.versions()}
-    return data, GraphBuilder(study, data, origins, facts).build()
+    return data, GraphBuilder(study, data, origins, _provenance()).build()
+
+
+def _provenance() -> dict[str, str]:
+    """What an artifact was computed with, beside what its key holds."""
+    import torch
+
+    from trilemma.profile import machine
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return {"hardware": machine.hardware(device, clock=False), "versions": machine.versions()}
 
 
 def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
@@ -132,13 +139,10 @@ def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, list
 def _compute(
     stage: Stage, data: StudyData, store: Store, failures: Mapping[str, str], progress: Progress
 ) -> dict[str, object]:
-    from trilemma.profile import machine
-
     description = {
         "cell": stage.cell,
         "settings": dict(stage.settings),
         "inputs": {r: s.key for r, s in stage.inputs.items()},
-        "versions": machine.versions(),
     }
     with store.writing(stage.kind, stage.key, description) as (out, facts):
         inputs = {role: store.folder(source.kind, source.key) for role, source in stage.inputs.items()}
@@ -158,7 +162,7 @@ def _compute(
                     f"the disk is full: cannot write under {store.root}; free space and run the command again"
                 ) from error
             raise
-        facts["stage_seconds"] = time.monotonic() - began
+        facts |= {"stage_seconds": time.monotonic() - began, **_provenance()}
     _give_back_memory()
     return facts
 

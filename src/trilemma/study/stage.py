@@ -56,10 +56,10 @@ VERSIONS = {
     "create": 1,
     "pretrain": 1,
     "transform": 1,
-    "sweep": 1,
-    "adapt": 1,
-    "answer": 1,
-    "attack": 1,
+    "sweep": 2,
+    "adapt": 2,
+    "answer": 2,
+    "attack": 2,
     "profile": 2,
 }
 """Raised by one when a stage computes something else from the same settings: old artifacts are not reused."""

@@ -8,8 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
+from trilemma.errors import DivergedError
 from trilemma.records import ITEMS, RECORDS, Record, records_table, write_table
 from trilemma.study.stage import StageRun
 from trilemma.tasks.task import AdversarialExamples, Examples, Text
@@ -124,24 +126,38 @@ def adapt(run: StageRun) -> None:
     run.facts.update(asdict(facts))
 
 
+def _classifier(run: StageRun) -> "Classifier":
+    """The adapted model that the stage asks."""
+    load = run.stage.settings["load"]
+    folder, max_length = str(run.inputs["model"]), run.stage.settings["max_length"]
+    return _loaded(folder, max_length, load["trust_remote_code"], load["allow_pickle"])
+
+
 @lru_cache(maxsize=1)
-def _classifier(folder: str, max_length: int) -> "Classifier":
+def _loaded(folder: str, max_length: int, trust_remote_code: bool, allow_pickle: bool) -> "Classifier":
     """The adapted model that was used last: its sets are answered one after the other."""
     from trilemma.inference import Classifier
 
-    return Classifier.load(folder, max_length=max_length)
+    return Classifier.load(
+        folder, max_length=max_length, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
+    )
 
 
 def answer(run: StageRun) -> None:
     """Let an adapted model answer one evaluation split or one adversarial set."""
     settings = run.stage.settings
     examples = _examples(run, settings["task"], settings["set"])
-    classifier = _classifier(str(run.inputs["model"]), settings["max_length"])
     originals = (
         list(examples.originals) if isinstance(examples, AdversarialExamples) else [None] * len(examples)
     )
     asked = [*examples.texts, *(text for text in originals if text is not None)]
-    probabilities = classifier.probabilities(asked, run.progress)
+    probabilities = _classifier(run).probabilities(asked, run.progress)
+    broken = int((~np.isfinite(probabilities).all(axis=1)).sum())
+    if broken:
+        raise DivergedError(
+            f"{broken:,} of {len(asked):,} answers to {settings['set']} are no numbers; "
+            "adapt with a lower learning rate, or check the model's weights"
+        )
     write_items(run, examples, originals, probabilities)
 
 
@@ -159,7 +175,7 @@ def attack(run: StageRun) -> None:
     chosen = sorted(
         random.Random("attacked items").sample(range(len(clean)), min(settings["items"], len(clean)))
     )
-    classifier = _classifier(str(run.inputs["model"]), settings["max_length"])
+    classifier = _classifier(run)
     texts = [clean.texts[i] for i in chosen]
     labels = [int(clean.labels[i] or 0) for i in chosen]
     right = [i for i, p in enumerate(classifier.probabilities(texts)) if int(p.argmax()) == labels[i]]

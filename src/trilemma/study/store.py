@@ -16,6 +16,9 @@ from trilemma.files import disk_errors, sync, write_text
 
 _FACTS = "artifact.json"
 
+RUN_FILES = ("records.parquet", "items.parquet", "study.json", "checkpoints.json", "report.html")
+"""What a run folder holds when its study is finished."""
+
 
 class Store:
     """Artifacts by kind and key, shared by all studies that name the same folder.
@@ -62,7 +65,15 @@ class Store:
                         f"artifact {folder} is corrupt ({name} differs from its checksum); "
                         "delete it and run again"
                     )
+            present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+            foreign = sorted(present - set(files) - {_FACTS, "README.md"})  # a model card is added later
+            if foreign:
+                raise StoreError(
+                    f"artifact {folder} holds {foreign[0]}, which was not written with it; "
+                    "remove that, or delete the artifact and run again"
+                )
             self._verified.add(key)
+            self._drop_work(kind, key)  # left by a kill just after the artifact was finished
         return facts
 
     def work(self, kind: str, key: str) -> Path:
@@ -120,6 +131,9 @@ class Store:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._verified.add(key)
+        self._drop_work(kind, key)
+
+    def _drop_work(self, kind: str, key: str) -> None:
         shutil.rmtree(self.root / "work" / f"{kind}-{key}", ignore_errors=True)
 
 
@@ -140,9 +154,10 @@ def locked(run: Path) -> Iterator[None]:
                 f"another process is running the study in {run}; wait for it or choose another --out"
             ) from error
     try:
-        for left_by_a_killed_run in run.glob(".*"):  # half-written tables, named .NAME.PROCESS
-            if left_by_a_killed_run.suffix[1:].isdigit():
-                left_by_a_killed_run.unlink()
+        for name in RUN_FILES:
+            for left_by_a_killed_run in run.glob(f".{name}.*"):  # half-written: .NAME.PROCESS
+                if left_by_a_killed_run.suffix[1:].isdigit() and left_by_a_killed_run.is_file():
+                    left_by_a_killed_run.unlink()
         yield
     finally:
         lock.release()

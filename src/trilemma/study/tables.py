@@ -1,6 +1,6 @@
 """Artifacts to the two tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from trilemma.score import score
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Cell, Graph
 from trilemma.study.spec import ModelSpec, Study
+from trilemma.study.stage import Stage
 from trilemma.study.store import Store
 
 Facts = Mapping[str, Mapping[str, Any]]
@@ -61,6 +62,7 @@ class _Tables:
                 yield replace(base, metric="pretraining_tokens", note=f"failed: {self.failures[stage.key]}")
             elif stage is not None:
                 found = self.facts[stage.key]
+                base = replace(base, **self._provenance([stage]))
                 corpus = self.study.pretrain.corpus if self.study.pretrain else ()
                 note = f"corpus: {', '.join(corpus)}; tokenizer shared by all models from scratch"
                 yield replace(base, metric="pretraining_tokens", value=float(found["tokens"]), note=note)
@@ -82,7 +84,9 @@ class _Tables:
             found = self.facts.get(cell.adapt.key, {})
             if cell.adapt.key in self.failures or not found:
                 continue
-            base = replace(self._of_cell(facts, cell), axis="E", level="", note="")
+            base = replace(
+                self._of_cell(facts, cell), axis="E", level="", note="", **self._provenance([cell.adapt])
+            )
             note = f"learning rate {found['learning_rate']:g}, {found['precision']}"
             yield replace(
                 base,
@@ -102,6 +106,19 @@ class _Tables:
                 base = replace(self._of_cell(facts, cell), axis="P", unit="fraction")
                 note = f"not measured: failed: {self.failures[cell.adapt.key]}"
                 yield replace(base, metric=metric, level="clean", note=note)
+                continue
+            for stage in cell.answers:
+                if stage.key in self.failures:
+                    yield self._unanswered(facts, cell, stage)
+
+    def _unanswered(self, facts: Mapping[str, Record], cell: Cell, stage: Stage) -> Record:
+        """The record of a set that an adapted model could not answer."""
+        task, name = self.data.task(cell.task), str(stage.settings.get("set", ""))
+        base = replace(self._of_cell(facts, cell), set=name, unit="fraction")
+        note = f"not measured: failed: {self.failures[stage.key]}"
+        if name in task.evaluation_splits:
+            return replace(base, axis="P", metric=task.metrics[0], level="clean", note=note)
+        return replace(base, axis="R", metric="robust_accuracy", level="all", note=note)
 
     def _items(self, facts: Mapping[str, Record]) -> pa.Table:
         parts = []
@@ -142,10 +159,22 @@ class _Tables:
             study=self.study.name,
             arch=base.arch,
             parameters=base.parameters,
-            hardware=base.hardware,
             kernel=base.kernel,
-            versions=base.versions,
+            **self._provenance(
+                stage
+                for cell in self.graph.cells
+                if cell.model == record.model and record.task in (cell.task, "average")
+                for stage in cell.answers
+            ),
         )
+
+    def _provenance(self, stages: Iterable[Stage]) -> dict[str, str]:
+        """What the stages were computed with, which need not be this machine or these versions."""
+        found = [self.facts.get(stage.key, {}) for stage in stages]
+        return {
+            name: " | ".join(dict.fromkeys(str(facts[name]) for facts in found if name in facts))
+            for name in ("hardware", "versions")
+        }
 
     @property
     def graph_tasks(self) -> set[str]:

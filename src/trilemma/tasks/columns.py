@@ -128,6 +128,8 @@ def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) 
         task: whose classes are expected.
         hidden: whether -1 (and null) stands for an unpublished label; else both are refused.
     """
+    if task.labels is None:  # -1 may be a score: it stands for "unpublished" only where it is all there is
+        hidden = hidden and all(value in (HIDDEN, str(HIDDEN), None) for value in table.columns[column])
     numeric_names = task.labels is not None and any(re.fullmatch(r"[+-]?\d+", name) for name in task.labels)
     known: dict[object, float | None] = {HIDDEN: None, str(HIDDEN): None, None: None} if hidden else {}
     if task.labels is not None:
@@ -202,8 +204,13 @@ def origin(original: Text) -> str:
     AdvGLUE prints the same benign sentence raw in one item and tokenised in another ("Berlin's",
     "Berlin ' s"); spacing, case and punctuation are therefore left out.
     """
-    bare = [re.sub(r"[\W_]+", "", part).casefold() for part in original]
+    bare = [content(part) for part in original]
     return "source-" + hashlib.sha256(json.dumps(bare).encode()).hexdigest()[:16]
+
+
+def content(text: str) -> str:
+    """The letters and digits of a text, case folded: what makes two texts the same."""
+    return re.sub(r"[\W_]+", "", text).casefold()
 
 
 def item_origins(split: str, ids: Sequence[str], originals: Sequence[Text | None]) -> list[str]:
