@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +50,41 @@ def test_compare_takes_the_newest_run(tmp_path: Path) -> None:
         os.utime(tmp_path / "runs" / name / "records.parquet", (moment, moment))
     done = trilemma(*question, cwd=tmp_path)
     assert done.returncode == 0 and done.stderr == "run: runs/new\n" and "gla-nano" in done.stdout
+
+
+def test_the_version_is_printed() -> None:
+    assert re.fullmatch(r"trilemma \d+\.\d+\.\d+\n", trilemma("--version").stdout)
+
+
+def test_a_plan_counts_what_is_present_and_says_what_is_not_known(finished_demo: Path) -> None:
+    done = trilemma("run", "studies/demo.yaml", "--dry-run", cwd=finished_demo)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"0 of \d+ stages, the rest present: about 0 seconds", done.stdout), done.stdout
+    elsewhere = trilemma("run", "studies/demo.yaml", "--dry-run", "--store", "none", cwd=finished_demo)
+    assert re.search(r"this machine, \d+ stages: about", elsewhere.stdout), elsewhere.stdout
+    assert not (finished_demo / "none").exists()
+
+
+def test_a_plan_of_a_model_of_unknown_size_says_so(tmp_path: Path) -> None:
+    study = write(tmp_path, "name: a\ndata: hub\nmodels: ['x[/y]z']\ntasks: [sst2]\n")
+    done = trilemma("run", study, "--dry-run")
+    assert done.returncode == 2 and "`name`" in done.stderr
+    study = write(tmp_path, "name: a\ndata: hub\nmodels: [{id: 'x[/y]z', name: odd}]\ntasks: [sst2]\n")
+    done = trilemma("run", study, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "x[/y]z (odd): size unknown" in done.stdout
+    assert "of odd: unknown until fetched or opened" in done.stdout and "0 B" not in done.stdout
+
+
+def test_what_is_not_a_terminal_gets_unbroken_lines(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", tasks=("sst2",), models=2)
+    lines = trilemma("show", tmp_path / "run", "--table", "efficiency").stdout.splitlines()
+    assert max(map(len, lines)) > 80
+
+
+@pytest.mark.parametrize("arguments", [("report",), ("run",), ("run", "--dry-run")])
+def test_a_path_that_is_too_long_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    refused(trilemma(*arguments, "x" * 5000))
 
 
 def test_schema_is_json() -> None:

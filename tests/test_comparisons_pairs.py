@@ -213,3 +213,25 @@ def test_an_answer_given_twice_is_refused() -> None:
     items = answered("sst2", "validation", [0.0], {("a", 0): [0.0]}).to_pandas()
     with pytest.raises(TrilemmaError, match="answer twice"):
         panels(pd.concat([items, items]))
+
+
+def test_a_level_without_positive_items_is_compared_by_accuracy_alone() -> None:
+    gold = [0.0, 1.0] * 6 + [0.0] * 4
+    answers = {("a", 0): gold, ("b", 0): [0.0] * 14 + [1.0] * 2}
+    items = answered("qqp", "adv_qqp", gold, answers, levels=["word"] * 12 + ["sentence"] * 4).to_pandas()
+    sentence = [one for one in compare(items, "a", "b") if one.level == "sentence"]
+    assert [(one.task, one.a_value, one.b_value) for one in sentence] == [("qqp", 1.0, 0.5)]
+    by_f1 = find(compare(items, "a", "b", metric="robust_f1"), "qqp", "sentence")
+    assert by_f1.verdict == "not measured: no item of the positive class among 4"
+
+
+def test_an_average_that_is_undefined_on_a_task_is_not_one_of_the_others() -> None:
+    scores = [0.0, 1.0, 2.0, 3.0]
+    items = pa.concat_tables(
+        [
+            answered("stsb", "validation", scores, {("a", 0): scores, ("b", 0): [1.0] * 4}, labels=None),
+            answered("sst2", "validation", [0.0, 1.0], {("a", 0): [0.0, 1.0], ("b", 0): [0.0, 0.0]}),
+        ]
+    ).to_pandas()
+    average = find(compare(items, "a", "b", metric="accuracy"), "average", "clean")
+    assert average.p is None and average.verdict.startswith("not measured: pearson is undefined")

@@ -55,12 +55,23 @@ def test_studies_in_documents_are_valid(tmp_path: Path) -> None:
         block
         for path in DOCUMENTS
         for block in blocks(path, "yaml")
-        if block.lstrip("# \n").startswith("name:")
+        if re.search("^name:", block, re.MULTILINE)
     ]
     assert shown
     for number, block in enumerate(shown):
         (tmp_path / f"{number}.yaml").write_text(block, "utf-8")
         load_study(tmp_path / f"{number}.yaml")
+
+
+def test_the_demo_study_shown_is_the_file() -> None:
+    assert (ROOT / "studies" / "demo.yaml").read_text("utf-8") in blocks(ROOT / "README.md", "yaml")
+
+
+def test_the_reference_of_studies_is_up_to_date(tmp_path: Path) -> None:
+    (tmp_path / "write_studies.py").write_bytes((ROOT / "docs" / "write_studies.py").read_bytes())
+    subprocess.run([sys.executable, tmp_path / "write_studies.py"], check=True, timeout=120)
+    written = (tmp_path / "studies.md").read_text("utf-8")
+    assert written == (ROOT / "docs" / "studies.md").read_text("utf-8"), "run `python docs/write_studies.py`"
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -16,16 +16,9 @@ import pytest
 
 TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
 
-STUDY = """\
-name: plugins
-models:
-  - {arch: llama, size: nano}
-  - {arch: transformer-pp, size: nano, transforms: [prune]}
-tasks: [exclamation]
-adapt: {method: bias-only, epochs: 2, learning_rate: 1.0e-2}
-robustness: {attacks: [swap], budget: 5, items: 20}
-efficiency: {batch: [1], length: [8], decode: 2, seconds: 0.1, training: {batch: [1], length: [8]}}
-"""
+[STUDY] = re.findall(r"^```yaml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+[PROJECT] = re.findall(r"^```toml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+KINDS = ("task", "architecture", "adaptation", "attack", "transform", "measurement")
 
 
 def examples() -> dict[str, str]:
@@ -50,31 +43,32 @@ def test_the_worked_example_passes_its_check(heading: str, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
 
 
-def test_a_study_uses_plugins_of_every_kind_by_entry_point(tmp_path: Path) -> None:
-    package = tmp_path / "site"
-    (package / "my_plugins-1.0.dist-info").mkdir(parents=True)
-    code = "\n".join(
-        re.sub(r"^check_\w+\(.*\)$", "", text, flags=re.MULTILINE) for text in examples().values()
-    )
-    (package / "my_plugins.py").write_text(code, "utf-8")
-    (package / "my_plugins-1.0.dist-info" / "METADATA").write_text("Name: my-plugins\nVersion: 1.0\n")
-    [toml] = re.findall(r"^```toml\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
-    groups = tomllib.loads(toml)["project"]["entry-points"]
+def install(folder: Path, code: str) -> dict[str, str]:
+    """What setuptools makes of the shown pyproject.toml, beside its module; the environment that finds it."""
+    project = tomllib.loads(PROJECT)["project"]
+    [module] = tomllib.loads(PROJECT)["tool"]["setuptools"]["py-modules"]
+    metadata = folder / f"{module}-{project['version']}.dist-info"
+    metadata.mkdir(parents=True)
+    (folder / f"{module}.py").write_text(code, "utf-8")
+    (metadata / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
     lines = [
         f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items())
-        for group, points in groups.items()
+        for group, points in project["entry-points"].items()
     ]
-    (package / "my_plugins-1.0.dist-info" / "entry_points.txt").write_text("\n".join(lines))
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def trilemma(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trilemma", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_study_uses_plugins_of_every_kind_by_entry_point(tmp_path: Path) -> None:
+    environment = install(tmp_path / "site", "\n".join(examples().values()))
     (tmp_path / "study.yaml").write_text(STUDY)
-    path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "trilemma", "run", "study.yaml"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = trilemma(tmp_path, environment, "run", "study.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     records = pd.read_parquet(tmp_path / "runs" / "plugins" / "records.parquet")
     assert set(records["model"]) == {"llama-nano", "transformer-pp-nano+prune"}
@@ -83,3 +77,23 @@ def test_a_study_uses_plugins_of_every_kind_by_entry_point(tmp_path: Path) -> No
     assert (records["metric"] == "disk_bytes").sum() == 2
     attacked = records[(records["set"] == "attack:swap") & (records["metric"] == "robust_accuracy")]
     assert set(attacked["level"]) >= {"word"} and attacked["value"].between(0, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("def broken(:\n", "SyntaxError"), ("raise RuntimeError('no licence')", r"no licence \(RuntimeError\)")],
+)
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_package(
+    tmp_path: Path, code: str, reason: str
+) -> None:
+    environment = install(tmp_path / "site", code)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    done = trilemma(tmp_path, environment, "run", "study.yaml", "--dry-run")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    told = r"the adaptation 'bias-only' of my-plugins 1\.0 cannot be imported from my_plugins:BiasOnly: "
+    assert re.search(f"{told}.*{reason}", done.stderr), done.stderr
+    listed = trilemma(tmp_path, environment, "doctor").stdout
+    for kind, points in zip(
+        KINDS, ("exclamation", "llama", "bias-only", "swap", "prune", "disk"), strict=True
+    ):
+        assert re.search(rf"{kind} {points} +from my-plugins 1\.0", listed), listed

@@ -76,7 +76,7 @@ def test_every_chart_is_drawn_in_both_themes(page: Any, tmp_path: Path) -> None:
     for name in ("pareto", "levels", "methods", "length"):
         page.wait_for_selector(f"[data-figure={name}][data-drawn] svg")
     assert page.locator("[data-figure=pareto] svg .mark-symbol path").count() == 3
-    assert page.locator("[data-figure=methods] svg .mark-rect path").count() == 3 * 7
+    assert page.locator("[data-figure=methods] svg .role-mark.mark-rect path").count() == 3 * 7
     shots = Path(os.environ.get("TRILEMMA_SCREENSHOTS", tmp_path))
     page.screenshot(path=shots / "light.png", full_page=True)
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
@@ -177,6 +177,14 @@ def test_it_fits_a_narrow_screen_and_paper(page: Any, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 380, "height": 800})
     page.wait_for_timeout(200)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    page.set_viewport_size({"width": 800, "height": 900})
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 800
+    links = page.locator("nav a")
+    boxes = [links.nth(i).bounding_box() for i in range(links.count())]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 800 for box in boxes)
+    places = {page.locator(".card").nth(i).bounding_box()["x"] for i in range(3)}
+    assert len(places) == 1  # one below the other, none alone beside an empty place
     page.emulate_media(media="print")
     assert page.is_hidden("header.top") and page.is_visible("#panel-robustness")
     pdf = page.pdf()

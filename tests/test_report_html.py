@@ -13,10 +13,11 @@ import pytest
 from synthetic import frames
 from trilemma.errors import StoreError, TrilemmaError
 from trilemma.report import examples, html
+from trilemma.report.charts import columns, cost_scale, kind_of
 from trilemma.report.evidence import Evidence
 from trilemma.report.figures import length_figure, pareto_figure
 from trilemma.report.robustness_figures import levels_figure, methods_figure
-from trilemma.report.values import candidates
+from trilemma.report.values import Value, candidates
 
 EVIL = "</script><script>window.pwned=1</script><img src=x onerror=pwned=1>${study}\u2028&amp;"
 
@@ -188,3 +189,36 @@ def test_nothing_to_report_and_nowhere_to_write(tmp_path: Path) -> None:
         html.write(records.iloc[:0], items, tmp_path / "report.html")
     with pytest.raises(StoreError, match="cannot write"):
         html.write(records, items, tmp_path / "absent" / "report.html")
+
+
+def test_no_two_candidates_share_colour_and_shape() -> None:
+    assert len({kind_of(index) for index in range(64)}) == 64
+
+
+def test_length_is_drawn_by_model() -> None:
+    records, items = frames(models=2, adversarial=20, clean=30, seeds=(0,))
+    lora = [table[table["adaptation"] == "full"].assign(adaptation="lora") for table in (records, items)]
+    records, items = pd.concat([records, lora[0]]), pd.concat([items, lora[1]])
+    page = html.render(records, items)
+    section = page[page.index('<section id="length">') : page.index('<section id="comparisons">')]
+    assert "gla-nano</li>" in section and ":lora</li>" not in section and section.count("<li>") == 2
+    spec = next(iter(length_figure(records).variants.values()))
+    domain = spec["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    everyone = [c.name for c in candidates(records)]
+    assert domain.index("gla-nano") == everyone.index("gla-nano:full")
+
+
+def test_costs_are_not_below_zero_and_absent_intervals_are_not_drawn() -> None:
+    rows = [{"x": 3.0, "x_low": 0.5, "x_high": 9.0}, {"x": 40.0, "x_low": None, "x_high": None}]
+    assert cost_scale(rows).domain[0] == 0
+    assert columns("y", Value(1.0), "ms")["y_low"] is None
+    assert columns("y", Value(1.0, 0.5, float("inf")), "ms")["y_high"] is None
+
+
+def test_the_front_is_drawn_where_efficiency_was_measured() -> None:
+    records, items = frames(models=2, adversarial=20, clean=60, seeds=(0,))
+    timed = records["batch"].notna() & (records["axis"] == "E")
+    elsewhere = records[~timed | ((records["batch"] == 16) & (records["length"] == 512))]
+    page = html.render(elsewhere, items)
+    assert "Efficiency was not measured" not in page and "at batch 16, length 512" in page
+    assert "pareto" in data_of(page)["figures"]

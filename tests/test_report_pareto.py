@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,7 @@ from synthetic import frames
 from trilemma.errors import TrilemmaError
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS
-from trilemma.report.pareto import front, three_axes
+from trilemma.report.pareto import _dominance, front, three_axes
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +79,21 @@ def test_unmeasured_and_unknown_metrics_are_refused(evidence: Evidence) -> None:
         front(evidence, ["decode_tokens_per_s", "accuracy"])
     records, items = frames(seeds=(0,))
     assert three_axes(Evidence(records[records["axis"] != "E"], items)) is None
+
+
+def test_many_candidates_take_little_memory() -> None:
+    costs = np.random.default_rng(0).normal(size=(300, 200, 3))
+    tracemalloc.start()
+    frequency, anyone = _dominance(costs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # all pairs at once would be 54 MB of truth values alone
+    assert frequency.shape == (300, 300) and (anyone >= frequency.max(axis=0)).all()
+
+
+def test_candidates_without_skill_have_no_place_on_a_front() -> None:
+    evidence = Evidence(*frames(models=2, seeds=(0,), skill=(0.5, 0.9)))
+    unskilled, skilled = front(evidence).positions
+    assert (unskilled.on_front, unskilled.standing) == (None, "no skill")
+    assert skilled.on_front
+    assert all(p.on_front is not None for p in front(evidence, ["latency_ms", "parameters"]).positions)

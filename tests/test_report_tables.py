@@ -9,6 +9,7 @@ from rich.console import Console
 from synthetic import frames
 from trilemma.errors import TrilemmaError
 from trilemma.report.layout import sheets
+from trilemma.report.points import operating_point
 from trilemma.report.rendering import latex_escape, render, show
 from trilemma.report.summary import summary
 from trilemma.report.tables import GROUPS, NAMES, all_tables, build
@@ -115,7 +116,11 @@ def test_the_summary_has_a_row_a_candidate_and_says_what_is_odd() -> None:
     records, _ = frames(models=3, tasks=("sst2", "qqp"), seeds=(0,), skill=(0.5, 0.84, 0.8))
     scores, costs = summary(records)
     assert scores.header == ("", "clean", "robust", "word", "sentence", "human", "ASR")
-    assert [row[0] for row in scores.rows] == ["transformer-pp-nano", "gla-nano", "matmul-free-nano"]
+    assert [row[0] for row in scores.rows] == [
+        "transformer-pp-nano (no skill)",
+        "gla-nano",
+        "matmul-free-nano",
+    ]
     assert any("meaningless" in note for note in scores.notes)
     assert any("partial split" in note for note in scores.notes)
     assert costs.header == ("", "latency", "memory", "memory in training", "parameters")
@@ -129,3 +134,30 @@ def test_unknown_names_are_refused(records: pd.DataFrame) -> None:
             build(records, *arguments)
     with pytest.raises(TrilemmaError, match="unknown format 'pdf'"):
         render(all_tables(records), "pdf")
+
+
+def test_efficiency_is_read_at_the_nearest_point_that_was_measured() -> None:
+    records, _ = frames(models=2, seeds=(0,))
+    timed = records["batch"].notna() & (records["axis"] == "E")
+    elsewhere = records[~timed | ((records["batch"] == 16) & (records["length"] >= 512))]
+    assert operating_point(records) == OperatingPoint(1, 128)
+    assert operating_point(elsewhere) == OperatingPoint(16, 512)
+    assert summary(elsewhere)[1].title == "Efficiency at batch 16, length 512"
+    assert build(elsewhere, "efficiency").frame["latency_ms"].notna().all()
+    with pytest.raises(TrilemmaError, match="nothing was measured at batch 1, length 64; measured: batch 16"):
+        operating_point(elsewhere, "length=64")
+    with pytest.raises(TrilemmaError):
+        operating_point(records, "batch=0,length=128")
+
+
+def test_a_grouping_that_no_table_has_is_refused(records: pd.DataFrame) -> None:
+    with pytest.raises(TrilemmaError, match="no table is grouped by 'nonsense'; known: point, length, task"):
+        all_tables(records, by="nonsense")
+
+
+def test_metrics_of_plug_ins_stand_in_the_table_of_efficiency() -> None:
+    records, _ = frames(models=2, seeds=(0,))
+    added = records[records["metric"] == "weight_bytes"].assign(metric="disk_bytes")
+    table = build(pd.concat([records, added]), "efficiency")
+    (sheet,) = sheets(table)
+    assert ("disk bytes", "5.20 MB", "5.36 MB") in sheet.rows

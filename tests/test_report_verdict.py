@@ -56,11 +56,91 @@ def test_robustness_without_skill_is_called_meaningless() -> None:
 
 
 def test_a_leader_without_skill_is_not_crowned() -> None:
-    shown = judge(*frames(models=2, seeds=(0,), skill=(0.5, 0.9), robustness=(0.8, 0.2), adversarial=300))
-    assert shown.rankings[2].leader == "transformer-pp-nano"
+    records, items = frames(models=2, seeds=(0,), skill=(0.5, 0.9), robustness=(0.8, 0.2), adversarial=300)
+    shown = judge(records, items)
+    assert shown.rankings[2].leader == "gla-nano"
     assert "most robust" not in shown.headline
+    assert "gla-nano is the only candidate with skill on clean text" in shown.headline
     assert "Robustness is meaningless for transformer-pp-nano" in shown.headline
-    assert "Meaningless for transformer-pp-nano on sst2, qnli." in shown.text()
+    text = shown.text()
+    assert "Meaningless for transformer-pp-nano on sst2, qnli." in text
+    assert "transformer-pp-nano is not placed on the front: no skill." in text
+    assert "level: transformer-pp-nano" not in text
+    with_third = frames(models=3, seeds=(0,), skill=(0.5, 0.9, 0.88), robustness=(0.8, 0.2, 0.25))
+    levels = [s for topic, s in judge(*with_third).findings if " level: " in s]
+    assert len(levels) == 3 and not any("transformer-pp-nano" in sentence for sentence in levels)
+
+
+def test_speed_is_crowned_only_by_a_test() -> None:
+    records, items = frames(models=2, seeds=(0,))
+    latency = records["metric"] == "latency_ms"
+    for model, value in (("transformer-pp-nano", 10.0), ("gla-nano", 10.01)):
+        rows = latency & (records["model"] == model)
+        records.loc[rows, ["value", "low", "high"]] = [value, value - 0.5, value + 0.5]
+    text = judge(records, items).text()
+    assert "is not distinguishably faster than gla-nano at every measured length, from 32 to 2048" in text
+    assert "is the fastest" not in text
+    records.loc[latency & (records["model"] == "gla-nano"), ["value", "low", "high"]] = [20.0, 19.0, 21.0]
+    text = judge(records, items).text()
+    assert "transformer-pp-nano is the fastest model at every measured length" in text
+    records.loc[latency, ["low", "high"]] = None
+    text = judge(records, items).text()
+    assert "by the point estimate, not tested: no interval" in text and "p = 1" not in text
+
+
+def test_a_domination_that_is_not_settled_is_not_called_one() -> None:
+    records, items = frames(models=2, seeds=(0,), adversarial=60, skill=(0.8, 0.8), robustness=(0.5, 0.45))
+    evidence = Evidence(records, items)
+    placed = three_axes(evidence)
+    behind = [p for p in placed.positions if p.on_front is False]
+    assert behind and all(p.dominated_probability < 0.95 for p in behind)
+    text = verdict(evidence, placed, []).text()
+    assert "dominated" not in text and "not settled" in text
+
+
+def test_where_nothing_is_distinguishable_there_is_advice() -> None:
+    records, items = frames(models=2, seeds=(0,), adversarial=60, skill=(0.8, 0.8), robustness=(0.5, 0.5))
+    latency = records["metric"] == "latency_ms"
+    records.loc[latency, "low"] = 0.1 * records["value"]
+    records.loc[latency, "high"] = 5 * records["value"]
+    shown = judge(records, items)
+    assert "No candidate is distinguishable as best on any axis" in shown.headline
+    assert shown.advice.startswith("If you must choose: transformer-pp-nano, because")
+    assert shown.summary() in shown.text()
+
+
+def test_what_intervals_do_not_cover_is_said() -> None:
+    records, _ = frames(models=2, seeds=(0,))
+    tokens = records.iloc[[0]].assign(axis="P", metric="pretraining_tokens", value=1e7)
+    said = "\n".join(cautions(pd.concat([records, tokens])))
+    assert "Every candidate was trained with one seed" in said
+    assert "transformer-pp-nano was pretrained once" in said
+    records, _ = frames(models=2, seeds=(0, 1))
+    assert "one seed" not in "\n".join(cautions(records))
+    wide = (records["metric"] == "glue_score") & (records["model"] == "gla-nano") & records["seed"].isna()
+    records.loc[wide, ["low", "high"]] = [0.4, 0.9]
+    records.loc[records["metric"] == "latency_ms", "high"] = 3 * records["value"]
+    said = "\n".join(cautions(records))
+    assert "The seeds of gla-nano disagree" in said
+    assert "Timing varied strongly in 16 of 16 measurements of latency" in said
+
+
+def test_minor_gaps_come_last_in_one_sentence() -> None:
+    records, _ = frames(models=2, seeds=(0,))
+    minor = records["metric"] == "latency_p95_ms"
+    records.loc[minor, "value"] = None
+    records.loc[minor, "note"] = [f"not measured: {n} repetitions" for n in range(minor.sum())]
+    *others, last = cautions(records)
+    assert last == "Not measured (too few repetitions): 95th-percentile latency, at 8 points."
+    assert not any("95th" in caution for caution in others)
+
+
+def test_a_users_note_is_no_failure() -> None:
+    records, _ = frames(models=2, seeds=(0,))
+    known = (records["metric"] == "parameters") & (records["model"] == "gla-nano")
+    records.loc[known, "note"] = "trained on x; failed: never"
+    said = "\n".join(cautions(records))
+    assert "Failed:" not in said and "gla-nano: trained on x; failed: never." in said
 
 
 def test_robustness_that_is_meaningless_on_some_tasks_keeps_its_ranking() -> None:
@@ -70,7 +150,7 @@ def test_robustness_that_is_meaningless_on_some_tasks_keeps_its_ranking() -> Non
     shown = judge(records, items)
     assert "gla-nano is the most robust" in shown.headline
     assert "On qnli robustness is meaningless for gla-nano" in shown.headline
-    assert shown.rankings[2].without_skill == []
+    assert shown.rankings[2].without_skill == frozenset()
     assert shown.rankings[2].partly_meaningless == {("qnli",): ["gla-nano"]}
 
 
@@ -83,9 +163,9 @@ def test_verdict_and_comparisons_correct_alike() -> None:
             c for c in evidence.comparisons(metric) if c.task == "average" and c.level in ("clean", "all")
         ]
         adjusted = {frozenset((c.a, c.b)): c.p_adjusted for c in overall}
-        assert len(ranking.p_values) == 3
-        for other, p in ranking.p_values.items():
-            assert p == adjusted[frozenset((str(ranking.leader), other))]
+        assert len(ranking.outcomes) == 3
+        for other, outcome in ranking.outcomes.items():
+            assert outcome.p == adjusted[frozenset((str(ranking.leader), other))]
 
 
 def test_partial_unmeasured_and_fake_quantised_are_said() -> None:

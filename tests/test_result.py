@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from synthetic import write_run
 from trilemma.errors import StoreError, TrilemmaError
@@ -58,7 +59,59 @@ def test_unknown_names_are_one_sentence(result: Result, tmp_path: Path) -> None:
     clean = Result(result.records, result.items[result.items["level"] == "clean"])
     with pytest.raises(TrilemmaError, match="nothing to compute robust_accuracy from"):
         clean.compare("transformer-pp-nano", "gla-nano")
+    with pytest.raises(TrilemmaError, match="cannot be compared with itself"):
+        result.compare("gla-nano", "gla-nano")
+    with pytest.raises(TrilemmaError, match="nothing was measured at batch 3"):
+        result.show(Console(file=io.StringIO()), at="batch=3")
     with pytest.raises(TrilemmaError, match="batch=1,length=128"):
         result.decide(at="everywhere")
     with pytest.raises(StoreError, match="does not exist"):
         Result.load(tmp_path)
+
+
+def test_the_verdict_stands_under_the_summary(result: Result) -> None:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    result.show(console, at="length=512")
+    shown = console.export_text()
+    assert "Efficiency at batch 1, length 512" in shown
+    assert result.verdict("length=512").summary() in shown and "Caution: " in shown
+
+
+def test_the_report_makes_its_folder_and_is_html(result: Result, tmp_path: Path) -> None:
+    assert result.report(tmp_path / "a" / "b" / "c.html").exists()
+    with pytest.raises(TrilemmaError, match=r"does not end in \.html"):
+        result.report(tmp_path / "report.pdf")
+
+
+def test_hostile_tables_are_shown_and_reported(result: Result, tmp_path: Path) -> None:
+    records, items = result.records.copy(), result.items.copy()
+    records.loc[records["metric"] == "parameters", "note"] = None
+    records.loc[records["metric"] == "throughput_tokens_per_s", "high"] = float("inf")
+    records.loc[records["metric"] == "ttft_ms", "value"] = float("inf")
+    items.loc[items["model"] == "gla-nano", "answer"] = float("inf")
+    for table in (records, items):
+        table["model"] = table["model"].replace("gla-nano", "gla\x1b]0;owned\x07-nano")
+    hostile = Result(records, items)
+    text = io.StringIO()
+    hostile.show(Console(width=200, file=text))
+    hostile.show(Console(width=200, file=text), table="efficiency")
+    assert not {"\x1b", "\x07"} & set(text.getvalue() + hostile.render("csv") + str(hostile.decide()))
+    page = hostile.report(tmp_path / "hostile.html").read_text(encoding="utf-8")
+    assert (
+        "Infinity" not in page[page.index('id="data">') : page.index("</script>", page.index('id="data">'))]
+    )
+    assert "not finite" in "".join(hostile.verdict().cautions)
+
+
+def test_the_command_line_says_its_choices_and_by_its_exit_code_whether_one_qualifies(tmp_path: Path) -> None:
+    from trilemma import cli
+    from trilemma.comparisons import MEASURES
+
+    assert cli._COMPARED.split(", ") == list(MEASURES)
+    run = str(write_run(tmp_path / "run", models=2, seeds=(0,), adversarial=40, clean=60))
+    runner = CliRunner(env={"COLUMNS": "200"})
+    assert "peak_inference_memory_bytes" in runner.invoke(cli.app, ["decide", "--help"]).output
+    assert (
+        runner.invoke(cli.app, ["decide", run, "--max-latency", "0.2s", "--min-clean", "50%"]).exit_code == 0
+    )
+    assert runner.invoke(cli.app, ["decide", run, "--max-latency", "0.1ms"]).exit_code == 1

@@ -285,3 +285,39 @@ def test_advglues_published_counts(tmp_path: Path) -> None:
     }
     published["adv_rte"] = 0.568
     assert dict(zip(majority["set"], majority["value"], strict=True)) == pytest.approx(published, abs=0.0006)
+
+
+def without_positive(seeds: tuple[int, ...] = (0,)) -> pa.Table:
+    """QQP as AdvGLUE's development items are: at sentence level no item is of the positive class."""
+    gold = [0.0, 1.0, 1.0, 0.0] * 3 + [0.0] * 5
+    levels = ["word"] * 12 + ["sentence"] * 5
+    answers = {("m", seed): gold for seed in seeds}
+    adversarial = answered("qqp", "adv_qqp", gold, answers, levels=levels, originals=answers)
+    clean = [0.0, 1.0] * 20
+    return pa.concat_tables(
+        [answered("qqp", "validation", clean, {key: clean for key in answers}), adversarial]
+    )
+
+
+def test_f1_without_a_positive_item_is_not_measured_and_costs_nothing() -> None:
+    records = scored(without_positive())
+    f1 = cell(records, "robust_f1", "qqp", "sentence")
+    assert pd.isna(f1["value"]) and f1["note"] == "not measured: no item of the positive class among 5"
+    average = cell(records, "advglue_score", "average", "sentence")
+    assert average["value"] == 1.0
+    assert average["note"] == "accuracy alone for qqp: no item of the positive class among 5"
+    assert cell(records, "robust_f1", "qqp", "all")["value"] == 1.0
+    assert cell(records, "advglue_score", "average", "all")["note"] == ""
+
+
+def test_tasks_scored_by_f1_have_its_baselines() -> None:
+    random = np.random.default_rng(5)
+    gold = np.array([1.0, 0.0, 0.0, 0.0] * 50)
+    answers = {("m", 0): skilled(random, gold, 0.8)}
+    records = scored(answered("mrpc", "validation", gold, answers))
+    assert cell(records, "constant_f1", "mrpc", "clean")["value"] == pytest.approx(
+        f1_score(gold, np.ones(200))
+    )
+    assert cell(records, "chance_f1", "mrpc", "clean")["value"] == pytest.approx(1 / 3)
+    assert cell(records, "majority_accuracy", "mrpc", "clean")["value"] == 0.75
+    assert not len(scored(study()).query("metric == 'constant_f1'"))

@@ -97,7 +97,7 @@ def test_difference_intervals_cover_and_pairing_narrows_them() -> None:
         difficulty = random.normal(0, 1, 60)[np.repeat(np.arange(60), 2), None]
         a, b = (difficulty + random.normal(mean, 0.5, (120, 2)) > 0 for mean in (0.3, 0.3))
         difference = statistics.paired_difference(a, b, np.repeat(np.arange(60), 2), draws=300, seed=run)
-        low, high = difference.interval("difference")
+        low, high = difference.interval()
         hits += low <= 0 <= high
     assert hits / runs >= 0.92
     one, other = (statistics.cluster_bootstrap(x.mean(1), np.repeat(np.arange(60), 2)) for x in (a, b))
@@ -181,6 +181,67 @@ def test_a_mean_over_tasks_keeps_the_doubt_of_a_task_without_scatter() -> None:
     one = np.stack([np.arange(200) < 100, np.ones(200)], axis=-1).astype(float)[:, None]
     none = np.stack([np.zeros(10), np.ones(10)], axis=-1)[:, None]
     parts = [statistics.sample(sums, [[0]], statistics.ratio)[0] for sums in (one, none)]
-    low, high = statistics.Sample.mean(parts).interval("fraction")
+    low, high = statistics.Sample.mean(parts).interval()
     alone = parts[0].interval()
     assert high - low > 1.2 * (alone.high - alone.low) / 2
+
+
+def test_one_cluster_tells_nothing_however_many_seeds_answered_it() -> None:
+    right = np.array([[1.0, 1.0, 0.0]] * 4)
+    assert statistics.hierarchical_bootstrap(right, np.zeros(4)) == (0, 1)
+    assert statistics.hierarchical_bootstrap(right - 0.5, np.zeros(4), shape="difference") == (-1, 1)
+    assert statistics.cluster_bootstrap(np.ones(1), np.zeros(1)) == (0, 1)
+
+
+def accuracy_and_f1(sums: np.ndarray) -> np.ndarray:
+    return (statistics.ratio(sums[..., :2]) + statistics.f1(sums[..., 2:])) / 2
+
+
+def few_items(random: np.random.Generator, n: int, recall: float, fall_out: float) -> statistics.Sample:
+    """Accuracy and F1 of n items, 40% of them positive and at least one."""
+    gold = np.arange(n) < max(1, random.binomial(n, 0.4))
+    answer = random.random(n) < np.where(gold, recall, fall_out)
+    both = np.stack([gold == answer, np.ones(n), 2 * (gold & answer), gold.astype(int) + answer], axis=-1)
+    (found,) = statistics.sample(
+        both[:, None].astype(float), [[0]], accuracy_and_f1, shape="fraction", draws=300
+    )
+    return found
+
+
+@pytest.mark.parametrize(("recall", "fall_out"), [(0.8, 0.2), (0.95, 0.05), (0.3, 0.3)])
+def test_intervals_of_f1_on_few_items_cover_alone_and_in_an_average(recall: float, fall_out: float) -> None:
+    random, runs, alone, averaged = np.random.default_rng(8), 250, 0, 0
+    accuracy = 0.4 * recall + 0.6 * (1 - fall_out)
+    truth = (accuracy + 2 * 0.4 * recall / (0.4 * (1 + recall) + 0.6 * fall_out)) / 2
+    for _ in range(runs):
+        small = few_items(random, 7, recall, fall_out)
+        right = np.stack([random.random(300) < 0.7, np.ones(300)], axis=-1).astype(float)
+        (large,) = statistics.sample(right[:, None], [[0]], statistics.ratio, draws=300)
+        low, high = small.interval()
+        alone += low <= truth <= high
+        low, high = statistics.Sample.mean([small, large]).interval()
+        averaged += low <= (truth + 0.7) / 2 <= high
+    assert alone / runs >= 0.93 and averaged / runs >= 0.93
+
+
+def test_an_average_with_a_task_of_one_cluster_covers() -> None:
+    random, runs, hits = np.random.default_rng(9), 200, 0
+    for _ in range(runs):
+        single = np.repeat(random.random(1) < 0.6, 3).astype(float)
+        rows = np.stack([random.random(100) < 0.7, np.ones(100)], axis=-1).astype(float)[:, None]
+        one = np.stack([single, np.ones(3)], axis=-1)[None]
+        parts = [
+            *statistics.sample(one, [[0, 1, 2]], statistics.ratio, draws=200),
+            *statistics.sample(rows, [[0]], statistics.ratio, draws=200),
+        ]
+        low, high = statistics.Sample.mean(parts).interval()
+        hits += low <= 0.65 <= high
+    assert hits / runs >= 0.95
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_a_proportion_of_very_few_items_has_the_exact_interval(n: int) -> None:
+    for successes in range(n + 1):
+        expected = stats.binomtest(successes, n).proportion_ci(method="exact")
+        found = statistics.cluster_bootstrap(np.arange(n) < successes, np.arange(n))
+        assert found == pytest.approx((expected.low, expected.high))

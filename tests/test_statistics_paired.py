@@ -61,6 +61,13 @@ def test_ties_are_counted_whole() -> None:
     assert statistics.sign_flip_permutation([0.0, 0.0]) == 1.0
 
 
+def test_differences_that_cancel_within_a_cluster_are_no_difference() -> None:
+    assert statistics.sign_flip_permutation([0.1, 0.2, -0.3, 1.0], np.array([0, 0, 0, 1])) == 1.0
+    assert statistics.sign_flip_permutation([0.1, 0.2, -0.3], np.zeros(3)) == 1.0
+    tiny = statistics.sign_flip_permutation(np.full(8, 1e-9), np.arange(8))
+    assert tiny == pytest.approx(2 / 2**8)
+
+
 def test_large_exact_tests_keep_their_small_p() -> None:
     a = np.ones(4000)
     a[:1500] = 0

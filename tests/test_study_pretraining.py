@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+
+from trilemma.models.corpus import read_texts
+from trilemma.study.pretraining import pretrain_folder, summary
 
 SETTINGS = ["--arch", "gla", "--size", "nano", "--vocabulary", "300", "--length", "16", "--batch", "4"]
 STEPS = 250
@@ -66,7 +70,9 @@ def test_a_killed_pretraining_goes_on_and_ends_with_the_same_weights(corpus: Pat
         (("--arch", "rnn"), "unknown architecture 'rnn'"),
         (("--size", "huge"), "unknown size 'huge'"),
         (("--corpus", "absent.txt"), "corpus file absent.txt does not exist"),
-        (("--learning-rate", "3"), "--learning-rate: "),
+        (("--learning-rate", "3"), "--learning-rate: should be less than 1"),
+        (("--tokens", "10X"), "--tokens: '10X' is no count; give a whole number, or one with k, M or B"),
+        (("--corpus", "x" * 5000), "does not exist"),
         (("--tokenizer", "absent"), "absent"),
     ],
 )
@@ -75,6 +81,32 @@ def test_a_refused_pretraining_leaves_nothing(
 ) -> None:
     assert reason in refused(corpus, tmp_path / "model", *more)
     assert not list(tmp_path.iterdir())
+
+
+def test_lines_without_a_blank_one_are_documents(tmp_path: Path) -> None:
+    lines = [f"line {i}" for i in range(4)]
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(lines) + "\n")
+    assert list(read_texts([path])) == lines
+    path.write_text("\n".join(lines) + "\n\n")
+    assert list(read_texts([path])) == ["\n".join(lines)]
+    path.write_text("line 0\nline 1\n\nline 2\nline 3")
+    assert list(read_texts([path])) == ["line 0\nline 1", "line 2\nline 3"]
+
+
+def test_a_text_without_spaces_is_pretrained_on(tmp_path: Path) -> None:
+    letters = [chr(0x4E00 + i) for i in range(200)]
+    rng = random.Random(0)
+    text = "\n".join("".join(rng.choices(letters, k=900)) for _ in range(40))
+    (tmp_path / "corpus.txt").write_text(text, "utf-8")
+    settings = {"tokens": "2k", "length": 64, "batch": 4, "learning_rate": None}
+    facts = pretrain_folder(
+        "gla", "nano", [tmp_path / "corpus.txt"], tmp_path / "model", settings=settings, vocabulary=300
+    )
+    assert facts["held_out_word_perplexity"] is None and facts["held_out_perplexity"] > 1
+    first, second, third = summary(facts, tmp_path / "model")
+    assert "gla-nano" in first and "2,000 tokens" in first
+    assert "perplexity" in second and str(tmp_path / "model" / "pretrain.json") in third
 
 
 def test_a_corpus_of_one_document_leaves_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import trilemma
+import trilemma.study.runner
 from trilemma.errors import DivergedError, StoreError
+from trilemma.study.stage import StageRun
 from trilemma.study.store import locked
 
 STUDY = """\
@@ -160,16 +162,52 @@ def test_a_run_folder_in_use_is_refused(undisturbed: Path) -> None:
     assert "another process is running the study" in done.stderr
 
 
-def test_a_corrupt_artifact_is_named(undisturbed: Path, tmp_path: Path) -> None:
-    weights = next((undisturbed / ".store" / "adapt").glob("*/model.safetensors"))
+def test_a_damaged_artifact_is_set_aside_and_made_anew(undisturbed: Path, tmp_path: Path) -> None:
+    for name in (".store", "run"):
+        shutil.copytree(undisturbed / name, tmp_path / name)
+    weights = next((tmp_path / ".store" / "adapt").glob("*/model.safetensors"))
     content = weights.read_bytes()
-    try:
-        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        done = subprocess.run(command(undisturbed), capture_output=True, text=True, timeout=120)
-    finally:
-        weights.write_bytes(content)
-    assert done.returncode == 2
-    assert "corrupt" in done.stderr and str(weights.parent) in done.stderr
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = run(tmp_path)
+    aside = weights.parent.with_name(f".damaged-{weights.parent.name}")
+    reason = "its artifact is damaged (model.safetensors is missing or differs from its checksum)"
+    assert f"{reason}; made anew, the old one is {aside}" in done.stdout
+    assert weights.read_bytes() == content and (aside / "model.safetensors").is_file()
+    assert sum(": reused" not in line for line in done.stdout.splitlines() if line.startswith("[")) == 1
+    for old, new in zip(tables(undisturbed), tables(tmp_path), strict=True):
+        pd.testing.assert_frame_equal(old, new)
+
+
+def test_artifacts_that_vanish_while_the_study_runs_are_one_sentence(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (".store", "run"):
+        shutil.copytree(undisturbed / name, tmp_path / name)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    score = trilemma.study.runner.build_tables
+
+    def without_answers(*arguments: object) -> object:
+        shutil.rmtree(tmp_path / ".store" / "answer")
+        return score(*arguments)
+
+    monkeypatch.setattr("trilemma.study.runner.build_tables", without_answers)
+    with pytest.raises(StoreError, match=r"items.parquet is gone or unreadable.*run the same command again"):
+        trilemma.run(tmp_path / "study.yaml", out=tmp_path / "run")
+
+    def without_models(stage: StageRun) -> None:
+        shutil.rmtree(stage.inputs["model"])
+        raise FileNotFoundError(stage.inputs["model"])
+
+    monkeypatch.setitem(trilemma.study.runner.FUNCTIONS, "answer", without_models)
+    with pytest.raises(StoreError, match=r"was removed while the study ran; run the same command again"):
+        trilemma.run(tmp_path / "study.yaml", out=tmp_path / "run")
+
+
+def test_what_a_cell_was_trained_on_is_in_the_records(undisturbed: Path) -> None:
+    records, _ = tables(undisturbed)
+    rows = records[records["metric"] == "training_rows"]
+    assert len(rows) == 4 and (rows["value"] == 200).all() and (rows["n"] == 200).all()
+    assert (rows["note"] == "epochs 1").all() and not rows["partial"].any()
 
 
 def test_a_changed_seed_reuses_what_does_not_depend_on_it(undisturbed: Path) -> None:

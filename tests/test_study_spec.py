@@ -20,6 +20,10 @@ tasks: [sst2]
 OWN = "[{name: own, fields: t, label: u, labels: [a, b], files: {train: t.csv, validation: v.csv}}]"
 
 
+def set_called(name: str) -> str:
+    return f"robustness: {{sets: [{{name: {name}, task: sst2, file: a.csv}}]}}\n"
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "study.yaml"
     path.write_text(text, "utf-8")
@@ -49,7 +53,7 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
         ),
         (GOOD.replace("gla,", "mamba,"), r"line 3: models\.0\.arch: unknown architecture 'mamba'.*gla"),
         (GOOD + "sedes: [1]\n", r"line 6: sedes: is not a field here; known: .*seeds"),
-        (GOOD + "adapt: {epoch: 3}\n", r"line 6: adapt\.0\.epoch: is not a field here; known: .*epochs"),
+        (GOOD + "adapt: {epoch: 3}\n", r"line 6: adapt\.epoch: is not a field here; known: .*epochs"),
         (GOOD + "seeds: [0, 0]\n", r"seeds names 0 twice"),
         (GOOD + "seeds: [-1]\n", r"line 6: seeds\.0: .*greater than or equal to 0"),
         (GOOD + "name: again\n", r"line 6: `name` is given twice"),
@@ -84,7 +88,7 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
         (GOOD + "data: nowhere\n", r"line 6: data: should be embedded, hub or folder:PATH, not 'nowhere'"),
         (GOOD + f"seeds: [{'9' * 5000}]\n", r"line 6: 9+… is a larger number"),
         (GOOD + f"seeds: [{2**32}]\n", r"line 6: seeds\.0: should be less than 4294967296"),
-        (GOOD + "adapt: {epochs: 1e300}\n", r"line 6: adapt\.0\.epochs: should be less than"),
+        (GOOD + "adapt: {epochs: 1e300}\n", r"line 6: adapt\.epochs: should be less than"),
         (GOOD + "seeds: !!int nine\n", r"YAML cannot read"),
         (GOOD + 'data: "folder:\\0"\n', r"line 6: a NUL character"),
         (GOOD + "robustness: {attacks: [nope]}\n", r"line 6: robustness\.attacks: unknown attack 'nope'"),
@@ -112,13 +116,102 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
         (GOOD.replace("[sst2]", OWN.replace("[a, b]", "[no, yes]")), r"tasks\.0\.labels\.0: .*in quotes"),
         (GOOD.replace("[sst2]", OWN.replace("name: own", "name: sst2")), r"'sst2' exists already"),
         (GOOD.replace("[sst2]", OWN.replace("validation", '"a b"')), r"tasks\.0\.files\.a b"),
+        (
+            GOOD.replace("gla, size: nano}", "gla, size: nano, adapt: {method: lora}}")
+            + "adapt: [{method: full}, {method: lora}]\n",
+            r"line 3: models\.0\.adapt\.method: gla-nano on sst2 would be adapted by lora 2 times.*leave it",
+        ),
+        (
+            GOOD.replace("[sst2]", "[{name: sst2, adapt: {method: full}}]")
+            + "adapt: [{method: full}, {method: lora}]\n",
+            r"line 5: tasks\.0\.adapt\.method: .*full 2 times",
+        ),
+        (GOOD + set_called("adv_typos"), r"line 6: robustness\.sets\.0: .*'adv_typos'.*adv_, advglue.*taken"),
+        (GOOD + set_called("advglue"), r"line 6: robustness\.sets\.0: .*'advglue'.*taken"),
+        (GOOD + set_called("anli_r4"), r"'anli_r4'.*taken"),
+        (GOOD + set_called("clean"), r"'clean'.*all, average, clean"),
+        (GOOD + set_called("validation_typos"), r"'validation_typos'.*taken"),
+        (
+            GOOD.replace("[sst2]", OWN.replace("validation", "spring"))
+            + set_called("spring").replace("sst2", "own"),
+            r"line 6: robustness\.sets\.0: spring is also a split of task own",
+        ),
+        (GOOD + "robustness: {sets: [advglue, advglue]}\n", r"robustness\.sets\.1: sets names advglue twice"),
+        (
+            GOOD.replace("[sst2]", OWN.replace("name: own", "name: average")),
+            r"line 5: tasks\.0: a task cannot be called 'average': all, average, clean",
+        ),
+        (
+            GOOD.replace("[sst2]", "[sst]"),
+            r"line 5: tasks\.0: unknown task 'sst'; did you mean sst2\? known: ax,",
+        ),
+        (GOOD.replace("{arch: gla, size: nano}", "{path: my bert}"), r"line 3: models\.0: 'my bert'.*`name`"),
+        (GOOD.replace("{arch: gla, size: nano}", "{path: /}"), r"line 3: models\.0: ''.*`name`"),
+        (
+            GOOD.replace("{arch: gla, size: nano}", "./m/bert"),
+            r"line 3: models\.0: .*write {path: \./m/be",
+        ),
+        (GOOD.replace("{arch: gla, size: nano}", "~/bert"), r"line 3: models\.0: .*write {path: ~/bert}"),
+        (GOOD.replace("{arch: gla, size: nano}", "here"), r"line 3: models\.0: .*write {path: here}"),
+        (GOOD + "data: folder:~nosuchuser/x\n", r"line 6: data: ~nosuchuser/x has no home folder"),
+        (GOOD + "efficiency: {decode: 1}\n", r"line 6: efficiency\.decode: .*at least 2, or 0"),
+        (
+            GOOD + "adapt: {learning_rate: 0,001}\n",
+            r"line 6: `001` cannot name a field: .*point, not a",
+        ),
+        (
+            GOOD.replace("[sst2]", OWN.replace("fields: t,", "fields: [t, u, v],")),
+            r"line 5: tasks\.0\.fields: takes at most 2 entries, not 3",
+        ),
+        (GOOD + "adapt: {learning_rate: {sweep: [1e-3]}}\n", r"sweep: needs at least 2 entries"),
+        (GOOD + "".join(f"wrong{i}: 1\n" for i in range(4)), r"\(and 1 more fault\)"),
+        (
+            GOOD.replace("gla, size: nano}", "gla, size: nano, adapt: {epochs: 9}}"),
+            r"line 3: models\.0\.adapt\.epochs: gla-nano .* epochs 9 and others with 3: .*`note`",
+        ),
+        (
+            GOOD.replace("gla, size: nano}", "gla, size: nano, adapt: {rows: 50}}") + "adapt: {rows: 5000}\n",
+            r"models\.0\.adapt\.rows: gla-nano .* rows 50 and others with 5,000",
+        ),
         ("just text", r"not a study"),
         ("[" * 5000, r"nested too deeply|not valid YAML"),
     ],
 )
 def test_a_bad_study_is_refused_by_line_and_field(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "here").mkdir()
     with pytest.raises(StudyError, match=expected):
         load_study(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        "{arch: gla, size: nano, adapt: {epochs: 9}, note: trained for longer on purpose}",
+        "{arch: gla, size: nano, adapt: {batch: 8}}",
+    ],
+)
+def test_unequal_training_with_a_note_is_allowed_and_so_are_other_settings(
+    tmp_path: Path, models: str
+) -> None:
+    load_study(write(tmp_path, GOOD.replace("{arch: gla, size: nano}", models)))
+
+
+def test_all_models_may_depart_from_the_study_together(tmp_path: Path) -> None:
+    load_study(write(tmp_path, GOOD.replace("size: nano}", "size: nano, adapt: {epochs: 9}}")))
+
+
+def test_sets_that_no_score_can_be_mistaken_for_are_allowed(tmp_path: Path) -> None:
+    for name in ("typos", "my_adv_set", "robust"):
+        load_study(write(tmp_path, GOOD + set_called(name)))
+    load_study(write(tmp_path, GOOD + "robustness: {sets: [{name: advglue, advglue: dev_ann.json}]}\n"))
+
+
+@pytest.mark.parametrize(("written", "name"), [(".", "mine"), ("..", "above"), ("deeper/..", "mine")])
+def test_a_folder_by_dots_is_called_what_it_is_called(tmp_path: Path, written: str, name: str) -> None:
+    (tmp_path / "above" / "mine").mkdir(parents=True)
+    text = GOOD.replace("{arch: gla, size: nano}", f"{{path: {written}}}")
+    study = load_study(write(tmp_path / "above" / "mine", text))
+    assert study.models[0].label == name and study.models[0].path == written
 
 
 def test_a_study_that_is_not_text_is_refused(tmp_path: Path) -> None:
@@ -154,10 +247,10 @@ def test_committed_studies_are_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (GOOD + "adapt: {epochs: no}\n", "adapt.0.epochs: "),
-        (GOOD + "adapt: {learning_rate: fast}\n", "adapt.0.learning_rate: "),
-        (GOOD + "adapt: {learning_rate: 3}\n", "adapt.0.learning_rate: should be less than 1"),
-        (GOOD + "adapt: {learning_rate: {sweep: [fast, 0.1]}}\n", "adapt.0.learning_rate.sweep.0: "),
+        (GOOD + "adapt: {epochs: no}\n", "adapt.epochs: "),
+        (GOOD + "adapt: {learning_rate: fast}\n", "adapt.learning_rate: "),
+        (GOOD + "adapt: {learning_rate: 3}\n", "adapt.learning_rate: should be less than 1"),
+        (GOOD + "adapt: {learning_rate: {sweep: [fast, 0.1]}}\n", "adapt.learning_rate.sweep.0: "),
         (GOOD + "robustness: {sets: [{nme: x, task: a, file: b}]}\n", "robustness.sets.0."),
         (GOOD.replace("[sst2]", "[[sst2]]"), "tasks.0: "),
         (GOOD + "adapt: []\n", "adapt: needs at least 1 entry"),

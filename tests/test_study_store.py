@@ -11,7 +11,7 @@ import pytest
 
 from trilemma.errors import StoreError
 from trilemma.files import write_text
-from trilemma.study.store import Store, locked
+from trilemma.study.store import DamagedError, Store, locked
 
 
 def put(store: Store, key: str = "k", text: str = "content") -> Path:
@@ -48,7 +48,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "facts"])
-def test_a_damaged_artifact_is_refused_by_name(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_artifact_is_noticed_and_can_be_made_anew(tmp_path: Path, damage: str) -> None:
     folder = put(Store(tmp_path))
     if damage == "change":
         (folder / "sub" / "file.txt").write_text("contenT")
@@ -56,8 +56,13 @@ def test_a_damaged_artifact_is_refused_by_name(tmp_path: Path, damage: str) -> N
         (folder / "sub" / "file.txt").unlink()
     else:
         (folder / "artifact.json").write_text("{")
-    with pytest.raises(StoreError, match=r"corrupt.*delete it and run again"):
-        Store(tmp_path).facts("adapt", "k")
+    store = Store(tmp_path)
+    with pytest.raises(DamagedError, match=r"sub/file.txt is missing or differs|artifact.json is unreadable"):
+        store.facts("adapt", "k")
+    assert store.set_aside("adapt", "k") == tmp_path / "adapt" / ".damaged-k" and not folder.exists()
+    put(store)
+    assert Store(tmp_path).facts("adapt", "k") == {"value": 3}
+    assert store.set_aside("adapt", "k") == tmp_path / "adapt" / ".damaged-k-1"
 
 
 @pytest.mark.parametrize("linked", ["README.md", ""])
@@ -69,8 +74,11 @@ def test_an_artifact_with_a_link_is_refused(tmp_path: Path, linked: str) -> None
     else:
         folder.rename(elsewhere)
         folder.symlink_to(elsewhere)
-    with pytest.raises(StoreError, match="holds a link"):
-        Store(tmp_path / "store").facts("adapt", "k")
+    store = Store(tmp_path / "store")
+    with pytest.raises(DamagedError, match="holds a link"):
+        store.facts("adapt", "k")
+    store.set_aside("adapt", "k")
+    assert store.facts("adapt", "k") is None and elsewhere.exists() != bool(linked)
 
 
 def test_checkpoints_are_removed_once_the_artifact_stands(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line: thin, and light until a command runs."""
 
 import errno
+import os
 import sys
 import traceback
 from io import TextIOWrapper
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trilemma.errors import TrilemmaError
+from trilemma.report.metrics import METRICS
 from trilemma.threads import wait_politely
 
 if TYPE_CHECKING:
@@ -27,12 +29,29 @@ app = typer.Typer(
 )
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/demo.", metavar="RUN")]
+_AT = "Operating point; default batch=1,length=128 or the nearest that was measured."
+_METRICS = ", ".join(METRICS)
+_COMPARED = (
+    "accuracy, f1, matthews, pearson, spearman, robust_accuracy, robust_f1, attack_success_rate, "
+    "accuracy_drop, flip_rate, paired_clean_accuracy"
+)
 StudyFile = Annotated[Path, typer.Argument(help="A study file (YAML).", metavar="STUDY")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import trilemma
+
+        typer.echo(f"trilemma {trilemma.__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version.")
+    ] = False,
 ) -> None:
     _state["debug"] = debug
 
@@ -45,13 +64,18 @@ _INTERRUPTED = 130
 def run(
     study: StudyFile,
     data: Annotated[
-        str | None, typer.Option(help="embedded, folder:PATH or hub; replaces the study's.")
+        str | None,
+        typer.Option(
+            help="embedded, hub or folder:PATH (from the working folder); replaces the study's own."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
     store: Annotated[
         Path | None, typer.Option(help="Folder of artifacts; default .store beside the run.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print stages, downloads, time and memory, and do nothing.")
+    ] = False,
 ) -> None:
     """Run a study; run it again to go on where it stood."""
     import trilemma
@@ -59,15 +83,15 @@ def run(
 
     spec = load_study(study, **({"data": data} if data else {}))
     console = _console()
+    folder = out or Path("runs") / spec.name
     if dry_run:
         from trilemma.study.plan import plan, print_plan
 
-        print_plan(plan(spec), console)
+        print_plan(plan(spec, store or folder.parent / ".store"), console)
         return
-    folder = out or Path("runs") / spec.name
     result = trilemma.run(spec, out=folder, store=store, console=console)
     result.show(console)
-    console.print(f"\nreport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"\nreport: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -76,31 +100,40 @@ def show(
     table: Annotated[
         str | None, typer.Option(help="efficiency, performance or robustness in full; default a summary.")
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Group robustness by level, method or task.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="efficiency by point or length; performance by task; robustness by level, method or task."
+        ),
+    ] = None,
+    at: Annotated[str | None, typer.Option(help=_AT)] = None,
     format: Annotated[str, typer.Option(help="table, json, csv, markdown or latex.")] = "table",
 ) -> None:
     """Print the tables of a finished study."""
     result = _load(run)
     if format == "table":
-        result.show(_console(), table=table, by=by)
+        result.show(_console(), table=table, by=by, at=at)
     else:
-        typer.echo(result.render(format, table=table, by=by))
+        typer.echo(result.render(format, table=table, by=by, at=at))
 
 
 @app.command()
 def decide(
     run: RunFolder,
     best: Annotated[
-        str, typer.Option(help="What to maximise (or minimise, for a cost) among those that qualify.")
+        str,
+        typer.Option(
+            help=f"What to maximise (or minimise, for a cost) among those that qualify: {_METRICS}."
+        ),
     ] = "robust_accuracy",
-    max_memory: Annotated[str | None, typer.Option(help="Peak inference memory, e.g. 8GB.")] = None,
-    max_latency: Annotated[float | None, typer.Option(help="Median latency in ms.")] = None,
-    min_clean: Annotated[float | None, typer.Option(help="Clean score, 0 to 1.")] = None,
-    min_robust: Annotated[float | None, typer.Option(help="Robust score, 0 to 1.")] = None,
-    at: Annotated[str, typer.Option(help="Operating point.")] = "batch=1,length=128",
+    max_memory: Annotated[str | None, typer.Option(help="Peak inference memory, e.g. 8GB or 512MiB.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Median latency in ms: 200, 200ms or 0.2s.")] = None,
+    min_clean: Annotated[str | None, typer.Option(help="Clean score: 0.8 or 80%.")] = None,
+    min_robust: Annotated[str | None, typer.Option(help="Robust score: 0.5 or 50%.")] = None,
+    at: Annotated[str | None, typer.Option(help=_AT)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the best candidate under constraints."""
+    """Find the best candidate under constraints; exit code 1 where none qualifies."""
     decision = _load(run).decide(
         max_memory=max_memory,
         max_latency_ms=max_latency,
@@ -113,6 +146,8 @@ def decide(
         typer.echo(decision.to_json())
     else:
         _console().print(decision.text(), highlight=False, markup=False, soft_wrap=True)
+    if decision.choice is None:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -120,7 +155,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="A candidate.")],
     b: Annotated[str, typer.Argument(help="Another candidate.")],
     run: Annotated[Path | None, typer.Option(help="A run folder; default the newest in runs.")] = None,
-    metric: Annotated[str, typer.Option(help="accuracy or robust_accuracy.")] = "robust_accuracy",
+    metric: Annotated[str, typer.Option(help=f"One of {_COMPARED}.")] = "robust_accuracy",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Test two candidates on the same items."""
@@ -147,11 +182,17 @@ def report(
 
 @app.command()
 def pretrain(
-    corpus: Annotated[list[Path], typer.Option(help="Text or Parquet file; may be repeated.")],
+    corpus: Annotated[
+        list[Path],
+        typer.Option(
+            help="A .txt file (documents between blank lines, or one a line where there are none), or a "
+            ".jsonl or .parquet file (one document a row, in the column text); may be repeated."
+        ),
+    ],
     arch: Annotated[str, typer.Option(help="transformer-pp, gla or matmul-free.")],
     out: Annotated[Path, typer.Option(help="Model folder to write; must not exist yet.")],
     size: Annotated[str, typer.Option(help="nano, micro, small, 370m, 1.3b or 2.7b.")] = "micro",
-    tokens: Annotated[str, typer.Option(help="Tokens to train on, e.g. 10M.")] = "10M",
+    tokens: Annotated[str, typer.Option(help="Tokens to train on: a number, or one with k, M or B.")] = "10M",
     vocabulary: Annotated[int, typer.Option(help="Tokenizer size, when one is trained.")] = 8192,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Use this tokenizer folder instead of training one.")
@@ -165,11 +206,10 @@ def pretrain(
 ) -> None:
     """Train a language model from scratch (resumable)."""
     from trilemma.study.console import progress_bar
-    from trilemma.study.pretraining import pretrain_folder
-    from trilemma.study.spec import parse_count
+    from trilemma.study.pretraining import pretrain_folder, summary
 
     settings = {
-        "tokens": parse_count(tokens),
+        "tokens": tokens,
         "length": length,
         "batch": batch,
         "learning_rate": learning_rate,
@@ -187,7 +227,8 @@ def pretrain(
             seed=seed,
             progress=progress,
         )
-    console.print_json(data=facts)
+    for line in summary(facts, out):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -202,21 +243,29 @@ def schema() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has."""
+    """Say what this machine has, and which plug-ins are installed."""
     from rich.table import Table
+    from rich.text import Text
 
     from trilemma.profile import machine
+    from trilemma.study.plugins import installed
 
     table = Table(show_header=False, box=None)
-    for topic, finding in machine.doctor():
-        table.add_row(f"[bold]{topic}", finding)
+    for topic, finding in (*machine.doctor(), *installed()):
+        table.add_row(Text(topic, "bold"), Text(finding))
     _console().print(table)
 
 
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNBROKEN  # a file or pipe has no width at which lines must break
+    return console
+
+
+_UNBROKEN = 1000
 
 
 def _newest() -> Path:
@@ -234,6 +283,12 @@ def _load(run: Path) -> "Result":
     return Result.load(run)
 
 
+_SENTENCES = {
+    errno.ENOSPC: "the disk is full; free space and run the same command again",
+    errno.ENAMETOOLONG: "a path is longer than this system takes; give a shorter one",
+}
+
+
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2."""
     wait_politely()
@@ -248,9 +303,9 @@ def main() -> None:
         typer.echo(f"trilemma: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _SENTENCES:
             raise
-        typer.echo("trilemma: the disk is full; free space and run the same command again", err=True)
+        typer.echo(f"trilemma: {_SENTENCES[error.errno]}", err=True)
         sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C

@@ -44,7 +44,7 @@ class Registry(Generic[T]):
         """The plug-in called ``name``.
 
         Raises:
-            TrilemmaError: if there is none, naming the closest names.
+            TrilemmaError: if there is none, or its package cannot be imported.
         """
         if name in self._loaded:
             return self._loaded[name]
@@ -52,15 +52,41 @@ class Registry(Generic[T]):
             module, attribute = self._lazy[name].split(":")
             plugin = cast(T, getattr(importlib.import_module(module), attribute))
         elif name in (points := self._entry_points()):
-            plugin = cast(T, points[name].load())
+            plugin = self._imported(points[name])
         else:
-            close = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5) or self.names()
-            raise TrilemmaError(f"unknown {self.kind} {name!r}; known: {', '.join(close) or 'none'}")
+            raise TrilemmaError(self.unknown(name))
         self._loaded[name] = plugin
         return plugin
+
+    def unknown(self, name: str) -> str:
+        """What to say of a name that is not here: the nearest one, and all there are."""
+        known = self.names()
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        guess = f"; did you mean {close[0]}?" if close else ";"
+        return (
+            f"unknown {self.kind} {name!r}{guess} known: {', '.join(known) or 'none; a plug-in brings them'}"
+        )
+
+    def plugins(self) -> dict[str, str]:
+        """Names that installed packages bring, with the package and version of each; imports none."""
+        return {name: _package(point) for name, point in sorted(self._entry_points().items())}
+
+    def _imported(self, point: "importlib.metadata.EntryPoint") -> T:
+        try:
+            return cast(T, point.load())
+        except Exception as error:  # a foreign module can fail in any way
+            reason = " ".join(str(error).split()) or "no reason given"
+            raise TrilemmaError(
+                f"the {self.kind} {point.name!r} of {_package(point)} cannot be imported from {point.value}: "
+                f"{reason} ({type(error).__name__}); mend or uninstall that package"
+            ) from error
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
 
     def _entry_points(self) -> dict[str, "importlib.metadata.EntryPoint"]:
         return {point.name: point for point in entry_points(group=f"trilemma.{self.kind}s")}
+
+
+def _package(point: "importlib.metadata.EntryPoint") -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unnamed package"

@@ -28,7 +28,9 @@ class Result:
     """
 
     def __init__(self, records: pd.DataFrame, items: pd.DataFrame) -> None:
-        self.records = records
+        from trilemma.report.reading import cleaned
+
+        self.records = cleaned(records)
         self.items = items
 
     @classmethod
@@ -64,7 +66,7 @@ class Result:
         """
         from trilemma.report import tables
 
-        return tables.build(self.records, name, by, _operating_point(at)).frame
+        return tables.build(self.records, name, by, self._at(at)).frame
 
     def pareto(self, metrics: Sequence[str] | None = None, at: str | None = None) -> pd.DataFrame:
         """The Pareto front: values, who is dominated by whom, and with what bootstrap probability.
@@ -87,7 +89,7 @@ class Result:
 
         Args:
             best: the metric to optimise.
-            at: the operating point, by default ``batch=1,length=128``.
+            at: the operating point; by default ``batch=1,length=128``, or the nearest that was measured.
             **limits: ``max_METRIC`` or ``min_METRIC``, for example ``max_memory="8GB"``,
                 ``min_clean=0.88``, ``max_latency_ms=20``; None is no limit.
 
@@ -96,15 +98,16 @@ class Result:
         """
         from trilemma.report.decide import decide, read_bounds
 
-        bounds = read_bounds({name: limit for name, limit in limits.items() if limit is not None})
+        asked = {name: limit for name, limit in limits.items() if limit is not None}
+        bounds = read_bounds(asked, self.records)
         return decide(self._evidence(at), best, bounds)
 
     def compare(self, a: str, b: str, metric: str = "robust_accuracy") -> pd.DataFrame:
         """Paired tests of two candidates on the same items, by task and level, Holm-adjusted.
 
         Raises:
-            TrilemmaError: for an unknown candidate, a metric that is not computed from items, or one that
-                no task of the study has.
+            TrilemmaError: for an unknown candidate, a candidate against itself, a metric that is not
+                computed from items, or one that no task of the study has.
         """
         from dataclasses import asdict
 
@@ -112,6 +115,8 @@ class Result:
         from trilemma.errors import TrilemmaError
         from trilemma.report.evidence import official_metrics
 
+        if a == b:
+            raise TrilemmaError(f"{a!r} cannot be compared with itself; name two different candidates")
         compared = compare(self.items, a, b, metric=metric, official=official_metrics(self.records))
         if not compared:
             raise TrilemmaError(f"this study has nothing to compute {metric} from; compare another metric")
@@ -127,53 +132,76 @@ class Result:
         return verdict(evidence, three_axes(evidence), tested)
 
     def report(self, path: str | Path, title: str = "", at: str | None = None) -> Path:
-        """Write the self-contained HTML report and return its path.
+        """Write the self-contained HTML report, with the folders of its path, and return the path.
 
         Raises:
+            TrilemmaError: when the path does not end in ``.html``.
             StoreError: when the file cannot be written.
         """
+        from trilemma.errors import StoreError, TrilemmaError
         from trilemma.report.html import write
 
-        return write(self.records, self.items, Path(path), title, _operating_point(at))
+        path = Path(path)
+        if path.suffix.lower() != ".html":
+            raise TrilemmaError(f"{path} does not end in .html: the report is one HTML file; name it so")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        return write(self.records, self.items, path, title, self._at(at))
 
-    def show(self, console: "Console | None" = None, table: str | None = None, by: str | None = None) -> None:
-        """Print to a terminal: a row a candidate, or with a name or a grouping the whole tables."""
+    def show(
+        self,
+        console: "Console | None" = None,
+        table: str | None = None,
+        by: str | None = None,
+        at: str | None = None,
+    ) -> None:
+        """Print to a terminal: a row a candidate and the verdict, or whole tables by name or grouping.
+
+        Raises:
+            TrilemmaError: for an unknown table or grouping, or an operating point that was not measured.
+        """
         from rich.console import Console
 
         from trilemma.report.layout import sheets
-        from trilemma.report.rendering import show
+        from trilemma.report.rendering import say, show
         from trilemma.report.summary import summary
         from trilemma.report.tables import all_tables
 
+        console = console or Console()
         if table is None and by is None:
-            show(console or Console(), summary(self.records))
+            show(console, summary(self.records, self._at(at)))
+            shown = self.verdict(at)
+            say(console, shown.summary(), [f"Caution: {caution}" for caution in shown.cautions])
         else:
-            whole = all_tables(self.records, table, by)
-            show(console or Console(), [sheet for one in whole for sheet in sheets(one)])
+            whole = all_tables(self.records, table, by, self._at(at))
+            show(console, [sheet for one in whole for sheet in sheets(one)])
 
-    def render(self, format: str, table: str | None = None, by: str | None = None) -> str:
+    def render(
+        self, format: str, table: str | None = None, by: str | None = None, at: str | None = None
+    ) -> str:
         """The summary tables as ``json``, ``csv``, ``markdown`` or ``latex``."""
         from trilemma.report.rendering import render
         from trilemma.report.tables import all_tables
 
-        return render(all_tables(self.records, table, by), format)
+        return render(all_tables(self.records, table, by, self._at(at)), format)
 
     def _evidence(self, at: str | None) -> "Evidence":
         from trilemma.report.evidence import Evidence
 
-        return Evidence(self.records, self.items, _operating_point(at)) if at else self._default_evidence
+        return Evidence(self.records, self.items, self._at(at)) if at else self._default_evidence
 
     @cached_property
     def _default_evidence(self) -> "Evidence":
         from trilemma.report.evidence import Evidence
 
-        return Evidence(self.records, self.items)
+        return Evidence(self.records, self.items, self._at(None))
 
+    def _at(self, asked: str | None) -> "OperatingPoint":
+        from trilemma.report.points import operating_point
 
-def _operating_point(at: str | None) -> "OperatingPoint | None":
-    from trilemma.report.values import OperatingPoint
-
-    return OperatingPoint.parse(at) if at else None
+        return operating_point(self.records, asked)
 
 
 def _keep_lists(kind: pa.DataType) -> pd.ArrowDtype | None:

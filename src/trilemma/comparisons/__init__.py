@@ -6,7 +6,15 @@ origin by origin otherwise; with several seeds also over seeds. Holm adjusts ove
 same question.
 """
 
-from trilemma.comparisons.measures import GLUE_METRICS, MEASURES, Block, Measure, find_measure, scored_by
+from trilemma.comparisons.measures import (
+    GLUE_METRICS,
+    MEASURES,
+    Block,
+    Measure,
+    defined,
+    find_measure,
+    scored_by,
+)
 from trilemma.comparisons.pairs import AVERAGE, SIGNIFICANCE, Comparison, compare, compare_all
 from trilemma.comparisons.panels import CLEAN, LEVELS, Candidate, Panel, candidates, find_candidate, panels
 
@@ -25,6 +33,7 @@ __all__ = [
     "candidates",
     "compare",
     "compare_all",
+    "defined",
     "find_candidate",
     "find_measure",
     "panels",

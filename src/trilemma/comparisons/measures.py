@@ -35,6 +35,7 @@ class Measure:
         paired: whether only items whose clean original is published count.
         linear: whether it is a mean over the same items for every model, which the exact tests need.
         regression: whether it is of scores instead of classes.
+        positive: whether it is of class 1 against class 0, and needs an item of class 1.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Measure:
     paired: bool = False
     linear: bool = False
     regression: bool = False
+    positive: bool = False
 
     def missing(self, panel: Panel) -> str:
         """Why the metric cannot be measured on the panel; "" where it can."""
@@ -53,9 +55,24 @@ class Measure:
             return "labels are unpublished, predictions only"
         if self.regression != (panel.classes == 0):
             return f"{self.name} is not defined for {'classes' if self.regression else 'a regression'}"
+        if self.positive and panel.classes != 2:
+            return f"{self.name} is not defined for {panel.classes} classes"
+        if self.lacks_positive(panel):
+            return f"no item of the positive class among {len(panel.gold)}"
         if self.paired and np.isnan(panel.original).all():
             return "no original"
         return ""
+
+    def lacks_positive(self, panel: Panel) -> bool:
+        """Whether it is undefined for want of an item of class 1, however good the answers are."""
+        return self.positive and panel.classes == 2 and not np.any(panel.gold == 1)
+
+    def belongs_to(self, official: Sequence[str]) -> bool:
+        """Whether a task with these official metrics is scored by it.
+
+        Shares of items are defined for every classification, the other metrics are a task's own.
+        """
+        return self.shape in ("proportion", "difference") or self.name.removeprefix("robust_") in official
 
 
 def _right(panel: Panel) -> Array:
@@ -125,12 +142,12 @@ MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
         Measure("accuracy", _right, ratio, "proportion", "P", linear=True),
-        Measure("f1", _f1, f1, "fraction", "P"),
+        Measure("f1", _f1, f1, "fraction", "P", positive=True),
         Measure("matthews", _confusion, matthews, "correlation", "P"),
         Measure("pearson", _moments, pearson, "correlation", "P", regression=True),
         Measure("spearman", _ranks, ratio, "correlation", "P", regression=True),
         Measure("robust_accuracy", _right, ratio, "proportion", "R", linear=True),
-        Measure("robust_f1", _f1, f1, "fraction", "R"),
+        Measure("robust_f1", _f1, f1, "fraction", "R", positive=True),
         Measure("attack_success_rate", _attack_success, ratio, "proportion", "R", "lower", paired=True),
         Measure("accuracy_drop", _drop, ratio, "difference", "R", "lower", paired=True, linear=True),
         Measure("flip_rate", _flip, ratio, "proportion", "R", "lower", paired=True, linear=True),
@@ -176,6 +193,15 @@ def scored_by(measure: Measure, benchmark: str, official: Sequence[str]) -> tupl
     if benchmark.startswith(ADVGLUE) and measure.name == "robust_accuracy":
         return SCORES["robust_accuracy"], [measure, *([MEASURES["robust_f1"]] if "f1" in official else [])]
     return measure.name, [measure]
+
+
+def defined(measures: Sequence[Measure], sets: Sequence[Panel]) -> list[Measure]:
+    """What a task's score is the mean of on these items: accuracy alone where F1 lacks a positive item.
+
+    A measure that is all there is stays, and is missing.
+    """
+    kept = [one for one in measures if not any(one.lacks_positive(panel) for panel in sets)]
+    return kept or list(measures)
 
 
 @dataclass(frozen=True, eq=False)

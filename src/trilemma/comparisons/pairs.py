@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from trilemma.comparisons.measures import GLUE_METRICS, Block, Measure, find_measure, scored_by
+from trilemma.comparisons.measures import GLUE_METRICS, Block, Measure, defined, find_measure, scored_by
 from trilemma.comparisons.panels import (
     CLEAN,
     LEVELS,
@@ -109,7 +109,9 @@ def compare(
 
     Returns:
         One comparison a task, benchmark and level, and one a benchmark and level for the average over
-        tasks. Empty where no task has the metric.
+        tasks, which is what candidates are ranked by; it is left out where it would repeat the only task.
+        Empty where no task has the metric: F1 and correlations are compared on the tasks whose official
+        metrics they are.
 
     Raises:
         TrilemmaError: for an unknown candidate or metric.
@@ -221,7 +223,8 @@ def _at_level(
     average = measure.name
     for task, sets in by_task.items():
         here = [panel for one in sets if len((panel := one.at(level)).gold)]
-        if not here:
+        own = official.get(task, ("accuracy",))
+        if not here or not measure.belongs_to(own):
             continue
         blank = Comparison(a, b, measure.name, task, benchmark, level)
         pair = _pair(here, a, b, [measure])
@@ -229,34 +232,43 @@ def _at_level(
             result.append(_tested(blank, [pair]))
         elif measure.name != "accuracy" or "not defined" not in pair:
             result.append(replace(blank, verdict=f"not measured: {pair}"))
-        average, measures = scored_by(measure, benchmark, official.get(task, ("accuracy",)))
+        average, measures = scored_by(measure, benchmark, own)
+        measures = defined(measures, here)
         part = pair if measures == [measure] else _pair(here, a, b, measures)
         if isinstance(part, _Pair):
             parts.append(part)
-        elif "has no answers" in part:
+        elif _usable(here, measures):
             lacking.append(f"{part} for {task}")
     blank = Comparison(a, b, average, AVERAGE, benchmark, level)
+    repeats = len(result) == 1 and parts == [pair]
     if lacking:
         result.append(replace(blank, verdict=f"not measured: {lacking[0]}"))
-    elif len(parts) > 1:
+    elif parts and not repeats:
         result.append(_tested(blank, parts))
     return result
 
 
+def _usable(sets: Sequence[Panel], measures: Sequence[Measure]) -> list[Panel]:
+    """The sets on whose items all measures are defined, whoever answers them."""
+    return [panel for panel in sets if not any(measure.missing(panel) for measure in measures)]
+
+
 def _pair(sets: Sequence[Panel], a: str, b: str, measures: Sequence[Measure]) -> _Pair | str:
     """Both candidates on a task's sets; or why they cannot be compared."""
-    reasons = [reason for panel in sets for measure in measures if (reason := measure.missing(panel))]
-    sets = [panel for panel in sets if not any(measure.missing(panel) for measure in measures)]
-    if not sets:
-        return reasons[0]
-    aligned, groups = align(sets, [a, b])
+    usable = _usable(sets, measures)
+    if not usable:
+        return next(filter(None, (measure.missing(panel) for panel in sets for measure in measures)))
+    aligned, groups = align(usable, [a, b])
     for name, group in zip((a, b), groups, strict=True):
         if not group:
             return f"{name} has no answers"
     if not all(len(panel.gold) for panel in aligned):
         return "no item that both answered"
+    for reason in (measure.missing(panel) for panel in aligned for measure in measures):
+        if reason:
+            return f"{reason} of those that both answered"
     block = Block.of(aligned, measures)
-    first, second = sample(block.sums, groups, block.statistic, seed=stream(sets[0]))
+    first, second = sample(block.sums, groups, block.statistic, shape=block.shape, seed=stream(usable[0]))
     if np.isnan(first.value) or np.isnan(second.value):
         return f"{measures[0].name} is undefined: no item counts"
     return _Pair(block, first, second, groups[0], groups[1], sum(len(panel.gold) for panel in aligned))
@@ -264,19 +276,16 @@ def _pair(sets: Sequence[Panel], a: str, b: str, measures: Sequence[Measure]) ->
 
 def _tested(blank: Comparison, pairs: Sequence[_Pair]) -> Comparison:
     """Difference, interval and p of one task, or of the mean over several."""
-    a = pairs[0].a if len(pairs) == 1 else Sample.mean([pair.a for pair in pairs])
-    b = pairs[0].b if len(pairs) == 1 else Sample.mean([pair.b for pair in pairs])
-    difference = a - b
-    correlation = any(pair.block.shape == "correlation" for pair in pairs)
-    low, high = difference.interval("unbounded" if correlation else "difference")
+    difference = Sample.mean([pair.a - pair.b for pair in pairs])
+    low, high = difference.interval()
     p, test = _paired_test(pairs, by="item" if blank.set == CLEAN else "origin")
     if any(max(pair.seeds) > 1 for pair in pairs):
         over_seeds = difference.p_over_seeds()
         p, test = max(p, over_seeds), f"{test}, and Welch over items and seeds"
     return replace(
         blank,
-        a_value=a.value,
-        b_value=b.value,
+        a_value=float(np.mean([pair.a.value for pair in pairs])),
+        b_value=float(np.mean([pair.b.value for pair in pairs])),
         difference=difference.value,
         low=low,
         high=high,

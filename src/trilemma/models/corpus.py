@@ -17,8 +17,9 @@ _ROWS_AT_ONCE = 256
 def read_texts(paths: Sequence[Path | str], column: str = "text") -> Iterator[str]:
     """Documents of a corpus, file by file, in order.
 
-    ``.txt`` files hold documents between blank lines, so that a held-out slice can be taken by document;
-    ``.jsonl`` and ``.parquet`` files hold one document a row. Blank documents are left out.
+    ``.txt`` files hold documents between blank lines, or one a line where they have no blank line, so that a
+    held-out slice can be taken by document; ``.jsonl`` and ``.parquet`` files hold one document a row. Blank
+    documents are left out.
 
     Args:
         paths: files whose names end in ``.txt``, ``.jsonl`` or ``.parquet``.
@@ -48,15 +49,18 @@ def read_texts(paths: Sequence[Path | str], column: str = "text") -> Iterator[st
 
 
 def _paragraphs(path: Path, column: str) -> Iterator[str]:
+    """Text between blank lines; where no blank line follows any text, the lines."""
     del column
     lines: list[str] = []
+    separated = False
     for _, line in _lines(path):
         if line.strip():
             lines.append(line)
         elif lines:
+            separated = True
             yield "".join(lines)
             lines.clear()
-    yield "".join(lines)
+    yield from ["".join(lines)] if separated else lines
 
 
 def _json_lines(path: Path, column: str) -> Iterator[str]:

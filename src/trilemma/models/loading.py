@@ -4,6 +4,7 @@ Only safetensors are read unless ``allow_pickle`` is given, and no code of a mod
 ``trust_remote_code`` is given.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "load_classifier",
     "load_language_model",
     "load_tokenizer",
+    "require_buildable",
     "save",
 ]
 
@@ -79,7 +81,7 @@ def load_classifier(
     lost = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     # BERT's pooler stands between backbone and head and is absent from masked-language-model checkpoints
     _require_none(source, [name for name in lost if name.startswith(backbone) and ".pooler." not in name])
-    if model.config.pad_token_id is None:
+    if getattr(model.config, "pad_token_id", None) is None:  # a class that comes with a model may lack it
         model.config.pad_token_id = load_tokenizer(source, trust_remote_code=trust_remote_code).pad_token_id
     return model
 
@@ -103,8 +105,8 @@ def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> Pr
     Raises:
         ModelError: if there is none, or it has neither a pad nor an eos token.
     """
-    place = find(source, weights=False, allow_pickle=False)
     with _one_sentence(f"cannot load a tokenizer from {source}"):
+        place = find(source, weights=False, allow_pickle=False)
         tokenizer = AutoTokenizer.from_pretrained(
             place.name, trust_remote_code=trust_remote_code, local_files_only=place.local_files_only
         )
@@ -154,8 +156,9 @@ def _loaded(
     **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Model and what its files lacked."""
-    place = find(source, weights=True, allow_pickle=allow_pickle)
     with _one_sentence(f"cannot load the model {source}"):
+        place = find(source, weights=True, allow_pickle=allow_pickle)
+        require_buildable(Path(place.name))
         model, info = auto.from_pretrained(
             place.name,
             trust_remote_code=trust_remote_code,
@@ -166,6 +169,29 @@ def _loaded(
             **options,
         )
     return model, info
+
+
+def require_buildable(folder: Path) -> None:
+    """Refuse a ``config.json`` whose numbers no model has: building one would take hours before it fails.
+
+    Raises:
+        ModelError: naming the field.
+    """
+    path = folder / "config.json"
+    if not path.is_file():  # an id of the hub
+        return
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not a readable model configuration ({error})") from error
+    for name, most in _MOST.items():
+        value = config.get(name) if isinstance(config, dict) else None
+        if isinstance(value, int | float) and value > most:
+            raise ModelError(f"{path} says {name} {value:,}; no model has more than {most:,}")
+
+
+_MOST = dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers"), 10_000)
+"""Largest believable values of fields that cost time for each unit."""
 
 
 def _require_none(source: str | Path, missing: list[str]) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from trilemma.errors import DataError, ModelError
+from trilemma.errors import DataError, DivergedError, ModelError
 from trilemma.models.corpus import mixed, read_texts
 from trilemma.models.loading import create, load_tokenizer, save
 from trilemma.models.next_token import next_token_forward, next_token_loss
@@ -29,6 +29,9 @@ updates vanish in the rounding.
 
 _HELD_OUT_SHARE = 0.01
 _HELD_OUT_BYTES = 1_000_000
+
+_LONGEST_WORDS = 50
+"""Mean bytes a word beyond which what stands between white space is no word; English has about 6."""
 
 
 class PretrainSettings(BaseModel):
@@ -77,7 +80,8 @@ class PretrainFacts:
         held_out_documents: documents that were never trained on, nor a copy of them.
         held_out_tokens: tokens predicted on them.
         held_out_perplexity: a token, in windows of ``length``, in float32.
-        held_out_word_perplexity: a word between white space; comparable across tokenizers.
+        held_out_word_perplexity: a word between white space; comparable across tokenizers. None where the
+            texts have too few words for it, as those of a language written without spaces.
         held_out_bits_per_byte: likewise.
     """
 
@@ -101,7 +105,7 @@ class PretrainFacts:
     held_out_documents: int
     held_out_tokens: int
     held_out_perplexity: float
-    held_out_word_perplexity: float
+    held_out_word_perplexity: float | None
     held_out_bits_per_byte: float
 
 
@@ -193,7 +197,7 @@ class Perplexity(NamedTuple):
     documents: int
     tokens: int
     per_token: float
-    per_word: float
+    per_word: float | None
     bits_per_byte: float
 
 
@@ -204,7 +208,11 @@ def perplexity(
     settings: PretrainSettings,
     work: Path,
 ) -> Perplexity:
-    """Perplexity of ``model`` on ``texts`` in windows of ``settings.length``, in the weights' precision."""
+    """Perplexity of ``model`` on ``texts`` in windows of ``settings.length``, in the weights' precision.
+
+    Raises:
+        DivergedError: when it is larger than any number.
+    """
     size = sum(len(text.encode()) for text in texts)
     windows = Windows(pack(texts, tokenizer, size + len(texts), work), settings.length)
     model.eval()
@@ -217,13 +225,18 @@ def perplexity(
             total += float(loss)
             count += int(predicted)
     words = sum(len(text.split()) for text in texts)
-    return Perplexity(
-        documents=len(texts),
-        tokens=count,
-        per_token=math.exp(total / count),
-        per_word=math.exp(total / words),
-        bits_per_byte=total / size / math.log(2),
-    )
+    try:
+        return Perplexity(
+            documents=len(texts),
+            tokens=count,
+            per_token=math.exp(total / count),
+            per_word=math.exp(total / words) if size <= _LONGEST_WORDS * words else None,
+            bits_per_byte=total / size / math.log(2),
+        )
+    except OverflowError as error:
+        raise DivergedError(
+            f"the loss on held-out text is {total / count:.0f} nats a token; train with a lower learning rate"
+        ) from error
 
 
 def _hold_out(texts: list[str]) -> tuple[list[str], list[str]]:

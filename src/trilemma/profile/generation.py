@@ -22,7 +22,7 @@ def measure(session: Session) -> Iterator[Record]:
     choice of the first token; TPOT is the mean over the further tokens, ``decode`` in all, of one run;
     both are medians over runs. Nothing of ``generate``'s own bookkeeping is in them.
     """
-    if session.grid.decode < 2:
+    if session.grid.decode == 0:
         return
     models = session.language_models()
     generative = {loaded.subject for loaded in models}

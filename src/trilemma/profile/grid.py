@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Counts = Annotated[list[Annotated[int, Field(ge=1, le=10_000_000)]], Field(min_length=1)]
 
@@ -24,7 +24,11 @@ class EfficiencyGrid(BaseModel):
     batch: Counts = Field(default=[1, 16], description="items a batch, in inference")
     length: Counts = Field(default=[32, 128, 512], description="tokens an item; the prompt, in generation")
     decode: int = Field(
-        default=32, ge=0, le=1_000_000, description="tokens generated after the prompt; 0: no generation"
+        default=32,
+        ge=0,
+        le=1_000_000,
+        description="tokens generated after the prompt, at least 2; 0: no generation",
+        json_schema_extra={"not": {"const": 1}},
     )
     training: TrainingGrid = Field(default_factory=TrainingGrid)
     rounds: int = Field(default=50, ge=6, description="most repetitions a point")
@@ -32,3 +36,12 @@ class EfficiencyGrid(BaseModel):
     time_limit: float = Field(
         default=30.0, gt=0, description="seconds; a single repetition that takes longer is not measured"
     )
+
+    @field_validator("decode")
+    @classmethod
+    def _tells_first_from_further(cls, decode: int) -> int:
+        if decode == 1:
+            raise ValueError(
+                "one token shows no time per further token; give at least 2, or 0 for no generation"
+            )
+        return decode

@@ -11,15 +11,23 @@ from trilemma.report.values import benchmarks, candidates, rows_of
 
 MEANINGLESS = "robustness is meaningless"
 _ABSENT = "not measured"
+_FAILED = "not measured: failed: "
+_WIDE = 0.3
+"""Width of an interval of a score over seeds from which its seeds are said to disagree."""
+_UNSTEADY = 0.25
+"""Width of an interval of latency, as a share of the median, from which timing is said to vary."""
 
 
 def cautions(records: pd.DataFrame) -> tuple[str, ...]:
     """Everything a reader must know before trusting a number, most important first."""
     return (
         *_meaningless(records),
+        *_failed(records),
         *_pretraining(records),
         *_candidate_notes(records),
-        *_failed(records),
+        *_one_run(records),
+        *_seeds_disagree(records),
+        *_unsteady(records),
         *_partial(records),
         *_study_notes(records),
         *_other_benchmarks(records),
@@ -106,13 +114,69 @@ def shared_model_notes(records: pd.DataFrame) -> list[str]:
 
 
 def _failed(records: pd.DataFrame) -> list[str]:
-    rows = records[records["note"].str.contains("failed: ", regex=False)]
+    rows = records[records["value"].isna() & records["note"].str.startswith(_FAILED)]
+    shared = study_notes(records)
     sentences = []
     for row in rows_of(rows.drop_duplicates(["model", "adaptation", "task", "seed", "note"])):
         where = f"{row['model']}{' on ' + row['task'] if row['task'] else ''}"
         seed = "" if pd.isna(row["seed"]) else f", seed {int(row['seed'])}"
-        sentences.append(f"Failed: {where}{seed}: {row['note'].split('failed: ', 1)[1].rstrip('.')}.")
+        why = own_note(row["note"].removeprefix(_FAILED), shared).rstrip(".")
+        sentences.append(f"Failed: {where}{seed}: {why}.")
     return sentences
+
+
+def _one_run(records: pd.DataFrame) -> list[str]:
+    """Where intervals hold items alone, or not what another pretraining would change."""
+    scored = records[records["axis"].isin(["P", "R"]) & records["seed"].notna() & records["value"].notna()]
+    scored = scored[scored["task"] != ""]
+    seeds = scored.groupby(["model", "adaptation"])["seed"].nunique()
+    names = _names(records)
+    single = [names[key] for key in names if key in seeds.index and seeds[key] == 1]
+    sentences = []
+    if single:
+        who = "Every candidate" if len(single) == len(seeds) else join(single)
+        verb = "was" if len(single) in (1, len(seeds)) else "were"
+        sentences.append(
+            f"{who} {verb} trained with one seed: intervals and tests speak of these trained models, not of "
+            "what another training would give."
+        )
+    tokens = records[(records["metric"] == "pretraining_tokens") & (records["value"] > 0)]
+    once = list(dict.fromkeys(tokens["model"]))
+    if once:
+        verb = "was" if len(once) == 1 else "were"
+        sentences.append(
+            f"{join(once)} {verb} pretrained once: no interval covers what another pretraining would change."
+        )
+    return sentences
+
+
+def _seeds_disagree(records: pd.DataFrame) -> list[str]:
+    """Scores over seeds whose interval says little."""
+    rows = records[records["axis"].isin(["P", "R"]) & records["seed"].isna() & (records["task"] == AVERAGE)]
+    rows = rows[rows["level"].isin(["clean", "all"]) & rows["metric"].isin(["glue_score", "advglue_score"])]
+    rows = rows[rows["high"] - rows["low"] > _WIDE]
+    several = records[records["seed"].notna()].groupby(["model", "adaptation"])["seed"].nunique()
+    names = _names(records)
+    keys = dict.fromkeys((str(row["model"]), str(row["adaptation"])) for row in rows_of(rows))
+    wide = [names[key] for key in keys if key in several.index and several[key] > 1]
+    if not wide:
+        return []
+    return [
+        f"The seeds of {join(wide)} disagree: an interval is wider than {100 * _WIDE:.0f} points; more seeds "
+        "would say more."
+    ]
+
+
+def _unsteady(records: pd.DataFrame) -> list[str]:
+    """Timing that something disturbed: wide intervals of the median."""
+    rows = records[(records["metric"] == "latency_ms") & records["value"].notna() & records["low"].notna()]
+    wide = rows[(rows["high"] - rows["low"]) > _UNSTEADY * rows["value"]]
+    if wide.empty:
+        return []
+    return [
+        f"Timing varied strongly in {len(wide)} of {len(rows)} measurements of latency (intervals wider than "
+        f"{100 * _UNSTEADY:.0f}% of the median): measure on a quiet machine to tell candidates apart."
+    ]
 
 
 def _partial(records: pd.DataFrame) -> list[str]:
@@ -146,15 +210,25 @@ def _kernels(records: pd.DataFrame) -> list[str]:
 
 
 def _not_measured(records: pd.DataFrame) -> list[str]:
-    """One sentence a reason, naming what has no value because of it, and where."""
+    """One sentence a reason, naming what has no value because of it; the minor ones last, in one."""
     rows = records[records["value"].isna() & (records["metric"] != "pretraining_tokens")]
-    rows = rows[~rows["note"].str.contains("failed: ", regex=False)]
+    rows = rows[~rows["note"].str.startswith(_FAILED)]
+    minor = rows[rows["metric"] == _MINOR]
     reasons: dict[str, list[dict[str, Any]]] = {}
-    for row in rows_of(rows):
+    for row in rows_of(rows[rows["metric"] != _MINOR]):
         parts = [part for part in row["note"].split("; ") if part.startswith(_ABSENT)]
         reason = parts[0].removeprefix(_ABSENT).lstrip(": ") if parts else ""
         reasons.setdefault(reason, []).append(row)
-    return [_absent(reason, cells, set(records["model"])) for reason, cells in reasons.items()]
+    sentences = [_absent(reason, cells, set(records["model"])) for reason, cells in reasons.items()]
+    if len(minor):
+        points = minor[["batch", "length"]].drop_duplicates()
+        where = "one point" if len(points) == 1 else f"{len(points)} points"
+        sentences.append(f"Not measured (too few repetitions): {METRICS[_MINOR].title}, at {where}.")
+    return sentences
+
+
+_MINOR = "latency_p95_ms"
+"""What no verdict rests on."""
 
 
 def _absent(reason: str, cells: Sequence[dict[str, Any]], everyone: set[object]) -> str:

@@ -28,6 +28,13 @@ SHAPES = (
 )
 """Marks by candidate, so that colour is never alone."""
 
+
+def kind_of(index: int) -> tuple[int, int]:
+    """Numbers of a candidate's colour and shape: no two of 64 candidates have both alike."""
+    count = len(SHAPES)
+    return index % count, (index + index // count) % count
+
+
 Variants = dict[tuple[str, ...], dict[str, Any]]
 """A reader's choices to the Vega-Lite specification they show."""
 
@@ -55,22 +62,21 @@ def tasks_of(records: pd.DataFrame) -> list[str]:
 
 
 def columns(name: str, value: Value, unit: str) -> dict[str, Any]:
-    """Number, limits, n and tooltip text of one value; limits are the value itself where there are none."""
+    """Number, limits (None where there are none: nothing is drawn), n and tooltip text of one value."""
     assert value.value is not None
-    low = value.value if absent(value.low) else value.low
-    high = value.value if absent(value.high) else value.high
+    bounded = not absent(value.low) and not absent(value.high)
     return {
         name: short(value.value),
-        f"{name}_low": short(low),
-        f"{name}_high": short(high),
+        f"{name}_low": short(value.low) if bounded else None,
+        f"{name}_high": short(value.high) if bounded else None,
         f"{name}_n": None if absent(value.n) else int(value.n or 0),
         f"{name}_text": format_value(value.value, unit, value.low, value.high),
     }
 
 
 def absent(number: float | None) -> bool:
-    """Whether there is no number: None, or NaN as pandas has it."""
-    return number is None or math.isnan(number)
+    """Whether there is no number: None, NaN as pandas has it, or an infinity."""
+    return number is None or not math.isfinite(number)
 
 
 def short(number: float | None) -> float:
@@ -80,11 +86,20 @@ def short(number: float | None) -> float:
 
 
 def cost_scale(rows: Sequence[dict[str, Any]]) -> alt.Scale:
-    """Linear near each other, logarithmic where candidates lie more than a factor of 20 apart."""
-    values = [row["x"] for row in rows if row["x"] > 0]
-    if values and max(values) > 20 * min(values):
-        return alt.Scale(type="log", padding=40)
-    return alt.Scale(zero=False, padding=40)
+    """Linear near each other, logarithmic where candidates lie more than a factor of 20 apart.
+
+    A linear scale never shows costs below zero.
+    """
+    values = [row["x"] for row in rows]
+    limits = [row[name] for row in rows for name in ("x_low", "x_high") if row[name] is not None]
+    if min(values) > 0 and max(values) > 20 * min(values):
+        positive = [number for number in (*values, *limits) if number > 0]
+        return alt.Scale(
+            type="log", domain=[min(positive) / 1.5, max(positive) * 1.5], nice=False, clamp=True
+        )
+    low, high = min([*values, *limits]), max([*values, *limits])
+    room = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
+    return alt.Scale(domain=[max(0.0, low - room), high + room], nice=False, clamp=True)
 
 
 def metric_axis(metric: Metric, values: Sequence[float] | None = None) -> alt.Axis:
@@ -114,7 +129,7 @@ def color_of(order: Sequence[str]) -> alt.Color:
 
 def shape_of(order: Sequence[str]) -> alt.Shape:
     """The candidates' shapes, the same in every chart."""
-    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(order))]
+    shapes = [SHAPES[kind_of(index)[1]] for index in range(len(order))]
     return alt.Shape("candidate:N", scale=alt.Scale(domain=list(order), range=shapes), legend=None)
 
 

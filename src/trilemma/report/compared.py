@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from trilemma.report.apart import format_p
 from trilemma.report.layout import Sheet
 from trilemma.report.metrics import format_value
 
@@ -39,7 +40,7 @@ def _line(row: Mapping[Any, Any]) -> tuple[str, ...]:
         _fraction(row["a_value"]),
         _fraction(row["b_value"]),
         _fraction(row["difference"], row["low"], row["high"]),
-        "–" if p is None or pd.isna(p) else f"{p:.3f}",
+        "–" if p is None or pd.isna(p) else format_p(p).removeprefix("p ").removeprefix("= "),
         _WORDS.get(row["verdict"], row["verdict"]),
     )
 

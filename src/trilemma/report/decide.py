@@ -1,47 +1,58 @@
 """Constraint queries: of the candidates that meet every bound, which is best?
 
 A bound counts as met only if the 95% limit on the bad side meets it; otherwise it is "met by the
-point estimate only". Performance and robustness are aggregated over the study's tasks, efficiency is
-read at an operating point.
+point estimate only". Where no interval was measured the point estimate decides. Performance and
+robustness are aggregated over the study's tasks, efficiency is read at an operating point.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from trilemma.comparisons import SIGNIFICANCE
+import pandas as pd
+
 from trilemma.errors import TrilemmaError
-from trilemma.report.cautions import MEANINGLESS
+from trilemma.report.apart import Outcome, outcomes
+from trilemma.report.cautions import MEANINGLESS, join
 from trilemma.report.evidence import Evidence
-from trilemma.report.metrics import Metric, find_metric, format_value, parse_limit
+from trilemma.report.metrics import Metric, format_value, parse_limit
+from trilemma.report.plugged import metric_of
+from trilemma.report.reading import printable
+from trilemma.report.skill import NO_SKILL, without_skill
 from trilemma.report.values import Candidate, Value
 
-Standing = Literal["met", "met by the point estimate only", "not met", "not measured"]
-ORDER: tuple[Standing, ...] = ("met", "met by the point estimate only", "not met", "not measured")
+Standing = Literal["met", "met by the point estimate only", "not met", "not measured", "no skill"]
+ORDER: tuple[Standing, ...] = (
+    "met",
+    "met by the point estimate only",
+    "not met",
+    "not measured",
+    "no skill",
+)
+_FEW_BYTES = 1000
+"""A limit on memory below this is a number whose unit was forgotten."""
 
 
 @dataclass(frozen=True)
 class Bound:
     """A limit on one metric: at most (``max``) or at least (``min``) ``limit``, in the metric's unit."""
 
-    metric: str
+    metric: Metric
     side: Literal["max", "min"]
     limit: float
 
     def __str__(self) -> str:
-        metric = find_metric(self.metric)
-        return f"{metric.title} {'≤' if self.side == 'max' else '≥'} {format_value(self.limit, metric.unit)}"
+        limit = format_value(self.limit, self.metric.unit)
+        return f"{self.metric.title} {'≤' if self.side == 'max' else '≥'} {limit}"
 
     def standing(self, value: Value) -> Standing:
-        """How ``value`` stands to the limit; only a count needs no interval to meet it."""
+        """How ``value`` stands to the limit; without an interval, the point estimate decides."""
         if value.value is None:
             return "not measured"
         worst = value.high if self.side == "max" else value.low
-        if worst is None and find_metric(self.metric).exact:
-            worst = value.value
-        if worst is not None and self._holds(worst):
+        if self._holds(value.value if worst is None else worst):
             return "met"
         return "met by the point estimate only" if self._holds(value.value) else "not met"
 
@@ -58,13 +69,13 @@ class Check:
     standing: Standing
 
     def __str__(self) -> str:
-        unit = find_metric(self.bound.metric).unit
+        metric = self.bound.metric
         if self.value.value is None:
             return f"{self.bound}: {self.value.note or 'not measured'}"
-        number = format_value(self.value.value, unit, self.value.low, self.value.high)
+        number = format_value(self.value.value, metric.unit, self.value.low, self.value.high)
         where = f" ({self.value.note})" if self.value.note.startswith("at ") else ""
-        if self.value.low is None and self.standing == "met by the point estimate only":
-            where += " (no interval was measured)"
+        if self.value.low is None and self.value.high is None:
+            where += " (exact)" if metric.exact else " (no interval)"
         return f"{self.bound}: {self.standing}, {number}{where}"
 
 
@@ -74,20 +85,19 @@ class Ranked:
 
     Attributes:
         candidate: its name.
-        standing: the worst standing of its checks.
+        standing: the worst standing of its checks; ``no skill`` where it is not distinguishably above
+            the majority class on any task.
         best: its value of the metric that is to be best.
         checks: one a bound.
-        distinguishable: whether it differs from the chosen candidate on that metric (paired test, 5%
-            after Holm); None for the chosen one and for those that are not compared.
-        p_adjusted: of that comparison.
+        outcome: how it compares with the chosen candidate on that metric; None for the chosen one and
+            for those that are not compared.
     """
 
     candidate: str
     standing: Standing
     best: Value
     checks: tuple[Check, ...]
-    distinguishable: bool | None = None
-    p_adjusted: float | None = None
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -95,61 +105,141 @@ class Decision:
     """The answer to a query.
 
     Attributes:
-        best: name of the metric that is to be best.
+        metric: the metric that is to be best.
         at: the operating point in words.
         bounds: the limits asked for.
-        ranked: all candidates: those that meet every bound first, each group by ``best``.
+        ranked: all candidates: those that meet every bound first, each group by ``metric``.
         choice: the best candidate that meets every bound; None if there is none.
     """
 
-    best: str
+    metric: Metric
     at: str
     bounds: tuple[Bound, ...]
     ranked: tuple[Ranked, ...]
     choice: str | None
 
+    def __str__(self) -> str:
+        return self.text()
+
     @property
     def ties(self) -> tuple[str, ...]:
         """Other candidates that meet every bound and are not distinguishable from the choice."""
-        return tuple(r.candidate for r in self.ranked if r.standing == "met" and r.distinguishable is False)
+        return self._others(False)
+
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """Other candidates that meet every bound and could not be tested against the choice."""
+        return self._others(None)
+
+    @property
+    def nearly(self) -> tuple[str, ...]:
+        """Candidates that miss a bound only because of the width of an interval."""
+        return tuple(r.candidate for r in self.ranked if r.standing == "met by the point estimate only")
+
+    def _others(self, apart: bool | None) -> tuple[str, ...]:
+        met = [r for r in self.ranked if r.standing == "met" and r.outcome is not None]
+        return tuple(r.candidate for r in met if r.outcome is not None and r.outcome.apart is apart)
 
     def to_json(self) -> str:
-        """The whole answer as JSON."""
-        content = asdict(self) | {"ties": self.ties, "answer": self.answer()}
-        return json.dumps(content, indent=2, ensure_ascii=False)
+        """The whole answer as JSON; what is not finite is null."""
+        content = {
+            "best": self.metric.name,
+            "at": self.at,
+            "bounds": [_bound_fields(bound) for bound in self.bounds],
+            "ranked": [_ranked_fields(row) for row in self.ranked],
+            "choice": self.choice,
+            "ties": self.ties,
+            "untested": self.untested,
+            "met_by_the_point_estimate_only": self.nearly,
+            "answer": self.answer(),
+        }
+        return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
     def answer(self) -> str:
         """The answer in one or two sentences."""
-        metric = find_metric(self.best)
         asked = " and ".join(str(bound) for bound in self.bounds) or "no bound"
+        nearly = (
+            f" {join(self.nearly)} would by the point estimate, but not by the 95% limit."
+            if self.nearly
+            else ""
+        )
         if self.choice is None:
-            nearly = [r.candidate for r in self.ranked if r.standing == "met by the point estimate only"]
-            hint = f" Met by the point estimate only: {', '.join(nearly)}." if nearly else ""
-            return f"No candidate meets {asked} (95% limits, {self.at}).{hint}"
+            return printable(f"{self._nobody(asked)}{nearly}{self._without_skill()}")
         chosen = next(r for r in self.ranked if r.candidate == self.choice)
-        value = _value_text(chosen.best, metric)
-        text = f"{self.choice}: the best {metric.title}, {value}, under {asked} ({self.at})."
+        value = _value_text(chosen.best, self.metric)
+        text = f"{self.choice}: the best {self.metric.title}, {value}, under {asked} ({self.at})."
         if self.ties:
-            text += f" Not distinguishable from it: {', '.join(self.ties)}."
+            text += f" Not distinguishable from it: {join(self.ties)}."
+        if self.untested:
+            reason = next(str(r.outcome) for r in self.ranked if r.candidate == self.untested[0])
+            text += f" {join(self.untested)}: {reason}."
+        if self.nearly:
+            text += f" {join(self.nearly)} would qualify by the point estimate, but not by the 95% limit."
         values = [chosen.best, *(check.value for check in chosen.checks)]
         cautions = [
             note for value in values for note in value.note.split("; ") if note.startswith(MEANINGLESS)
         ]
         cautions += ["a split is partial"] if any(value.partial for value in values) else []
-        return text + "".join(f" Caution: {caution}." for caution in dict.fromkeys(cautions))
+        said = "".join(f" Caution: {caution}." for caution in dict.fromkeys(cautions))
+        return printable(text + said + self._without_skill())
+
+    def _nobody(self, asked: str) -> str:
+        if all(row.standing == NO_SKILL for row in self.ranked):
+            return "No candidate can be recommended."
+        return f"No candidate meets {asked} (95% limits, {self.at})."
+
+    def _without_skill(self) -> str:
+        names = [row.candidate for row in self.ranked if row.standing == NO_SKILL]
+        if not names:
+            return ""
+        return (
+            f" Caution: no skill: {join(names)}; clean accuracy is not distinguishably above that of the "
+            f"majority class, so {MEANINGLESS}."
+        )
 
     def text(self) -> str:
         """The answer, the ranking and the reason for each rejection, for a terminal."""
-        metric = find_metric(self.best)
         lines = [self.answer(), ""]
         for rank, row in enumerate(self.ranked, start=1):
             place = f"{rank}." if row.standing == "met" else "✗"
-            lines.append(
-                f"{place:3} {row.candidate}: {metric.title} {_value_text(row.best, metric)}{_tie_text(row)}"
-            )
+            tie = f"; against the first: {row.outcome}" if row.outcome else ""
+            skill = f" ({NO_SKILL})" if row.standing == NO_SKILL else ""
+            value = _value_text(row.best, self.metric)
+            lines.append(f"{place:3} {row.candidate}{skill}: {self.metric.title} {value}{tie}")
             lines += [f"      {check}" for check in row.checks]
-        lines += ["", "95% intervals in brackets; a bound is met only if the 95% limit meets it."]
-        return "\n".join(lines)
+        lines += [
+            "",
+            "95% intervals in brackets; a bound is met only if the 95% limit meets it, where there is one.",
+        ]
+        return printable("\n".join(lines))
+
+
+def _bound_fields(bound: Bound) -> dict[str, Any]:
+    return {"metric": bound.metric.name, "side": bound.side, "limit": bound.limit}
+
+
+def _ranked_fields(row: Ranked) -> dict[str, Any]:
+    checks = [
+        {"bound": _bound_fields(c.bound), "value": asdict(c.value), "standing": c.standing}
+        for c in row.checks
+    ]
+    return {
+        "candidate": row.candidate,
+        "standing": row.standing,
+        "best": asdict(row.best),
+        "checks": checks,
+        "distinguishable": row.outcome.apart if row.outcome else None,
+        "p_adjusted": row.outcome.p if row.outcome else None,
+        "test": str(row.outcome) if row.outcome else "",
+    }
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(part) for key, part in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(part) for part in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _value_text(value: Value, metric: Metric) -> str:
@@ -158,14 +248,7 @@ def _value_text(value: Value, metric: Metric) -> str:
     return format_value(value.value, metric.unit, value.low, value.high)
 
 
-def _tie_text(row: Ranked) -> str:
-    if row.distinguishable is None:
-        return ""
-    word = "distinguishable" if row.distinguishable else "not distinguishable"
-    return f"; {word} from the first (p = {row.p_adjusted:.3f} after Holm)"
-
-
-def read_bounds(limits: Mapping[str, str | float]) -> list[Bound]:
+def read_bounds(limits: Mapping[str, str | float], records: pd.DataFrame) -> list[Bound]:
     """Bounds from ``{"max_memory": "8GB", "min_clean": 0.88}``: ``max_`` or ``min_`` and a metric or alias.
 
     Raises:
@@ -178,13 +261,20 @@ def read_bounds(limits: Mapping[str, str | float]) -> list[Bound]:
             raise TrilemmaError(
                 f"cannot read the bound {name!r}; write max_METRIC or min_METRIC, for example max_memory"
             )
-        metric = find_metric(metric_name)
-        bounds.append(Bound(metric.name, "max" if side == "max" else "min", parse_limit(metric, limit)))
+        metric = metric_of(records, metric_name)
+        number = parse_limit(metric, limit)
+        if metric.unit == "bytes" and number < _FEW_BYTES:
+            raise TrilemmaError(
+                f"{name} {limit} means {number:g} bytes; write the unit, for example {number:g}GB"
+            )
+        bounds.append(Bound(metric, "max" if side == "max" else "min", number))
     return bounds
 
 
 def decide(evidence: Evidence, best: str, bounds: Sequence[Bound] = ()) -> Decision:
     """Answer a query.
+
+    A candidate without skill (:mod:`trilemma.report.skill`) is never the answer.
 
     Args:
         evidence: the study's two tables; its operating point is where efficiency is read.
@@ -194,29 +284,30 @@ def decide(evidence: Evidence, best: str, bounds: Sequence[Bound] = ()) -> Decis
     Raises:
         TrilemmaError: for an unknown metric, or one that no candidate was measured on.
     """
-    metric = find_metric(best)
-    everyone = evidence.candidates
-    rows = [_hold(evidence, candidate, metric, bounds) for candidate in everyone]
+    metric, lacking = metric_of(evidence.records, best), without_skill(evidence)
+    rows = [_hold(evidence, c, metric, bounds, c.name in lacking) for c in evidence.candidates]
     _refuse_unmeasured(metric, [row.best for row in rows])
     for index, bound in enumerate(bounds):
-        _refuse_unmeasured(find_metric(bound.metric), [row.checks[index].value for row in rows])
+        _refuse_unmeasured(bound.metric, [row.checks[index].value for row in rows])
     rows.sort(key=lambda row: (ORDER.index(row.standing), _rank(metric, row.best)))
     accepted = [row for row in rows if row.standing == "met"]
     choice = accepted[0].candidate if accepted else None
     if len(accepted) > 1:
         rows[: len(accepted)] = _compare_with_first(evidence, metric, accepted)
-    return Decision(metric.name, str(evidence.at), tuple(bounds), tuple(rows), choice)
+    return Decision(metric, str(evidence.at), tuple(bounds), tuple(rows), choice)
 
 
-def _hold(evidence: Evidence, candidate: Candidate, best: Metric, bounds: Sequence[Bound]) -> Ranked:
+def _hold(
+    evidence: Evidence, candidate: Candidate, best: Metric, bounds: Sequence[Bound], unskilled: bool
+) -> Ranked:
     checks = []
     for bound in bounds:
-        value = evidence.value(find_metric(bound.metric), candidate)
+        value = evidence.value(bound.metric, candidate)
         checks.append(Check(bound, value, bound.standing(value)))
     value = evidence.value(best, candidate)
     standings = [check.standing for check in checks] + (["not measured"] if value.value is None else ["met"])
     worst = max(standings, key=ORDER.index)
-    return Ranked(candidate.name, worst, value, tuple(checks))
+    return Ranked(candidate.name, NO_SKILL if unskilled else worst, value, tuple(checks))
 
 
 def _refuse_unmeasured(metric: Metric, values: Sequence[Value]) -> None:
@@ -234,24 +325,8 @@ def _rank(metric: Metric, value: Value) -> float:
 
 
 def _compare_with_first(evidence: Evidence, metric: Metric, accepted: list[Ranked]) -> list[Ranked]:
-    """Paired tests against the first, Holm-adjusted; what cannot be tested is not told apart."""
     by_name = {candidate.name: candidate for candidate in evidence.candidates}
-    first = by_name[accepted[0].candidate]
-    adjusted = tests_against(evidence, metric, first, [by_name[row.candidate] for row in accepted[1:]])
-    compared = [
-        replace(row, distinguishable=p < SIGNIFICANCE, p_adjusted=p)
-        for row, p in zip(accepted[1:], adjusted, strict=True)
-    ]
+    first, *others = (by_name[row.candidate] for row in accepted)
+    found = outcomes(evidence, metric, first, others)
+    compared = [replace(row, outcome=outcome) for row, outcome in zip(accepted[1:], found, strict=True)]
     return [accepted[0], *compared]
-
-
-def tests_against(
-    evidence: Evidence,
-    metric: Metric,
-    first: Candidate,
-    others: Sequence[Candidate],
-    level: str | None = None,
-) -> list[float]:
-    """Holm-adjusted p of ``first`` against each of ``others``; 1 where nothing could be tested."""
-    p_values = [evidence.adjusted_p(metric, first, other, level) for other in others]
-    return [1.0 if p is None else p for p in p_values]

@@ -20,12 +20,13 @@ from trilemma.comparisons import (
     Comparison,
     Panel,
     compare_all,
+    defined,
     find_measure,
     panels,
     scored_by,
 )
-from trilemma.comparisons.panels import align, benchmark_of, stream
-from trilemma.report.metrics import Metric
+from trilemma.comparisons.panels import ADVGLUE, align, benchmark_of, stream
+from trilemma.report.metrics import Metric, title
 from trilemma.report.values import Candidate, OperatingPoint, Value, benchmark, candidates, points, recorded
 from trilemma.statistics import Array, Sample, holm, sample
 
@@ -88,14 +89,31 @@ class Evidence:
 
     def tasks(self, metric: Metric) -> tuple[str, ...]:
         """The tasks that a candidate's value of ``metric`` is the mean over; none on axis E."""
-        rows = self.records[(self.records["axis"] == metric.axis) & self.records["value"].notna()]
-        rows = rows[~rows["task"].isin(["", AVERAGE])]
+        if _from_records(metric):
+            return ()
+        name = _MEASURE.get(metric.name, metric.name)
+        names = OFFICIAL if name == "accuracy" else (name,)
+        rows = self.records[self.records["metric"].isin(names) & self.records["value"].notna()]
+        rows = rows[~rows["task"].isin(["", AVERAGE]) & (rows["axis"] == metric.axis)]
         if metric.axis == "R":
             rows = rows[rows["set"].map(benchmark_of) == self.benchmark]
-        return () if metric.axis == "E" else tuple(dict.fromkeys(rows["task"]))
+        return tuple(dict.fromkeys(rows["task"]))
+
+    def title(self, metric: Metric) -> str:
+        """What a reader calls the values of ``metric``: a score where they are not accuracy alone."""
+        official = [self.official.get(task, ("accuracy",)) for task in self.tasks(metric)]
+        return metric.title if metric.axis == "R" and not self._by_the_rule else title(metric, official)
+
+    @property
+    def _by_the_rule(self) -> bool:
+        """Whether robustness is aggregated by AdvGLUE's rule, which counts F1 too."""
+        return self.benchmark.startswith(ADVGLUE)
 
     def draws(self, metric: Metric, candidate: Candidate, level: str = "all") -> Draws | None:
-        """The candidate's draws of ``metric``; None where it was not measured on every task and set.
+        """The candidate's draws of ``metric``; None where its uncertainty is not known.
+
+        That is: performance or robustness that was not measured on every task and set, and efficiency that
+        was measured and has no interval. Exact counts do not vary.
 
         Items are drawn by cluster, the same for every candidate; to each draw comes the candidate's own
         variation between training seeds, where it has several.
@@ -120,9 +138,9 @@ class Evidence:
         """Two-sided p that two candidates do not differ, after Holm; None where it cannot be tested.
 
         The family holds all pairs of candidates, as in the table of comparisons: which of them comes first
-        is itself found in the data. Performance and robustness: the paired test of the average over tasks
-        (:func:`compare`). Efficiency: a normal test on the (logarithmic) recorded intervals; exact values
-        simply differ.
+        is itself found in the data. Performance and robustness: the paired test of what is ranked, the
+        average over tasks, also where there is one task (:func:`compare`). Efficiency: a normal test on the
+        (logarithmic) recorded intervals; exact values simply differ.
         """
         if _from_records(metric):
             return self._efficiency_tests(metric).get(frozenset((a.name, b.name)))
@@ -154,14 +172,19 @@ class Evidence:
         for task, sets in by_task.items():
             official = self.official.get(task, ("accuracy",))
             aggregated = bool(metric.average)
+            present = [panel for panel in sets if len(panel.gold)]
             measures = scored_by(measure, wanted, official)[1] if aggregated else [measure]
-            here = [
-                panel for panel in sets if len(panel.gold) and not any(m.missing(panel) for m in measures)
-            ]
-            if here and (measure.axis == "R" or aggregated or measure.name in official):
+            measures = defined(measures, present)
+            here = [panel for panel in present if not any(m.missing(panel) for m in measures)]
+            if here and measure.belongs_to(official):
                 aligned, groups = align(here, names)
                 block = Block.of(aligned, measures)
-                parts.append(sample(block.sums, groups, block.statistic, draws=DRAWS, seed=stream(here[0])))
+                stream_of = stream(here[0])
+                parts.append(
+                    sample(
+                        block.sums, groups, block.statistic, shape=block.shape, draws=DRAWS, seed=stream_of
+                    )
+                )
         if not parts:
             return {}
         return {name: Sample.mean([part[i] for part in parts]) for i, name in enumerate(names)}
@@ -169,7 +192,7 @@ class Evidence:
     def _efficiency_draws(self, metric: Metric, candidate: Candidate) -> Draws | None:
         """Draws from a log-normal (normal, where a limit is not positive) with the recorded interval."""
         value = self.value(metric, candidate)
-        if value.value is None:
+        if value.value is None or (value.low is None and not metric.exact):
             return None
         centre, spread, logarithmic = _on_scale(value)
         # Candidates of one shape share their measurement, and with it what is uncertain about it.
@@ -198,10 +221,15 @@ class Evidence:
 
 
 def official_metrics(records: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Each task's official metrics: those recorded on axis P."""
-    rows = records[(records["axis"] == "P") & records["metric"].isin(OFFICIAL) & (records["task"] != AVERAGE)]
-    found = rows.groupby("task", sort=False)["metric"].unique()
-    return {str(task): tuple(name for name in OFFICIAL if name in set(own)) for task, own in found.items()}
+    """Each task's official metrics: those recorded on axis P, or for want of any those on axis R."""
+    found: dict[str, tuple[str, ...]] = {}
+    for axis in ("P", "R"):
+        rows = records[(records["axis"] == axis) & (records["task"] != AVERAGE)]
+        rows = rows.assign(metric=rows["metric"].str.removeprefix("robust_"))
+        by_task = rows[rows["metric"].isin(OFFICIAL)].groupby("task", sort=False)["metric"].unique()
+        for task, own in by_task.items():
+            found.setdefault(str(task), tuple(name for name in OFFICIAL if name in set(own)))
+    return found
 
 
 def _from_records(metric: Metric) -> bool:
@@ -214,7 +242,7 @@ def _on_scale(value: Value) -> tuple[float, float, bool]:
     point, low, high = value.value or 0.0, value.low, value.high
     if low is None or high is None or low == high:
         return (math.log(point), 0.0, True) if point > 0 else (point, 0.0, False)
-    if low > 0:
+    if point > 0 and low > 0:
         return math.log(point), math.log(high / low) / (2 * 1.96), True
     return point, (high - low) / (2 * 1.96), False
 

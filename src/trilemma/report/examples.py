@@ -1,5 +1,6 @@
 """The adversarial examples a report carries: all of them, or a stratified sample that fits its size."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ def _texts(texts: Any) -> list[str] | None:
 def _number(value: float) -> float | None:
     return (
         None
-        if value is None or pd.isna(value)
+        if value is None or not math.isfinite(value)
         else int(value)
         if value == int(value)
         else round(float(value), 3)
@@ -110,4 +111,4 @@ def _confidence(probabilities: Any) -> float | None:
     """Probability of the answer given: the largest; None for a regression or where there is no answer."""
     if probabilities is None or not hasattr(probabilities, "__len__") or len(probabilities) < 2:
         return None
-    return round(float(max(probabilities)), 3)
+    return _number(float(max(probabilities)))

@@ -1,5 +1,6 @@
 """The charts with efficiency: the Pareto front, and efficiency against length."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,9 @@ from trilemma.report.charts import (
 )
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS, Metric
-from trilemma.report.pareto import Front, front
-from trilemma.report.values import Value, candidates, rows_of
+from trilemma.report.pareto import Front, Position, front
+from trilemma.report.skill import NO_SKILL
+from trilemma.report.values import Candidate, Value, candidates, rows_of
 
 EFFICIENCY = (
     "latency_ms",
@@ -38,16 +40,20 @@ EFFICIENCY = (
     "training_seconds",
 )
 OVER_LENGTH = EFFICIENCY[:7]
+MANY = 60
+"""Candidates above which only the fronts of :data:`FEW` are computed: the work is quadratic."""
+FEW = ("latency_ms", "peak_inference_memory_bytes", "parameters")
 
 
 def pareto_figure(evidence: Evidence) -> Figure:
     """Efficiency against robustness, size is clean accuracy; the efficiency metric can be chosen."""
     everyone = evidence.candidates
     variants: Variants = {}
-    for name in EFFICIENCY:
+    for name in EFFICIENCY if len(everyone) <= MANY else FEW:
         if any(evidence.value(METRICS[name], c).value is not None for c in everyone):
             positions = front(evidence, (name, "accuracy", "robust_accuracy"))
-            variants[METRICS[name].title,] = _pareto_chart(positions, [c.name for c in everyone])
+            if any(_placeable(position) for position in positions.positions):
+                variants[METRICS[name].title,] = _pareto_chart(positions, [c.name for c in everyone])
     return Figure(
         "pareto",
         ("Efficiency",),
@@ -60,28 +66,28 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
     cost = positions.metrics[0]
     rows = []
     for position in positions.positions:
-        if position.on_front is None:
+        if not _placeable(position):
             continue
         row: dict[str, Any] = {"candidate": position.candidate, "front": bool(position.on_front)}
         for axis, metric in zip(("x", "clean", "y"), positions.metrics, strict=True):
             row |= columns(axis, position.values[metric.name], metric.unit)
         probability = position.dominated_probability
-        row["standing"] = (
-            "on the front" if position.on_front else f"dominated by {', '.join(position.dominated_by)}"
-        )
+        row["standing"] = position.standing
         row["dominated"] = "–" if probability is None else f"{probability:.2f}"
         rows.append(row)
     middle = (max(row["x"] for row in rows) + min(row["x"] for row in rows)) / 2
+    _, clean, robust = positions.titles
     for row in rows:  # names stand on the side that has room
         row["side"] = "left" if row["x"] <= middle else "right"
-        row["edge"] = not any(_ahead(other, row, cost) for other in rows)
+        skilled = [other for other in rows if other["standing"] != NO_SKILL]
+        row["edge"] = row in skilled and not any(_ahead(other, row, cost) for other in skilled)
     arrow = "← better" if cost.better == "lower" else "better →"
     where = next((p.values[cost.name].note for p in positions.positions if p.values[cost.name].note), "")
     title = cost.title + (f" {where}" if where.startswith("at ") else "")
     x = alt.X("x:Q", title=f"{title} · {arrow}", scale=cost_scale(rows), axis=metric_axis(cost))
     y = alt.Y(
         "y:Q",
-        title="robust accuracy · better ↑",
+        title=f"{robust} · better ↑",
         scale=alt.Scale(zero=False, nice=True, padding=18),
         axis=alt.Axis(format=".0%"),
     )
@@ -90,14 +96,15 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
     tooltip = [
         alt.Tooltip("candidate:N"),
         alt.Tooltip("x_text:N", title=cost.title),
-        alt.Tooltip("y_text:N", title="robust accuracy"),
+        alt.Tooltip("y_text:N", title=robust),
         alt.Tooltip("y_n:Q", title="adversarial answers"),
-        alt.Tooltip("clean_text:N", title="clean accuracy"),
+        alt.Tooltip("clean_text:N", title=clean),
         alt.Tooltip("standing:N"),
         alt.Tooltip("dominated:N", title="probability of being dominated"),
     ]
-    spread = base.mark_rule(opacity=0.45, strokeWidth=1.5)
-    across = spread.encode(x=alt.X("x_low:Q", scale=cost_scale(rows)), x2="x_high:Q", y=y, color=color)
+    spread = base.transform_filter("isValid(datum.y_low)").mark_rule(opacity=0.45, strokeWidth=1.5)
+    aside = base.transform_filter("isValid(datum.x_low)").mark_rule(opacity=0.45, strokeWidth=1.5)
+    across = aside.encode(x=alt.X("x_low:Q", scale=cost_scale(rows)), x2="x_high:Q", y=y, color=color)
     up = spread.encode(x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=color)
     points = base.mark_point(filled=True, opacity=1, stroke=None).encode(
         x=x,
@@ -106,13 +113,14 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
         shape=shape_of(order),
         size=alt.Size(
             "clean:Q",
-            title="clean accuracy",
+            title=clean,
             scale=alt.Scale(domain=[0, 1], range=[30, 420], clamp=True),
             legend=None,
         ),
         opacity=alt.condition("datum.front", alt.value(1), alt.value(0.45)),
         tooltip=tooltip,
     )
+    apart = _apart(rows)
     names = [
         base.transform_filter(f"datum.side == '{side}'")
         .mark_text(
@@ -125,6 +133,7 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
         )
         .encode(x=x, y=y, text="candidate:N", color=color)
         for side in ("left", "right")
+        if apart
     ]
     step = "step-after" if cost.better == "lower" else "step-before"
     line = (
@@ -136,23 +145,51 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
     return with_rows(finish(chart, height=380), rows)
 
 
+def _placeable(position: Position) -> bool:
+    """Whether it has a place in the chart: all its values are there."""
+    return all(value.value is not None for value in position.values.values())
+
+
+def _apart(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether the names have room beside their marks; else the legend and the tooltips name them."""
+    wide, high = (_extent([row[axis] for row in rows]) for axis in ("x", "y"))
+    pairs = itertools.combinations(rows, 2)
+    return all(
+        abs(a["x"] - b["x"]) > 0.35 * wide or abs(a["y"] - b["y"]) > 0.12 * max(high, 0.05) for a, b in pairs
+    )
+
+
+def _extent(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
 def _ahead(a: dict[str, Any], b: dict[str, Any], cost: Metric) -> bool:
     """Whether ``a`` dominates ``b`` on the two axes of the chart alone."""
     as_good = a["y"] >= b["y"] and not cost.is_better(b["x"], a["x"])
     return as_good and (a["y"] > b["y"] or cost.is_better(a["x"], b["x"]))
 
 
+def models_at(everyone: Sequence[Candidate]) -> dict[str, int]:
+    """The models, each with the number of its first candidate, whose colour and shape it has."""
+    found: dict[str, int] = {}
+    for index, candidate in enumerate(everyone):
+        found.setdefault(candidate.model, index)
+    return found
+
+
 def length_figure(records: pd.DataFrame) -> Figure | None:
     """Each efficiency metric against length on log axes, for each batch; None where no length was varied."""
-    order = [c.model for c in candidates(records)]
+    everyone = candidates(records)
+    models = models_at(everyone)
+    order = [c.model if models[c.model] == index else c.name for index, c in enumerate(everyone)]
     variants: Variants = {}
     for metric in (METRICS[name] for name in OVER_LENGTH):
         rows = records[
-            (records["metric"] == metric.name) & records["value"].notna() & records["length"].notna()
+            (records["metric"] == metric.name) & (records["value"] > 0) & records["length"].notna()
         ]
         if rows.empty:
             continue
-        chart = _length_chart(metric, rows, list(dict.fromkeys(order)))
+        chart = _length_chart(metric, rows, order)
         for batch in sorted(rows["batch"].dropna().unique()) or [None]:
             own = rows if batch is None else rows[rows["batch"] == batch]
             label = "any" if batch is None else str(int(batch))
@@ -168,7 +205,7 @@ def _length_row(row: dict[str, Any], metric: Metric) -> dict[str, Any]:
     value = Value(row["value"], row["low"], row["high"], row["n"])
     length = int(row["length"])
     return {
-        "candidate": row["model"],
+        "candidate": row["model"],  # efficiency does not depend on the adaptation
         "length": length,
         "kernel": row["kernel"],
         **columns("y", value, metric.unit),
@@ -195,7 +232,7 @@ def _length_chart(metric: Metric, records: pd.DataFrame, order: Sequence[str]) -
         y=y,
         shape=shape_of(order),
         tooltip=[
-            alt.Tooltip("candidate:N"),
+            alt.Tooltip("candidate:N", title="model"),
             alt.Tooltip("length:Q", title="length (tokens)"),
             alt.Tooltip("y_text:N", title=metric.title),
             alt.Tooltip("y_n:Q", title="repetitions"),

@@ -25,6 +25,8 @@ from trilemma.report import examples, figures, robustness_figures, sections, tab
 from trilemma.report.charts import Figure
 from trilemma.report.evidence import Evidence
 from trilemma.report.pareto import Front, three_axes
+from trilemma.report.points import operating_point
+from trilemma.report.reading import cleaned
 from trilemma.report.values import OperatingPoint, candidates
 from trilemma.report.verdict import Verdict, verdict
 
@@ -72,7 +74,7 @@ def content(
     records: pd.DataFrame, items: pd.DataFrame, title: str = "", at: OperatingPoint | None = None
 ) -> Content:
     """Compute everything the page shows."""
-    evidence = Evidence(records, items, at)
+    evidence = Evidence(records, items, at or operating_point(records))
     placed = three_axes(evidence)
     metrics = sections.COMPARED if len(items) <= LARGE else sections.COMPARED[:-1]
     compared = [c for metric in metrics for c in evidence.comparisons(metric)]
@@ -88,7 +90,7 @@ def content(
         placed,
         tuple(compared),
         tuple(figure for figure in drawn if figure is not None and figure.variants),
-        tuple(tables.all_tables(records)),
+        tuple(tables.all_tables(records, at=at)),
         examples.collect(items, candidates(records)),
     )
 
@@ -97,6 +99,8 @@ def render(
     records: pd.DataFrame, items: pd.DataFrame, title: str = "", at: OperatingPoint | None = None
 ) -> str:
     """The whole page as a string."""
+    records = cleaned(records)
+    at = at or operating_point(records)
     shown = content(records, items, title, at)
     everyone = candidates(records)
     data = {
@@ -115,20 +119,18 @@ def render(
         policy=_policy(library, script),
         style=_resource("style.css"),
         headline=sections.prose(shown.verdict.headline, everyone),
+        advice=sections.advice(shown.verdict, everyone),
         meta=sections.meta(records, len(everyone)),
         care=sections.care(shown.verdict),
-        legend=sections.legend([c.name for c in everyone]),
+        legend=sections.legend({c.name: index for index, c in enumerate(everyone)}),
         cards="".join(
-            sections.card(ranking, [c.name for c in everyone], at or OperatingPoint())
-            for ranking in shown.verdict.rankings
+            sections.card(ranking, [c.name for c in everyone], at) for ranking in shown.verdict.rankings
         ),
         findings=sections.findings(shown.verdict, everyone),
         cautions=sections.cautions(shown.verdict, everyone),
         front=sections.front_table(shown.front),
         figures="".join(
-            sections.figure_section(figure, [c.name for c in everyone])
-            for figure in shown.figures
-            if figure.name != "pareto"
+            sections.figure_section(figure, everyone) for figure in shown.figures if figure.name != "pareto"
         ),
         example_note=sections.example_note(shown.examples),
         comparison_note=sections.comparison_note(shown.comparisons),

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from trilemma.report.cautions import MEANINGLESS
-from trilemma.report.metrics import METRICS, format_value
+from trilemma.report.metrics import format_value
 from trilemma.report.tables import Table
 from trilemma.report.values import rows_of
 
@@ -72,8 +72,8 @@ def _one_point(table: Table) -> Sheet:
     notes = Notes()
     rows = [(key, *table.frame[key]) for key in table.keys[1:]]
     for name in table.metrics:
-        cells = [_cell(row, name) + notes.mark(own.get(name, "")) for row, own in _rows(table)]
-        rows.append((METRICS[name].title, *cells))
+        cells = [_cell(table, row, name) + notes.mark(own.get(name, "")) for row, own in _rows(table)]
+        rows.append((table.title_of(name), *cells))
     return Sheet(table.title, ("", *table.frame["candidate"]), tuple(rows), notes.lines())
 
 
@@ -91,17 +91,17 @@ def _side_by_side(table: Table, name: str) -> Sheet:
         if pd.isna(row[used]) and used not in own:
             continue
         key = tuple("" if pd.isna(row[k]) else str(row[k]) for k in keys)
-        lines.setdefault(key, {})[row["candidate"]] = _cell(row, used) + notes.mark(own.get(used, ""))
+        lines.setdefault(key, {})[row["candidate"]] = _cell(table, row, used) + notes.mark(own.get(used, ""))
         counts.setdefault(key, []).extend([] if pd.isna(row[f"{used}_n"]) else [int(row[f"{used}_n"])])
         if "majority_accuracy" in table.metrics and not pd.isna(row["majority_accuracy"]):
-            majority[key] = _cell(row, "majority_accuracy", limits=False)
+            majority[key] = _cell(table, row, "majority_accuracy", limits=False)
     with_majority = name in ("accuracy", "robust_accuracy") and bool(majority)
     rows = []
     for key, cells in lines.items():
         baseline = [majority.get(key, "–")] if with_majority else []
         rows.append((*key, _range(counts[key]), *baseline, *(cells.get(name, "–") for name in everyone)))
     header = (*keys, "n", *(["majority"] if with_majority else []), *everyone)
-    title = METRICS[name].title
+    title = table.title_of(name)
     return Sheet(
         f"{table.title}: {title}", header, tuple(rows), notes.lines(), fixed=len(header) - len(everyone)
     )
@@ -117,10 +117,9 @@ def _sets_matter(frame: pd.DataFrame) -> bool:
     return bool((frame.groupby("task")["set"].nunique() > 1).any())
 
 
-def _cell(row: dict[str, Any], name: str, limits: bool = True) -> str:
-    unit = METRICS[name].unit if name in METRICS else "fraction"
+def _cell(table: Table, row: dict[str, Any], name: str, limits: bool = True) -> str:
     low, high = (row[f"{name}_low"], row[f"{name}_high"]) if limits else (None, None)
-    return format_value(row[name], unit, low, high)
+    return format_value(row[name], table.unit_of(name), low, high)
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +74,23 @@ METRICS: dict[str, Metric] = {
         Metric("flops_per_token", "E", "lower", "FLOPs", "FLOPs per token", exact=True),
     )
 }
+
+
+def title(metric: Metric, official: Iterable[Sequence[str]]) -> str:
+    """What a reader calls a metric over tasks with these official metrics.
+
+    What is aggregated by the leaderboards' rule is accuracy only where accuracy is all that each task is
+    scored by; else it is a score: ``clean score`` where a task counts F1 or a correlation, ``robust score``
+    where one counts F1.
+
+    Args:
+        metric: e.g. that of the records' ``accuracy``.
+        official: the official metrics of each task that is averaged over.
+    """
+    names = {name for own in official for name in own}
+    other = names - {"accuracy"} if metric.axis == "P" else names & {"f1"}
+    return METRICS[metric.average].title if metric.average and other else metric.title
+
 
 ALIASES = {
     "memory": "peak_inference_memory_bytes",

@@ -4,16 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from trilemma.errors import TrilemmaError
 from trilemma.report.evidence import DRAWS, Evidence
 from trilemma.report.metrics import Metric, find_metric
+from trilemma.report.plugged import metric_of
+from trilemma.report.skill import NO_SKILL, without_skill
 from trilemma.report.values import Candidate, Value
+from trilemma.statistics import Array
 
 DEFAULT = ("latency_ms", "accuracy", "robust_accuracy")
 """One metric of each axis."""
+
+SETTLED = 0.95
+"""Bootstrap probability from which a domination is called one."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Position:
         dominated_by: the candidates that dominate it by the point estimates.
         dominated_probability: share of the paired bootstrap draws in which some candidate dominates it.
         likely_dominator: the candidate that dominates it most often, if any does.
+        skill: False where its scores mean nothing: it has no place on a front of performance or robustness.
     """
 
     candidate: str
@@ -35,6 +41,21 @@ class Position:
     dominated_by: tuple[str, ...] = ()
     dominated_probability: float | None = None
     likely_dominator: str = ""
+    skill: bool = True
+
+    @property
+    def standing(self) -> str:
+        """In words, with how sure it is."""
+        if not self.skill:
+            return NO_SKILL
+        if self.on_front is None:
+            return "not placed"
+        if self.on_front:
+            return "on the front"
+        by = ", ".join(self.dominated_by)
+        if (self.dominated_probability or 0.0) >= SETTLED:
+            return f"dominated by {by}"
+        return f"behind {by}, not settled"
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,7 @@ class Front:
     """All candidates' positions under some metrics."""
 
     metrics: tuple[Metric, ...]
+    titles: tuple[str, ...]
     positions: tuple[Position, ...]
 
     def table(self) -> pd.DataFrame:
@@ -52,6 +74,7 @@ class Front:
             for name, value in position.values.items():
                 row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
             row["on_front"] = position.on_front
+            row["skill"] = position.skill
             row["dominated_by"] = ", ".join(position.dominated_by)
             row["dominated_probability"] = position.dominated_probability
             rows.append(row)
@@ -61,7 +84,8 @@ class Front:
 def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
     """Compute the Pareto front.
 
-    A candidate is dominated by one that is at least as good on every metric and better on one.
+    A candidate is dominated by one that is at least as good on every metric and better on one. One without
+    skill (:mod:`trilemma.report.skill`) has no place on a front that shows performance or robustness.
 
     Args:
         evidence: the study's two tables; its operating point is where efficiency is read.
@@ -70,7 +94,7 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
     Raises:
         TrilemmaError: for an unknown metric, fewer than two, or one that no candidate was measured on.
     """
-    chosen = tuple(dict.fromkeys(find_metric(name) for name in metrics))
+    chosen = tuple(dict.fromkeys(metric_of(evidence.records, name) for name in metrics))
     if len(chosen) < 2:
         raise TrilemmaError("a Pareto front needs at least two different metrics")
     everyone = evidence.candidates
@@ -79,23 +103,26 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
         if all(own[metric.name].value is None for own in values.values()):
             note = next((own[metric.name].note for own in values.values()), "not measured")
             raise TrilemmaError(f"no candidate has a value of {metric.name}: {note}")
-    complete = [c for c in everyone if all(v.value is not None for v in values[c.name].values())]
+    scored = any(metric.axis != "E" for metric in chosen)
+    lacking = without_skill(evidence) if scored else frozenset[str]()
+    eligible = [c for c in everyone if c.name not in lacking]
+    complete = [c for c in eligible if all(v.value is not None for v in values[c.name].values())]
     points = np.array([[_cost(m, values[c.name][m.name].value) for m in chosen] for c in complete])
-    dominates = _dominance(points.reshape(len(complete), 1, len(chosen)))[:, :, 0]
+    dominates = _dominance(points.reshape(len(complete), 1, len(chosen)))[0] > 0
     frequency, anyone = _bootstrap(evidence, complete, chosen)
 
     positions = []
     for candidate in everyone:
         own = values[candidate.name]
         if candidate not in complete:
-            positions.append(Position(candidate.name, own, None))
+            positions.append(Position(candidate.name, own, None, skill=candidate.name not in lacking))
             continue
         index = complete.index(candidate)
         by = tuple(complete[other].name for other in np.flatnonzero(dominates[:, index]))
         likely = int(np.argmax(frequency[:, index]))
         name = complete[likely].name if frequency[likely, index] > 0 else ""
         positions.append(Position(candidate.name, own, not by, by, float(anyone[index]), name))
-    return Front(chosen, tuple(positions))
+    return Front(chosen, tuple(evidence.title(metric) for metric in chosen), tuple(positions))
 
 
 def three_axes(evidence: Evidence) -> Front | None:
@@ -112,15 +139,30 @@ def _cost(metric: Metric, value: float | None) -> float:
     return value if metric.better == "lower" else -value
 
 
-def _dominance(costs: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Costs [candidates, draws, metrics] to whether row dominates column in each draw."""
-    a, b = costs[:, None], costs[None, :]
-    return np.asarray((a <= b).all(axis=-1) & (a < b).any(axis=-1))
+def _dominance(costs: Array) -> tuple[Array, Array]:
+    """How often row dominates column, [candidates, candidates], and how often each is dominated at all.
+
+    Args:
+        costs: [candidates, draws, metrics]. Memory is linear in the candidates: one of them at a time is
+            held against all.
+    """
+    frequency = np.zeros((len(costs), len(costs)))
+    anyone = np.zeros(costs.shape[:2], dtype=bool)
+    by_metric = np.ascontiguousarray(np.moveaxis(costs, -1, 0))
+    for row in range(len(costs)):
+        as_good, better = np.ones_like(anyone), np.zeros_like(anyone)
+        for others in by_metric:
+            as_good &= others[row] <= others
+            better |= others[row] < others
+        dominates = as_good & better
+        frequency[row] = dominates.mean(axis=1)
+        anyone |= dominates
+    return frequency, anyone.mean(axis=1)
 
 
 def _bootstrap(
     evidence: Evidence, complete: list[Candidate], metrics: tuple[Metric, ...]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """How often each candidate dominates each other one, and how often each is dominated at all."""
     costs = np.empty((len(complete), DRAWS, len(metrics)))
     for row, candidate in enumerate(complete):
@@ -130,5 +172,4 @@ def _bootstrap(
             costs[row, :, column] = value
             if metric.better == "higher":
                 costs[row, :, column] *= -1
-    dominates = _dominance(costs)
-    return dominates.mean(axis=2), dominates.any(axis=0).mean(axis=1)
+    return _dominance(costs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trilemma.errors import TrilemmaError
 from trilemma.report.layout import Sheet, sheets
+from trilemma.report.reading import printable
 from trilemma.report.tables import Table
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def render(tables: Sequence[Table], format: str) -> str:
     writers = {"json": _json, "csv": _csv, "markdown": _markdown, "latex": _latex}
     if format not in writers:
         raise TrilemmaError(f"unknown format {format!r}; known: table, {', '.join(writers)}")
-    return writers[format](tables)
+    return printable(writers[format](tables))
 
 
 def show(console: "Console", shown: Sequence[Sheet]) -> None:
@@ -34,19 +35,29 @@ def show(console: "Console", shown: Sequence[Sheet]) -> None:
     from rich.text import Text
 
     for sheet in shown:
-        console.print(Text(sheet.title, style="bold"), highlight=False)
+        console.print(Text(printable(sheet.title), style="bold"), highlight=False)
         for header, *rows in _fitted(sheet, console.width - 2):  # the box has a blank at either side
             grid = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
             for name in header:
-                grid.add_column(Text(name), no_wrap=False, overflow="fold")
+                grid.add_column(Text(printable(name)), no_wrap=False, overflow="fold")
             for row in rows:
-                grid.add_row(*map(Text, row))
+                grid.add_row(*(Text(printable(cell)) for cell in row))
             console.print(grid)
         for note in sheet.notes:
-            console.print(Text(note), style="dim", highlight=False)
+            console.print(Text(printable(note)), style="dim", highlight=False)
         if sheet.notes:
             console.print()
     console.print("Brackets hold 95% intervals.", style="dim", highlight=False)
+
+
+def say(console: "Console", sentence: str, doubts: Sequence[str]) -> None:
+    """Print the verdict and what limits it."""
+    from rich.text import Text
+
+    console.print()
+    console.print(Text(printable(sentence), style="bold"), highlight=False)
+    for doubt in doubts:
+        console.print(Text(printable(doubt)), style="dim", highlight=False)
 
 
 _GAP = 2

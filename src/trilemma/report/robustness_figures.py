@@ -211,8 +211,15 @@ def _methods_chart(cells: list[dict[str, Any]], order: Sequence[str]) -> dict[st
         alt.Tooltip("text:N", title="robust accuracy"),
         alt.Tooltip("n:Q", title="answers"),
     ]
+    legend = alt.Legend(
+        title="robust accuracy",
+        format=".0%",
+        orient="bottom",
+        values=[0, 0.25, 0.5, 0.75, 1],
+        gradientLength=240,
+    )
     tiles = base.mark_rect(stroke=alt.expr("panel"), strokeWidth=2).encode(
-        color=alt.Color("value:Q", scale=alt.Scale(domain=[0, 1]), legend=None),
+        color=alt.Color("value:Q", scale=alt.Scale(domain=[0, 1]), legend=legend),
         tooltip=tooltip,
     )
     numbers = base.mark_text(fontSize=12).encode(

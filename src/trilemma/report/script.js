@@ -21,7 +21,7 @@
     svg.setAttribute("viewBox", "0 0 16 16");
     svg.setAttribute("aria-hidden", "true");
     const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-    use.setAttribute("href", `#s${index % 8}`);
+    use.setAttribute("href", `#s${(index + Math.floor(index / 8)) % 8}`);
     svg.append(use);
     return svg;
   }

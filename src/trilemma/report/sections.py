@@ -1,7 +1,7 @@
 """The parts of the report's page as HTML; everything that comes from data is escaped here."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -9,8 +9,9 @@ import pandas as pd
 
 from trilemma.comparisons import Comparison
 from trilemma.report.cautions import shared_model_notes
-from trilemma.report.charts import Figure
+from trilemma.report.charts import Figure, kind_of
 from trilemma.report.examples import ExampleSet
+from trilemma.report.figures import models_at
 from trilemma.report.layout import Sheet, sheets
 from trilemma.report.metrics import METRICS, format_value
 from trilemma.report.pareto import Front
@@ -42,13 +43,14 @@ def meta(records: pd.DataFrame, count: int) -> str:
 
 def _mark(index: int) -> str:
     """The candidate's colour and shape, as in the charts."""
-    kind = index % 8
-    return f'<svg class="mark c{kind}" viewBox="0 0 16 16" aria-hidden="true"><use href="#s{kind}"/></svg>'
+    color, shape = kind_of(index)
+    use = f'<use href="#s{shape}"/>'
+    return f'<svg class="mark c{color}" viewBox="0 0 16 16" aria-hidden="true">{use}</svg>'
 
 
-def legend(names: Sequence[str]) -> str:
-    """The candidates with their marks."""
-    entries = (f"<li>{_mark(index)}{escape(name)}</li>" for index, name in enumerate(names))
+def legend(marks: Mapping[str, int]) -> str:
+    """The names with the marks of their numbers."""
+    entries = (f"<li>{_mark(index)}{escape(name)}</li>" for name, index in marks.items())
     return f'<ul class="legend">{"".join(entries)}</ul>'
 
 
@@ -71,7 +73,7 @@ def card(ranking: Ranking, order: Sequence[str], at: OperatingPoint) -> str:
         for tasks, names in ranking.partly_meaningless.items()
     )
     means = {"P": "mean over tasks of official metrics", "R": "mean over tasks"}
-    where = f"{metric.title}, {means.get(metric.axis, at)}"
+    where = f"{ranking.title}, {means.get(metric.axis, at)}"
     return (
         f'<article class="card"><h3>{ranking.axis.capitalize()}</h3>'
         f'<p class="question">{_CARD_QUESTION[ranking.axis]}</p><ol>{rows}</ol>'
@@ -89,15 +91,19 @@ def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
         badge = '<span class="badge bad" title="not distinguishably above the majority class">no skill</span>'
     elif name in ranking.ties:
         badge = '<span class="badge quiet">tie</span>'
-    elif name == ranking.leader and ranking.p_values and not ranking.ties:
+    elif name in ranking.untested:
+        reason = escape(str(ranking.outcomes[name]))
+        badge = f'<span class="badge quiet" title="{reason}">not tested</span>'
+    elif name == ranking.leader and ranking.crowned:
         badge = '<span class="badge">best</span>'
     low, high = (value.value if limit is None else limit for limit in (value.low, value.high))
     places = {"low": low, "high": high, "at": value.value}
     style = ";".join(f"--{key}:{100 * number / top:.2f}%" for key, number in places.items())
     text = escape(format_value(value.value, unit, value.low, value.high))
+    label = f'role="img" aria-label="{text}" title="{text}"'
     return (
         f'<li>{mark}{badge}</span><span class="number">{escape(format_value(value.value, unit))}</span>'
-        f'<span class="range c{index % 8}" style="{style}" role="img" aria-label="{text}" title="{text}">'
+        f'<span class="range c{kind_of(index)[0]}" style="{style}" {label}>'
         "<i></i></span></li>"
     )
 
@@ -107,7 +113,21 @@ def prose(text: str, everyone: Sequence[Candidate]) -> str:
     names = sorted((escape(c.name) for c in everyone), key=len, reverse=True)
     pattern = "|".join(re.escape(name) for name in names)
     marked = re.sub(rf"(?<![\w-])({pattern})(?![\w-])", r'<b class="model">\1</b>', escape(text))
-    return re.sub(r"\[[^\[\]<>]{1,40}\]", r'<span class="together">\g<0></span>', marked)
+    return _together(marked)
+
+
+def _number(text: str) -> str:
+    """A cell, escaped, whose interval does not break."""
+    return _together(escape(text))
+
+
+def _together(escaped: str) -> str:
+    return re.sub(r"\[[^\[\]<>]{1,40}\]", r'<span class="together">\g<0></span>', escaped)
+
+
+def advice(shown: Verdict, everyone: Sequence[Candidate]) -> str:
+    """Whom to choose where nothing is distinguishable."""
+    return f'<p class="advice">{prose(shown.advice, everyone)}</p>' if shown.advice else ""
 
 
 def care(shown: Verdict) -> str:
@@ -143,21 +163,18 @@ def front_table(placed: Front | None) -> str:
     rows = []
     for index, position in enumerate(placed.positions):
         cells = "".join(
-            f"<td>{escape(format_value(v.value, m.unit, v.low, v.high))}</td>"
+            f"<td>{_number(format_value(v.value, m.unit, v.low, v.high))}</td>"
             for m, v in zip(placed.metrics, position.values.values(), strict=True)
         )
-        if position.on_front is None:
-            standing = "not placed"
-        elif position.on_front:
-            standing = '<strong class="good">on the front</strong>'
-        else:
-            standing = f"dominated by {escape(', '.join(position.dominated_by))}"
+        standing = escape(position.standing)
+        if position.on_front:
+            standing = f'<strong class="good">{standing}</strong>'
         chance = position.dominated_probability
         rows.append(
             f'<tr><th scope="row">{_mark(index)}{escape(position.candidate)}</th>{cells}'
             f'<td class="text">{standing}</td><td>{"–" if chance is None else f"{chance:.2f}"}</td></tr>'
         )
-    titles = [escape(metric.title) for metric in placed.metrics]
+    titles = [escape(title) for title in placed.titles]
     return _table(["Candidate", *titles, "Standing", "P(dominated)"], rows)
 
 
@@ -186,15 +203,16 @@ _SECTIONS = {
 }
 
 
-def figure_section(figure: Figure, names: Sequence[str]) -> str:
+def figure_section(figure: Figure, everyone: Sequence[Candidate]) -> str:
     """A chart with its heading and, where marks stand for candidates, their legend."""
-    methods = figure.name == "methods"
+    methods, names = figure.name == "methods", [candidate.name for candidate in everyone]
+    marks = models_at(everyone) if figure.name == "length" else {name: i for i, name in enumerate(names)}
     width = 12 + columns_width(names) if methods else 0  # so that the heat map's names have room
     title, lead = _SECTIONS[figure.name]
     return (
         f'<section id="{figure.name}"><h2>{title}</h2><p class="lead">{lead}</p>'
         f'<div class="controls" data-controls="{figure.name}"></div>'
-        f"{'' if methods else legend(names)}"
+        f"{'' if methods else legend(marks)}"
         f"{_chart(figure.name, figure.description, width)}</section>"
     )
 
@@ -292,7 +310,7 @@ def table_tabs(shown: Sequence[Table]) -> str:
 
 def _sheet(sheet: Sheet) -> str:
     rows = []
-    for first, *others in ([escape(cell) for cell in row] for row in sheet.rows):
+    for first, *others in ([_number(cell) for cell in row] for row in sheet.rows):
         rows.append(f'<tr><th scope="row">{first}</th><td>{"</td><td>".join(others)}</td></tr>')
     notes = "".join(f'<p class="foot-note">{escape(note)}</p>' for note in sheet.notes)
     return f"<h3>{escape(sheet.title)}</h3>{_table([escape(title) for title in sheet.header], rows)}{notes}"

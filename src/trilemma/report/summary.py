@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from trilemma.comparisons import AVERAGE
 from trilemma.report.cautions import own_note, study_notes
 from trilemma.report.layout import Notes, Sheet
 from trilemma.report.metrics import METRICS, Metric, format_value
+from trilemma.report.points import operating_point
+from trilemma.report.skill import NO_SKILL, meaningless_on
 from trilemma.report.values import (
     Candidate,
     OperatingPoint,
@@ -42,9 +45,9 @@ def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[She
 
     Args:
         records: the records table.
-        at: the operating point.
+        at: the operating point, by default :func:`~trilemma.report.points.operating_point`'s.
     """
-    at = at or OperatingPoint()
+    at = at or operating_point(records)
     everyone, adversarial, elsewhere = candidates(records), benchmark(records), points(records, at)
     whole = records[records["seed"].isna() | (records["axis"] == "E")]
 
@@ -59,11 +62,16 @@ def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[She
     costs = {title: [value(c, METRICS[name]) for c in everyone] for title, name in _COSTS}
     units = {title: METRICS[name].unit for title, name in _COSTS}
     names = [candidate.name for candidate in everyone]
+    tasks = set(records.loc[(records["axis"] == "R") & (records["task"] != AVERAGE), "task"])
+    marked = [
+        f"{name} ({NO_SKILL})" if tasks and tasks <= set(meaningless_on(robust)) else name
+        for name, robust in zip(names, scores["robust"], strict=True)
+    ]
     shared = study_notes(records)
     robust = f"; robust: {adversarial}, by level; ASR: attack success rate" if adversarial else ""
     return [
-        *_sheet(f"Means over tasks (clean: official metrics{robust})", names, scores, {}, shared),
-        *_sheet(f"Efficiency at {at}", names, costs, units, shared),
+        *_sheet(f"Means over tasks (clean: official metrics{robust})", marked, scores, {}, shared),
+        *_sheet(f"Efficiency at {at}", marked, costs, units, shared),
     ]
 
 

@@ -1,7 +1,7 @@
 """The summary tables of a study as numbers: efficiency, performance, robustness."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -9,7 +9,9 @@ import pandas as pd
 from trilemma.comparisons import AVERAGE
 from trilemma.errors import TrilemmaError
 from trilemma.report.cautions import own_note, study_notes
-from trilemma.report.metrics import METRICS
+from trilemma.report.metrics import METRICS, Metric
+from trilemma.report.plugged import plugged_metrics
+from trilemma.report.points import operating_point
 from trilemma.report.values import OperatingPoint, candidates, points, recorded, rows_of
 
 NAMES = ("efficiency", "performance", "robustness")
@@ -54,6 +56,7 @@ class Table:
         metrics: the measured columns; beside each stand ``_low``, ``_high`` and ``_n``.
         frame: keys and numbers, missing where not measured, and all notes of the row in ``note``.
         notes: for each row, notes by metric.
+        plugged: the metrics among them that plug-ins measured.
     """
 
     title: str
@@ -61,6 +64,17 @@ class Table:
     metrics: tuple[str, ...]
     frame: pd.DataFrame
     notes: tuple[Mapping[str, str], ...]
+    plugged: Mapping[str, Metric] = field(default_factory=dict)
+
+    def title_of(self, name: str) -> str:
+        """What a reader calls a measured column."""
+        known = self.plugged.get(name) or METRICS.get(name)
+        return known.title if known else name.replace("_", " ")
+
+    def unit_of(self, name: str) -> str:
+        """The unit of a measured column."""
+        known = self.plugged.get(name) or METRICS.get(name)
+        return known.unit if known else "fraction"
 
 
 def build(records: pd.DataFrame, name: str, by: str | None = None, at: OperatingPoint | None = None) -> Table:
@@ -81,7 +95,11 @@ def build(records: pd.DataFrame, name: str, by: str | None = None, at: Operating
     if by not in GROUPS[name]:
         raise TrilemmaError(f"the {name} table is not grouped by {by!r}; known: {', '.join(GROUPS[name])}")
     if name == "efficiency":
-        return _efficiency_at(records, at or OperatingPoint()) if by == "point" else _efficiency_grid(records)
+        return (
+            _efficiency_at(records, at or operating_point(records))
+            if by == "point"
+            else _efficiency_grid(records)
+        )
     rows = records[records["seed"].isna() & (records["adaptation"] != "")]
     if name == "performance":
         baselines = ("majority_accuracy", "chance_accuracy")
@@ -100,7 +118,11 @@ def build(records: pd.DataFrame, name: str, by: str | None = None, at: Operating
 
 
 def _assemble(
-    title: str, keys: tuple[str, ...], metrics: tuple[str, ...], cells: Sequence[Mapping[str, Any]]
+    title: str,
+    keys: tuple[str, ...],
+    metrics: tuple[str, ...],
+    cells: Sequence[Mapping[str, Any]],
+    plugged: Mapping[str, Metric] | None = None,
 ) -> Table:
     """A table from cells: mappings with the keys, metric, value, low, high, n and note."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -121,7 +143,7 @@ def _assemble(
         frame[f"{name}_n"] = frame[f"{name}_n"].astype("Int64")
     by_row = tuple(notes.get(key, {}) for key in rows)
     frame["note"] = ["; ".join(dict.fromkeys(own.values())) for own in by_row]
-    return Table(title, keys, metrics, frame, by_row)
+    return Table(title, keys, metrics, frame, by_row, plugged or {})
 
 
 def _wide(
@@ -144,16 +166,19 @@ def _wide(
 def _efficiency_at(records: pd.DataFrame, at: OperatingPoint) -> Table:
     """One line a candidate: what does not depend on batch and length, and what was measured at ``at``."""
     metrics = tuple(m for m in (*_STATIC, *_AT_POINT, "training_seconds") if m in set(records["metric"]))
+    plugged = plugged_metrics(records)
+    metrics += tuple(plugged)
     cells = []
     elsewhere = points(records, at)
     for candidate in candidates(records):
         own = records[records["model"] == candidate.model]
         row = {"candidate": candidate.name, "arch": candidate.arch, "kernel": _kernel(own)}
         for metric in metrics:
-            value = recorded(own, candidate, METRICS[metric], at, elsewhere=elsewhere.get(metric))
+            known = plugged.get(metric) or METRICS[metric]
+            value = recorded(own, candidate, known, at, elsewhere=elsewhere.get(metric))
             note = value.note if value.value is None or metric in elsewhere else ""
             cells.append({**row, **vars(value), "metric": metric, "note": note})
-    return _assemble(f"Efficiency at {at}", ("candidate", "arch", "kernel"), metrics, cells)
+    return _assemble(f"Efficiency at {at}", ("candidate", "arch", "kernel"), metrics, cells, plugged)
 
 
 def _kernel(own: pd.DataFrame) -> str:
@@ -164,16 +189,27 @@ def _kernel(own: pd.DataFrame) -> str:
 def _efficiency_grid(records: pd.DataFrame) -> Table:
     """One line a model, batch and length."""
     rows = records[(records["axis"] == "E") & records["length"].notna() & records["batch"].notna()]
-    metrics = tuple(m for m in _AT_POINT if m in set(rows["metric"]))
+    plugged = plugged_metrics(rows)
+    metrics = tuple(m for m in (*_AT_POINT, *plugged) if m in set(rows["metric"]))
     cells = [
         row | {"candidate": row["model"], "batch": int(row["batch"]), "length": int(row["length"])}
         for row in rows_of(rows[rows["metric"].isin(metrics)])
     ]
-    return _assemble("Efficiency over batch and length", ("candidate", "batch", "length"), metrics, cells)
+    title = "Efficiency over batch and length"
+    return _assemble(title, ("candidate", "batch", "length"), metrics, cells, plugged)
 
 
-def all_tables(records: pd.DataFrame, name: str | None = None, by: str | None = None) -> list[Table]:
-    """The tables that ``name`` and ``by`` ask for; all three by default."""
+def all_tables(
+    records: pd.DataFrame, name: str | None = None, by: str | None = None, at: OperatingPoint | None = None
+) -> list[Table]:
+    """The tables that ``name`` and ``by`` ask for; all three by default.
+
+    Raises:
+        TrilemmaError: for an unknown table, or a grouping that no table has.
+    """
     if name is not None:
-        return [build(records, name, by)]
-    return [build(records, each, by if by in GROUPS[each] else None) for each in NAMES]
+        return [build(records, name, by, at)]
+    groupings = dict.fromkeys(each for own in GROUPS.values() for each in own)
+    if by is not None and by not in groupings:
+        raise TrilemmaError(f"no table is grouped by {by!r}; known: {', '.join(groupings)}")
+    return [build(records, each, by if by in GROUPS[each] else None, at) for each in NAMES]

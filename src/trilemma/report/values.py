@@ -1,5 +1,6 @@
 """Looking up one candidate's value of one metric in the records, at an operating point."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -68,7 +69,18 @@ class Value:
 
 
 def candidates(records: pd.DataFrame) -> list[Candidate]:
-    """The study's candidates in the order in which the records name them."""
+    """The study's candidates in the order in which the records name them.
+
+    Raises:
+        TrilemmaError: where a record names no model or no adaptation.
+    """
+    nameless = int((records["model"].isna() | (records["model"] == "")).sum())
+    if nameless:
+        raise TrilemmaError(f"{nameless} of the records name no model; give them one or remove these rows")
+    if unadapted := int(records["adaptation"].isna().sum()):
+        raise TrilemmaError(
+            f'{unadapted} of the records have no adaptation; write "" there for values of the unadapted model'
+        )
     seen = records[["model", "adaptation"]].drop_duplicates()
     facts = rows_of(records.groupby("model", sort=False)[["arch", "parameters"]].first().reset_index())
     by_model = {row["model"]: row for row in facts}
@@ -80,7 +92,7 @@ def candidates(records: pd.DataFrame) -> list[Candidate]:
         for adaptation in adaptations:
             name = f"{model}:{adaptation}" if len(adaptations) > 1 else str(model)
             count = None if pd.isna(parameters) else int(parameters)
-            result.append(Candidate(name, str(model), str(adaptation), str(by_model[model]["arch"]), count))
+            result.append(Candidate(name, str(model), str(adaptation), _text(by_model[model]["arch"]), count))
     return result
 
 
@@ -189,17 +201,35 @@ def recorded(
 
 
 def _value(rows: pd.DataFrame) -> Value:
+    """The value of the first row; a number that cannot be one of its metric is not taken."""
     row = rows.iloc[0]
+    note = _text(row["note"])
     if pd.isna(row["value"]):
-        return Value(None, note=str(row["note"]) or "not measured")
+        return Value(None, note=note or "not measured")
+    value = float(row["value"])
+    if not _possible(value, _text(row["unit"])):
+        return Value(None, note=f"not measured: {value:g} is recorded, which is no {row['metric']}")
+    known = all(not pd.isna(row[limit]) and math.isfinite(row[limit]) for limit in ("low", "high"))
     return Value(
-        float(row["value"]),
-        None if pd.isna(row["low"]) else float(row["low"]),
-        None if pd.isna(row["high"]) else float(row["high"]),
+        value,
+        float(row["low"]) if known else None,
+        float(row["high"]) if known else None,
         None if pd.isna(row["n"]) else int(row["n"]),
-        bool(row["partial"]),
-        str(row["note"]),
+        not pd.isna(row["partial"]) and bool(row["partial"]),
+        note,
     )
+
+
+def _possible(value: float, unit: str) -> bool:
+    """Whether a number can be measured at all: finite, times and rates above 0, counts not below."""
+    if unit in ("ms", "s") or unit.endswith("/s"):
+        return math.isfinite(value) and value > 0
+    return math.isfinite(value) and (value >= 0 or unit not in ("bytes", "count", "FLOPs"))
+
+
+def _text(value: object) -> str:
+    """A text of the records; absent ones are ""."""
+    return value if isinstance(value, str) else ""
 
 
 def _at_point(rows: pd.DataFrame, at: OperatingPoint, elsewhere: OperatingPoint | None) -> Value:
@@ -231,7 +261,7 @@ def _at_point(rows: pd.DataFrame, at: OperatingPoint, elsewhere: OperatingPoint 
 
 def _training_time(rows: pd.DataFrame) -> Value:
     rows = rows[(rows["metric"] == "training_seconds")]
-    measured = rows[rows["value"].notna()]
+    measured = rows[[_possible(value, "s") for value in rows["value"]]]
     if measured.empty:
         return _value(rows) if len(rows) else Value(None, note="not measured")
     seconds = measured.groupby("task")["value"].mean().sum()

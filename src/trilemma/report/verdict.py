@@ -1,15 +1,17 @@
 """The verdict in words, with its uncertainty: who leads on which axis, who is dominated, what to doubt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trilemma.comparisons import SIGNIFICANCE, Comparison
-from trilemma.report.cautions import MEANINGLESS, cautions, join
-from trilemma.report.decide import tests_against
+from trilemma.comparisons import Comparison
+from trilemma.report.apart import Outcome, format_p, outcomes
+from trilemma.report.cautions import cautions, join
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS, Metric, format_value
-from trilemma.report.pareto import Front
+from trilemma.report.pareto import SETTLED, Front
+from trilemma.report.skill import meaningless_on, with_skill, without_skill
+from trilemma.report.speed import crossovers
 from trilemma.report.values import Candidate, Value
 
 AxisName = Literal["efficiency", "performance", "robustness"]
@@ -35,38 +37,52 @@ class Ranking:
     Attributes:
         axis: which axis.
         metric: the metric that stands for it.
-        values: candidate name to value, best first; those not measured last.
-        p_values: of the leader against each other measured candidate, Holm-adjusted.
-        tasks: the tasks that the values are means over; empty on the axis of efficiency.
+        title: what a reader calls its values.
+        values: candidate name to value, best first; those without skill after them, those not measured
+            last.
+        outcomes: the leader against each other candidate that could be the best.
+        without_skill: candidates whose robustness means nothing on any task: none of them leads.
     """
 
     axis: AxisName
     metric: Metric
+    title: str
     values: dict[str, Value]
-    p_values: dict[str, float]
-    tasks: tuple[str, ...] = ()
+    outcomes: Mapping[str, Outcome]
+    without_skill: frozenset[str] = frozenset()
 
     @property
     def leader(self) -> str | None:
-        """The best candidate by the point estimate; None where nothing was measured."""
-        return next((name for name, value in self.values.items() if value.value is not None), None)
+        """The best candidate by the point estimate; None where nothing was measured, or without skill."""
+        first = next(iter(self.values))
+        value = self.values[first].value
+        return None if value is None or first in self.without_skill else first
+
+    @property
+    def measured(self) -> list[str]:
+        """The candidates that have a value."""
+        return [name for name, value in self.values.items() if value.value is not None]
 
     @property
     def ties(self) -> list[str]:
         """Candidates that are not distinguishable from the leader."""
-        return [name for name, p in self.p_values.items() if p >= SIGNIFICANCE]
+        return [name for name, outcome in self.outcomes.items() if outcome.apart is False]
+
+    @property
+    def untested(self) -> list[str]:
+        """Candidates that could not be tested against the leader."""
+        return [name for name, outcome in self.outcomes.items() if outcome.apart is None]
+
+    @property
+    def crowned(self) -> bool:
+        """Whether the leader is distinguishably the best of several."""
+        return bool(self.outcomes) and not self.ties and not self.untested
 
     @property
     def meaningless(self) -> dict[str, tuple[str, ...]]:
         """Candidates whose value means nothing on some tasks, with those tasks."""
-        notes = {name: value.note.split(f"{MEANINGLESS} for ", 1) for name, value in self.values.items()}
-        tasks = {name: parts[1].split("; ")[0] for name, parts in notes.items() if len(parts) == 2}
-        return {name: tuple(text.split(", ")) for name, text in tasks.items()}
-
-    @property
-    def without_skill(self) -> list[str]:
-        """Candidates whose value means nothing on any task."""
-        return [name for name, tasks in self.meaningless.items() if set(tasks) >= set(self.tasks)]
+        found = {name: meaningless_on(value) for name, value in self.values.items()}
+        return {name: tasks for name, tasks in found.items() if tasks}
 
     @property
     def partly_meaningless(self) -> dict[tuple[str, ...], list[str]]:
@@ -84,6 +100,7 @@ class Verdict:
 
     Attributes:
         headline: one or two sentences.
+        advice: whom to choose where nothing is distinguishable; "" where a candidate leads.
         rankings: one an axis.
         findings: sentences, by topic (``efficiency``, ``performance``, ``robustness``, ``trade-off``,
             ``certainty``).
@@ -91,13 +108,18 @@ class Verdict:
     """
 
     headline: str
+    advice: str
     rankings: tuple[Ranking, ...]
     findings: tuple[tuple[str, str], ...]
     cautions: tuple[str, ...]
 
+    def summary(self) -> str:
+        """The headline, with the advice where there is one."""
+        return " ".join(filter(None, (self.headline, self.advice)))
+
     def text(self) -> str:
         """Everything as plain text."""
-        lines = [self.headline, "", *(sentence for _, sentence in self.findings)]
+        lines = [self.summary(), "", *(sentence for _, sentence in self.findings)]
         return "\n".join([*lines, "", *(f"Caution: {caution}" for caution in self.cautions)])
 
 
@@ -113,23 +135,31 @@ def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Compa
     efficiency, performance, robustness = (_ranking_sentence(ranking, evidence) for ranking in rankings)
     findings = [
         ("efficiency", efficiency),
-        *(("efficiency", sentence) for sentence in (*_crossovers(evidence), *_memory(evidence))),
+        *(("efficiency", sentence) for sentence in (*crossovers(evidence), *_memory(evidence))),
         ("performance", performance),
         ("robustness", robustness),
         *(("robustness", sentence) for sentence in _levels(evidence)),
         *(("trade-off", sentence) for sentence in _trade_off(front)),
         *(("certainty", sentence) for sentence in _tested(comparisons)),
     ]
-    return Verdict(_headline(rankings), rankings, tuple(findings), cautions(evidence.records))
+    return Verdict(
+        _headline(rankings),
+        _advice(evidence, rankings, front),
+        rankings,
+        tuple(findings),
+        cautions(evidence.records),
+    )
 
 
 def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
-    metric = METRICS[HEADLINE[axis]]
+    metric, lacking = METRICS[HEADLINE[axis]], without_skill(evidence)
     known, others = _ordered(evidence, metric)
-    p_values = tests_against(evidence, metric, known[0], known[1:]) if known else []
-    named = {other.name: p for other, p in zip(known[1:], p_values, strict=True)}
-    values = {c.name: evidence.value(metric, c) for c in [*known, *others]}
-    return Ranking(axis, metric, values, named, evidence.tasks(metric))
+    eligible = with_skill(evidence, known)
+    compared = outcomes(evidence, metric, eligible[0], eligible[1:]) if eligible else []
+    named = {other.name: outcome for other, outcome in zip(eligible[1:], compared, strict=True)}
+    below = [candidate for candidate in known if candidate not in eligible]
+    values = {c.name: evidence.value(metric, c) for c in [*eligible, *below, *others]}
+    return Ranking(axis, metric, evidence.title(metric), values, named, lacking)
 
 
 def _ordered(
@@ -148,24 +178,29 @@ def _ordered(
 
 def _headline(rankings: Sequence[Ranking]) -> str:
     """Who is clearly best at what; which axes do not tell the first from the others."""
-    if len(rankings[0].values) == 1:
-        return f"{next(iter(rankings[0].values))} is the only candidate: there is nothing to compare it with."
+    everyone = list(rankings[0].values)
+    if len(everyone) == 1:
+        return f"{everyone[0]} is the only candidate: there is nothing to compare it with."
     crowns: dict[str, list[str]] = {}
-    open_axes, absent, meaningless = [], [], ""
+    open_axes, absent, doubts = [], [], []
+    lacking = [name for name in everyone if name in rankings[0].without_skill]
+    alone = len(everyone) - len(lacking) == 1
     for ranking in rankings:
-        if ranking.leader is None:
+        if not ranking.measured:
             absent.append(ranking.axis)
-        elif ranking.leader in ranking.without_skill:
-            who = _who(ranking, ranking.without_skill)
-            meaningless = f"Robustness is meaningless for {who}, for want of skill on clean text"
-        elif not ranking.p_values or ranking.ties:
-            open_axes.append(ranking.axis)
-        else:
+        elif ranking.crowned and ranking.leader is not None:
             crowns.setdefault(ranking.leader, []).append(_SUPERLATIVE[ranking.axis])
+        elif ranking.leader is not None and ranking.untested and not ranking.ties:
+            reason = ranking.outcomes[ranking.untested[0]]
+            doubts.append(
+                f"{ranking.leader} is the {_SUPERLATIVE[ranking.axis]} by the point estimate, {reason}"
+            )
+        elif ranking.leader is not None and not alone:
+            open_axes.append(ranking.axis)
         for tasks, names in ranking.partly_meaningless.items():
             if ranking.leader in names:
-                who = _who(ranking, names)
-                meaningless = (
+                who = "every candidate" if len(names) == len(ranking.measured) > 1 else join(names)
+                doubts.append(
                     f"On {join(tasks)} robustness is meaningless for {who}, for want of skill on clean text"
                 )
     sentences = (
@@ -175,69 +210,87 @@ def _headline(rankings: Sequence[Ranking]) -> str:
         sentences.append("No candidate is distinguishable as best on any axis")
     elif open_axes:
         sentences.append(f"On {join(open_axes)} no candidate is distinguishably the best")
-    if meaningless:
-        sentences.append(meaningless)
+    if lacking:
+        who = "every candidate" if len(lacking) == len(everyone) else join(lacking)
+        if alone:
+            skilled = next(name for name in everyone if name not in lacking)
+            sentences.append(f"{skilled} is the only candidate with skill on clean text")
+        if 2 < len(lacking) < len(everyone):
+            sentences.append(
+                f"{len(lacking)} of {len(everyone)} candidates have no skill on clean text, so their "
+                "robustness is meaningless"
+            )
+        else:
+            sentences.append(f"Robustness is meaningless for {who}, for want of skill on clean text")
+    sentences += doubts
     if absent:
         verb = "was" if len(absent) == 1 else "were"
         sentences.append(f"{join(absent).capitalize()} {verb} not measured")
     return ". ".join(sentences) + "."
 
 
-def _who(ranking: Ranking, names: Sequence[str]) -> str:
-    known = [name for name, value in ranking.values.items() if value.value is not None]
-    return "every candidate" if len(known) == len(names) > 1 else join(names)
+def _advice(evidence: Evidence, rankings: Sequence[Ranking], front: Front | None) -> str:
+    """Whom to choose where no axis has a clear first: the cheapest that nobody dominates."""
+    if any(ranking.crowned for ranking in rankings) or len(evidence.candidates) == 1:
+        return ""
+    undominated = {position.candidate for position in front.positions if position.on_front} if front else None
+    cost = METRICS["latency_ms"]
+    if all(evidence.value(cost, candidate).value is None for candidate in evidence.candidates):
+        cost = METRICS["parameters"]
+    known = with_skill(evidence, _ordered(evidence, cost)[0])
+    eligible = [c for c in known if undominated is None or c.name in undominated]
+    if len(known) < 2 or not eligible:
+        return ""
+    best, price = eligible[0], _text(evidence.value(cost, eligible[0]), cost)
+    whom = "those that no other dominates" if undominated is not None else "those with skill"
+    return (
+        f"If you must choose: {best.name}, because by the point estimates it is the cheapest of {whom} "
+        f"({cost.title} {price})."
+    )
 
 
 def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
     """Leader with value and interval, the next, and whether the difference is distinguishable."""
     metric, leader = ranking.metric, ranking.leader
-    if leader is None:
+    if not ranking.measured:
         return f"{ranking.axis.capitalize()} was not measured."
     where = {
         "E": f"at {evidence.at}",
         "P": "mean over tasks of their official metrics",
         "R": f"on {evidence.benchmark}, mean over tasks",
     }
-    best = _text(ranking.values[leader], metric)
-    text = f"{metric.title.capitalize()} ({where[metric.axis]}): {leader} comes first with {best}"
-    others = list(ranking.p_values)
+    start = f"{ranking.title.capitalize()} ({where[metric.axis]}): "
+    doubts = _doubts(ranking)
+    if leader is None:
+        return f"{start}no candidate has skill on clean text, so none is ranked.{doubts}"
+    text = f"{start}{leader} comes first with {_text(ranking.values[leader], metric)}"
+    others = list(ranking.outcomes)
     if not others:
-        return f"{text}; no other candidate has a value."
-    text += f", then {others[0]} with {_text(ranking.values[others[0]], metric)}."
-    if ranking.meaningless:
-        by_tasks: dict[tuple[str, ...], list[str]] = {}
-        for name, tasks in ranking.meaningless.items():
-            by_tasks.setdefault(tasks, []).append(name)
-        parts = (f"{join(who)} on {', '.join(on)}" for on, who in by_tasks.items())
-        text += f" Meaningless for {'; '.join(parts)}."
+        left = [name for name in ranking.measured if name != leader]
+        return f"{text}; no other candidate has {'skill' if left else 'a value'}.{doubts}"
+    text += f", then {others[0]} with {_text(ranking.values[others[0]], metric)}.{doubts}"
     if ranking.ties:
-        return f"{text} Not distinguishable from the first: {join(ranking.ties)}."
+        text += f" Not distinguishable from the first: {join(ranking.ties)}."
+    if ranking.untested:
+        reason = ranking.outcomes[ranking.untested[0]]
+        text += f" Against {join(ranking.untested)}: {reason}."
+    if not ranking.crowned:
+        return text
     whom = "every other" if len(others) > 1 else "the other"
-    return f"{text} Its lead over {whom} is distinguishable ({_p(max(ranking.p_values.values()))})."
+    p_values = [outcome.p for outcome in ranking.outcomes.values() if outcome.p is not None]
+    return f"{text} Its lead over {whom} is distinguishable ({format_p(max(p_values))})."
 
 
-def _crossovers(evidence: Evidence) -> list[str]:
-    """Where the fastest candidate changes with length, at the operating point's batch."""
-    records, batch = evidence.records, evidence.at.batch
-    rows = records[
-        (records["metric"] == "latency_ms") & (records["batch"] == batch) & records["value"].notna()
-    ]
-    if rows["length"].nunique() < 2 or rows["model"].nunique() < 2:
-        return []
-    fastest = rows.loc[rows.groupby("length")["value"].idxmin()].sort_values("length")
-    runs: list[tuple[str, int]] = []
-    for model, length in zip(fastest["model"], fastest["length"], strict=True):
-        if not runs or runs[-1][0] != model:
-            runs.append((str(model), int(length)))
-    if len(runs) == 1:
-        shortest, longest = int(fastest["length"].min()), int(fastest["length"].max())
-        return [f"{runs[0][0]} is fastest at every measured length, from {shortest} to {longest}."]
-    later = ", ".join(f"{model} from length {length}" for model, length in runs[1:])
-    return [f"Who is fastest depends on length: {runs[0][0]} from length {runs[0][1]}, {later}."]
+def _doubts(ranking: Ranking) -> str:
+    by_tasks: dict[tuple[str, ...], list[str]] = {}
+    for name, tasks in ranking.meaningless.items():
+        by_tasks.setdefault(tasks, []).append(name)
+    parts = (f"{join(who)} on {', '.join(on)}" for on, who in by_tasks.items())
+    return f" Meaningless for {'; '.join(parts)}." if by_tasks else ""
 
 
 def _memory(evidence: Evidence) -> list[str]:
-    """Least and most peak memory, in inference and in fine-tuning."""
+    """Least and most peak memory, in inference and in fine-tuning, and whether they differ."""
     sentences = []
     for metric in (METRICS["peak_inference_memory_bytes"], METRICS["peak_training_memory_bytes"]):
         known, _ = _ordered(evidence, metric)
@@ -245,8 +298,10 @@ def _memory(evidence: Evidence) -> list[str]:
             least, most = (_text(evidence.value(metric, c), metric) for c in (known[0], known[-1]))
             where = evidence.value(metric, known[0]).note.split("; ")[0]
             name = metric.title.capitalize() + (f" ({where})" if where.startswith("at ") else "")
+            outcome = outcomes(evidence, metric, known[0], known[-1:])[0]
+            doubt = "" if outcome.apart else f"; {outcome}"
             sentences.append(
-                f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}."
+                f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}{doubt}."
             )
     return sentences
 
@@ -256,13 +311,17 @@ def _levels(evidence: Evidence) -> list[str]:
     metric = METRICS["robust_accuracy"]
     sentences = []
     for level in ("word", "sentence", "human"):
-        known, _ = _ordered(evidence, metric, level)
+        known = with_skill(evidence, _ordered(evidence, metric, level)[0])
         if len(known) < 2:
             continue
-        p_values = tests_against(evidence, metric, known[0], known[1:], level)
-        ties = [c.name for c, p in zip(known[1:], p_values, strict=True) if p >= SIGNIFICANCE]
+        found = outcomes(evidence, metric, known[0], known[1:], level)
+        ties = [c.name for c, outcome in zip(known[1:], found, strict=True) if outcome.apart is False]
+        untested = [c.name for c, outcome in zip(known[1:], found, strict=True) if outcome.apart is None]
         best = f"{known[0].name} comes first with {_text(evidence.value(metric, known[0], level), metric)}"
-        apart = f"not distinguishable from {join(ties)}" if ties else "distinguishable from the others"
+        parts = [f"not distinguishable from {join(ties)}"] if ties else []
+        parts += [f"not tested against {join(untested)}"] if untested else []
+        whom = "the others" if len(known) > 2 else known[1].name
+        apart = ", ".join(parts) or f"distinguishable from {whom}"
         sentences.append(f"{level.capitalize()} level: {best}, {apart}.")
     return sentences
 
@@ -271,23 +330,25 @@ def _trade_off(front: Front | None) -> list[str]:
     if front is None:
         return []
     on = [p.candidate for p in front.positions if p.on_front]
-    sentences = (
-        [f"On the Pareto front of {join(metric.title for metric in front.metrics)}: {join(on)}."]
-        if on
-        else []
-    )
+    sentences = [f"On the Pareto front of {join(front.titles)}: {join(on)}."] if on else []
     for position in front.positions:
         name, chance = position.candidate, position.dominated_probability
-        if position.on_front is None:
-            lacking = [
-                METRICS[metric].title for metric, value in position.values.items() if value.value is None
-            ]
+        if not position.skill:
+            sentences.append(f"{name} is not placed on the front: no skill.")
+        elif position.on_front is None:
+            values = zip(front.titles, position.values.values(), strict=True)
+            lacking = [title for title, value in values if value.value is None]
             sentences.append(f"{name} is not placed on the front: no {join(lacking)}.")
         elif not position.on_front:
+            by = join(position.dominated_by)
+            settled = chance is not None and chance >= SETTLED
             sentences.append(
-                f"{name} is dominated by {join(position.dominated_by)} (bootstrap probability {chance:.2f})."
+                f"{name} is dominated by {by} (bootstrap probability {chance:.2f})."
+                if settled
+                else f"{name} is behind {by} by the point estimates, but that is not settled "
+                f"(bootstrap probability {chance:.2f})."
             )
-        elif chance is not None and chance >= 0.05:
+        elif chance is not None and chance >= 1 - SETTLED:
             other = position.likely_dominator
             sentences.append(
                 f"{name} is on it, yet {other} may dominate it (bootstrap probability {chance:.2f})."
@@ -301,15 +362,12 @@ def _tested(comparisons: Sequence[Comparison]) -> list[str]:
     apart = sum(c.verdict in ("a better", "b better") for c in tested)
     if not tested:
         return []
+    verb = "tells" if apart == 1 else "tell"
+    count = f"Of all {len(tested)} paired tests" if len(tested) > 1 else "Of the only paired test"
     return [
-        f"Of all {len(tested)} paired tests, by task and level, {apart} tell two candidates apart after "
-        "Holm's correction."
+        f"{count}, by task and level, {apart or 'none'} {verb} two candidates apart after Holm's correction."
     ]
 
 
 def _text(value: Value, metric: Metric) -> str:
     return format_value(value.value, metric.unit, value.low, value.high)
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

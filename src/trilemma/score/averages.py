@@ -3,13 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trilemma.comparisons import AVERAGE, CLEAN, LEVELS, MEASURES, Candidate, Measure, Panel, scored_by
+from trilemma.comparisons import (
+    AVERAGE,
+    CLEAN,
+    LEVELS,
+    MEASURES,
+    Candidate,
+    Measure,
+    Panel,
+    defined,
+    scored_by,
+)
 from trilemma.comparisons.panels import ADVGLUE
 from trilemma.records import Record
 from trilemma.score.cells import Cell, cells
 from trilemma.score.context import Context
 from trilemma.score.leaderboard import leaderboard_score
-from trilemma.statistics import Sample, Shape
+from trilemma.statistics import Sample
 
 RATES = ("robust_accuracy", "attack_success_rate", "accuracy_drop", "flip_rate", "paired_clean_accuracy")
 """Metrics whose mean over tasks is recorded for each adversarial benchmark and level."""
@@ -20,12 +30,16 @@ Notes = Mapping[str, Mapping[int | None, str]]
 
 @dataclass(frozen=True)
 class _Score:
-    """One aggregate: its name, what each task contributes, and where it stands in the records."""
+    """One aggregate: its name, what each task contributes, and where it stands in the records.
+
+    ``notes`` says which tasks contribute less than the rule's metrics.
+    """
 
     metric: str
     measures: Mapping[str, Sequence[Measure]]
     benchmark: str
     level: str
+    notes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> dict[str, object]:
@@ -61,16 +75,29 @@ def averages(
         tasks = list(dict.fromkeys(panel.task for panel in here))
         present = {level for panel in here for level in panel.levels}
         for level in [level for level in (CLEAN, "all", *LEVELS) if level in present]:
-            for score in _scores(benchmark, level, tasks, context):
+            at_level = [panel.at(level) for panel in here]
+            for score in _scores(
+                benchmark, level, tasks, [one for one in at_level if len(one.gold)], context
+            ):
                 yield from _records(score, here, mine, candidate, context, notes)
 
 
-def _scores(benchmark: str, level: str, tasks: Sequence[str], context: Context) -> Iterator[_Score]:
+def _scores(
+    benchmark: str, level: str, tasks: Sequence[str], at_level: Sequence[Panel], context: Context
+) -> Iterator[_Score]:
     official = {task: context.tasks[task].metrics for task in tasks}
     leading = MEASURES["accuracy" if benchmark == CLEAN else "robust_accuracy"]
     rule = {task: scored_by(leading, benchmark, official[task]) for task in tasks}
     if benchmark == CLEAN or benchmark.startswith(ADVGLUE):
-        yield _Score(rule[tasks[0]][0], {task: parts for task, (_, parts) in rule.items()}, benchmark, level)
+        measures, notes = {}, []
+        for task, (_, parts) in rule.items():
+            sets = [panel for panel in at_level if panel.task == task]
+            measures[task] = defined(parts, sets)
+            if len(measures[task]) < len(parts):
+                n = sum(len(panel.gold) for panel in sets)
+                kept = " and ".join(one.name.removeprefix("robust_") for one in measures[task])
+                notes.append(f"{kept} alone for {task}: no item of the positive class among {n}")
+        yield _Score(rule[tasks[0]][0], measures, benchmark, level, tuple(notes))
     if benchmark != CLEAN:
         for name in RATES:
             yield _Score(name, {key: [MEASURES[name]] for key in tasks}, benchmark, level)
@@ -109,6 +136,7 @@ def _records(
             partial=partial,
             notes=(
                 f"not measured: undefined for the answers on {', '.join(undefined)}" if undefined else "",
+                *score.notes,
                 f"mean over {', '.join(tasks)}; nothing to measure for {', '.join(others)}" if others else "",
                 f"{fewest} of {context.seeds} seeds for some tasks"
                 if seed is None and fewest < context.seeds
@@ -146,14 +174,5 @@ def _numbers(by_task: Mapping[str, Cell], seed: int | None) -> dict[str, object]
         task: cell.values.mean(axis=0) if seed is None else cell.values[cell.seeds.index(seed)]
         for task, cell in by_task.items()
     }
-    low, high = Sample.mean([cell.samples[seed] for cell in parts]).interval(_shape(parts))
+    low, high = Sample.mean([cell.samples[seed] for cell in parts]).interval()
     return {**columns, "value": leaderboard_score(values), "low": low, "high": high}
-
-
-def _shape(parts: Sequence[Cell]) -> Shape:
-    shapes = {cell.shape for cell in parts}
-    if len(parts) == 1:
-        return parts[0].shape
-    if "difference" in shapes:
-        return "difference"
-    return "correlation" if "correlation" in shapes else "fraction"

@@ -15,6 +15,22 @@ def majority(panel: Panel) -> tuple[float, Interval, int]:
     return float(counts.max() / counts.sum()), wilson(counts.max(), counts.sum()), int(counts.sum())
 
 
+def constant_f1(panel: Panel) -> float:
+    """F1 of always answering the positive class, the best that an answer without skill is sure to reach."""
+    share = _positive(panel)
+    return 2 * share / (1 + share)
+
+
+def chance_f1(panel: Panel) -> float:
+    """F1 of tossing a fair coin, its numerator and denominator in expectation."""
+    share = _positive(panel)
+    return share / (share + 0.5)
+
+
+def _positive(panel: Panel) -> float:
+    return float(np.mean(panel.gold[~np.isnan(panel.gold)] == 1))
+
+
 def without_skill(sets: Sequence[Panel], candidate: str) -> dict[int | None, str]:
     """Where a candidate's clean accuracy is not distinguishable from the majority class.
 

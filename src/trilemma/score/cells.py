@@ -8,7 +8,7 @@ import numpy as np
 
 from trilemma.comparisons import Block, Measure, Panel
 from trilemma.comparisons.panels import align, stream
-from trilemma.statistics import Array, Interval, Sample, Shape, sample
+from trilemma.statistics import Array, Interval, Sample, sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,18 +20,16 @@ class Cell:
         values: [S, sets, measures], every seed's value of each set and measure.
         samples: by seed, and under None over all seeds.
         counts: by seed, the items (or, for conditional rates, the items that meet the condition).
-        shape: for the intervals.
     """
 
     seeds: list[int]
     values: Array
     samples: dict[int | None, Sample]
     counts: dict[int | None, int]
-    shape: Shape
 
     def interval(self, seed: int | None) -> Interval:
         """The 95% interval of one seed's value, or over seeds."""
-        return self.samples[seed].interval(self.shape)
+        return self.samples[seed].interval()
 
     def value(self, seed: int | None) -> float | None:
         """One seed's value or the mean over seeds; None where it is undefined."""
@@ -62,7 +60,7 @@ def _cell(
     aligned: Sequence[Panel], seeds: list[int], groups: list[list[int]], parts: Sequence[Measure]
 ) -> Cell:
     block = Block.of(aligned, parts)
-    samples = sample(block.sums, groups, block.statistic, seed=stream(aligned[0]))
+    samples = sample(block.sums, groups, block.statistic, shape=block.shape, seed=stream(aligned[0]))
     totals = block.sums.sum(axis=0)
     items = np.full(len(seeds), sum(len(panel.gold) for panel in aligned))
     counts = totals[..., -1].sum(axis=1).astype(int) if parts[0].paired else items
@@ -72,5 +70,4 @@ def _cell(
         values=block.values(totals),
         samples=dict(zip(keys, samples, strict=True)),
         counts=dict(zip(keys, [*(int(count) for count in counts), int(counts.sum())], strict=True)),
-        shape=block.shape,
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from trilemma.comparisons import CLEAN, MEASURES, Candidate, Measure, Panel
 from trilemma.records import Record
-from trilemma.score.baselines import majority
+from trilemma.score.baselines import chance_f1, constant_f1, majority
 from trilemma.score.cells import Cell, cells
 from trilemma.score.context import Context
 from trilemma.tasks.metrics import compute
@@ -55,7 +55,11 @@ def _official(panel: Panel, measure: Measure) -> list[float]:
 
 
 def baselines(panel: Panel, candidate: Candidate, context: Context, **where: Any) -> Iterator[Record]:
-    """Majority-class and chance accuracy on a panel's items; nothing for a regression or hidden labels."""
+    """What answers without skill reach on a panel's items; nothing for a regression or hidden labels.
+
+    Accuracy of the majority class and of chance, and F1 of always answering the positive class and of
+    chance where F1 is one of the task's official metrics.
+    """
     if MEASURES["accuracy"].missing(panel):
         return
     share, (low, high), n = majority(panel)
@@ -69,6 +73,9 @@ def baselines(panel: Panel, candidate: Candidate, context: Context, **where: Any
         high=high,
     )
     yield context.record(candidate, **common, metric="chance_accuracy", value=1 / panel.classes)
+    if "f1" in context.tasks[panel.task].metrics and not MEASURES["f1"].missing(panel):
+        yield context.record(candidate, **common, metric="constant_f1", value=constant_f1(panel))
+        yield context.record(candidate, **common, metric="chance_f1", value=chance_f1(panel))
 
 
 def numbers(cell: Cell, seed: int | None, value: float | None) -> dict[str, object]:

@@ -30,8 +30,8 @@ def robustness(
         context: what all records share.
         meaningless: by seed (None for all), the note where clean accuracy shows no skill.
     """
-    has_f1 = "f1" in context.tasks[panel.task].metrics
-    by_level = [MEASURES[name] for name in BY_LEVEL if name != "robust_f1" or has_f1]
+    official = context.tasks[panel.task].metrics
+    by_level = [MEASURES[name] for name in BY_LEVEL if MEASURES[name].belongs_to(official)]
     by_method = [MEASURES[name] for name in BY_METHOD]
     for level in panel.levels:
         own = panel.at(level)

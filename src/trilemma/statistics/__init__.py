@@ -12,9 +12,14 @@ zero width where every item is right or wrong). Wilson's interval with an *effec
 ``p (1 - p) / variance``, the variance taken from the cluster bootstrap and the quantile from Student's
 t (Franco, Little, Louis & Slud, "Comparative Study of Confidence Intervals for Proportions in Complex
 Sample Surveys", J. Survey Stat. Methodol. 2019), held 92.5% or more everywhere at hardly more width; it is
-used for proportions, and is Wilson's own interval where nothing is clustered. Other statistics take
+used for proportions, and is Wilson's own interval where nothing is clustered (on fewer than 5 items, where
+that covers down to 84%, Clopper and Pearson's exact one). Other statistics take
 the percentile bootstrap, widened around the value for the small-sample bias of resampled variances
-and for Student's t (Hesterberg, "What Teachers Should Know about the Bootstrap", Am. Stat. 2015).
+and for Student's t (Hesterberg, "What Teachers Should Know about the Bootstrap", Am. Stat. 2015). For F1 and
+means of metrics on fewer than 50 clusters it covered 77 to 90% on 5 to 15 items; there the interval also
+spans Wilson's with at most two thirds of the clusters, which together held 94% or more. A single cluster
+shows no scatter: its interval is all that the value can be. In a mean over tasks such a task counts by
+its own interval, not by its resamples.
 
 **Seeds.** Two or three seeds cannot be bootstrapped: resampling two of them halves their variance and
 gives three values. Seeds are crossed with items, so the variance of the mean over S seeds is the

@@ -17,6 +17,7 @@ _ENUMERATED = 13  # clusters up to which all sign patterns are tried
 _ENOUGH = 200  # hits after which a p is known well enough
 _ROWS = 1000  # random patterns drawn at a time
 _LATTICE = 20_000  # steps up to which the exact distribution is convolved
+_ROUNDING = 1e-9  # share of the largest difference below which a cluster's sum is rounding, hence 0
 
 
 def mcnemar_exact(a_right: npt.ArrayLike, b_right: npt.ArrayLike) -> float:
@@ -49,6 +50,7 @@ def sign_flip_permutation(
     """
     d = np.asarray(differences, dtype=float)
     sums = d if clusters is None else cluster_sums(d, clusters)
+    sums = np.where(np.abs(sums) > _ROUNDING * np.abs(d).max(initial=0.0), sums, 0.0)
     steps = _on_lattice(sums[sums != 0])
     if steps is not None:
         return _lattice_p(steps)
@@ -60,7 +62,7 @@ def _on_lattice(sums: Array) -> npt.NDArray[np.int64] | None:
     """The sums in whole steps of a common size; None where there is none or the steps are too many."""
     for scale in range(1, 61):
         steps = np.round(sums * scale)
-        if np.allclose(sums * scale, steps, atol=1e-7, rtol=0):
+        if np.all(steps != 0) and np.allclose(sums * scale, steps, atol=1e-7, rtol=0):
             return steps.astype(np.int64) if np.abs(steps).sum() <= _LATTICE else None
     return None
 

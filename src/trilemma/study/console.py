@@ -1,21 +1,47 @@
 """The live display of a run: stage, cell, rate and time left."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from trilemma.progress import Progress as ProgressCallback
 from trilemma.study.graph import Graph
 from trilemma.study.stage import Stage
+
+_NOISE = "mtime may not be reliable"
+"""Of transformers, on file systems with coarse times; checkpoints are then sorted by number, as wanted."""
 
 _FLOOR = 3e10
 """Operations that every stage is taken to cost beyond its estimate: loading, saving, starting."""
 
 _TELLING = 0.02
 """Share of all work that must be done before the time left is worth telling."""
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    """Columns of a bar; what comes from outside, as the names of models, is no markup."""
+    return (
+        TextColumn("{task.fields[what]}", style="bold", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%", markup=False),
+        TextColumn("{task.fields[rate]}", style="cyan", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}", style="green", markup=False),
+    )
+
+
+def silence_noise() -> None:
+    """Keep a library's message that says nothing to the user out of the display."""
+    logging.getLogger("transformers.trainer_utils").addFilter(_is_no_noise)
+
+
+def _is_no_noise(record: logging.LogRecord) -> bool:
+    return _NOISE not in str(record.msg)
 
 
 class ConsoleListener:
@@ -25,12 +51,7 @@ class ConsoleListener:
         self._console = console
         self._live = console.is_terminal
         self._display = Progress(
-            TextColumn("[bold]{task.fields[what]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[rate]}", style="cyan"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}", style="green"),
+            *_columns(),
             console=console,
             transient=True,
             disable=not self._live,
@@ -53,7 +74,15 @@ class ConsoleListener:
             self._whole = self._display.add_task("", total=None, what=what, rate="", left="")
         self._display.update(self._whole, what=what)
         if not self._live:
-            self._console.print(f"[dim]{what} ...", highlight=False)
+            self._line(f"{what} ...", "dim")
+
+    def notice(self, what: str) -> None:
+        """Print what stays on the screen."""
+        self._line(what, "yellow")
+
+    def _line(self, text: str, style: str = "") -> None:
+        """One line as it is: a terminal breaks it, a file does not."""
+        self._console.print(Text(text, style), highlight=False, soft_wrap=True)
 
     def planned(self, graph: Graph) -> None:
         """Show how many stages there are."""
@@ -90,14 +119,12 @@ class ConsoleListener:
             self._seconds += seconds
         self._whole_progress(0.0, 0.0)
         if failure:
-            self._console.print(f"[yellow]failed[/] {stage}: {failure}", highlight=False)
+            self._line(f"failed {stage}: {failure}", "yellow")
         elif not self._live:
             how = "reused" if reused else f"{seconds:.1f} s"
             left = self._left(0.0, 0.0)
             note = f", {left}" if left else ""
-            self._console.print(
-                f"[{self._count}/{self._total}] {stage}: {how}{note}", highlight=False, markup=False
-            )
+            self._line(f"[{self._count}/{self._total}] {stage}: {how}{note}")
 
     def _whole_progress(self, work: float, elapsed: float) -> None:
         assert self._whole is not None
@@ -121,17 +148,12 @@ class ConsoleListener:
 def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
     """A live bar for one piece of work, with rate and time left."""
     with Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.fields[rate]}", style="cyan"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", style="green"),
+        *_columns(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     ) as display:
-        part = display.add_task(what, total=None, rate="", left="")
+        part = display.add_task("", total=None, what=what, rate="", left="")
         began = time.monotonic()
 
         def report(done: float, total: float, unit: str) -> None:

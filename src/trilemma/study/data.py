@@ -1,5 +1,7 @@
 """The study's tasks and examples, read once and checked before any work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 from trilemma.errors import DataError, StudyError
@@ -49,17 +51,34 @@ class StudyData:
 
     def adversarial(self, task: str) -> list[AdversarialExamples]:
         """All fixed adversarial sets of the study that have something for ``task``."""
-        found: list[AdversarialExamples] = []
-        for spec in self._study.robustness.sets:
-            name = spec.name if isinstance(spec, SetSpec) else spec
-            if (task, name) not in self._sets:
-                self._sets[task, name] = self._read_set(task, spec)
-            found += self._sets[task, name]
-        names = [examples.split for examples in found]
-        for name in names:
-            if names.count(name) > 1:
-                raise StudyError(f"two adversarial sets for {task} are called {name!r}; rename one")
-        return found
+        found: dict[str, AdversarialExamples] = {}
+        brought_by: dict[str, str] = {}
+        for index, spec in enumerate(self._study.robustness.sets):
+            name = _name(spec)
+            for examples in self._set(task, spec):
+                if examples.split in found:
+                    raise StudyError(
+                        f"{self._study.at('robustness', 'sets', index)}{name} and "
+                        f"{brought_by[examples.split]} both bring {examples.split} for {task}; leave one out"
+                    )
+                found[examples.split], brought_by[examples.split] = examples, name
+        return list(found.values())
+
+    def own_sets(self) -> set[str]:
+        """Names of the adversarial sets that come from the user's files, not from the study's source."""
+        return {
+            examples.split
+            for spec in self._study.robustness.sets
+            if isinstance(spec, SetSpec)
+            for task in self._study.tasks
+            for examples in self._set(task.name, spec)
+        }
+
+    def _set(self, task: str, spec: SetSpec | str) -> list[AdversarialExamples]:
+        name = _name(spec)
+        if (task, name) not in self._sets:
+            self._sets[task, name] = self._read_set(task, spec)
+        return self._sets[task, name]
 
     def _read_set(self, task: str, spec: SetSpec | str) -> list[AdversarialExamples]:
         if isinstance(spec, SetSpec):
@@ -74,18 +93,33 @@ class StudyData:
             DataError: naming file, row and what was expected.
             StudyError: an adversarial set that has nothing for any task.
         """
-        for spec in self._study.tasks:
-            self._check_task(spec)
-        for chosen in self._study.robustness.sets:
-            name = chosen.name if isinstance(chosen, SetSpec) else chosen
-            if not any(self._sets.get((task.name, name)) for task in self._study.tasks):
-                raise StudyError(
-                    f"adversarial set {name!r} has nothing for this study's tasks; remove it or add its task"
-                )
+        for index, task in enumerate(self._study.tasks):
+            with self._told_at("tasks", index):
+                self._check_task(task)
+        for index, spec in enumerate(self._study.robustness.sets):
+            with self._told_at("robustness", "sets", index):
+                if not any([self._set(task.name, spec) for task in self._study.tasks]):
+                    raise StudyError(
+                        f"adversarial set {_name(spec)!r} has nothing for this study's tasks; "
+                        "remove it or add its task"
+                    )
+        for task in self._study.tasks:
+            self.adversarial(task.name)
 
     def _check_task(self, spec: AnyTask) -> None:
         train = self.examples(self.training_task(spec.name), "train")
         if len(train) < 2:
             raise DataError(f"task {spec.name}: the train split has {len(train)} rows; at least 2 are needed")
         self.evaluation(spec.name)
-        self.adversarial(spec.name)
+
+    @contextmanager
+    def _told_at(self, *location: int | str) -> Iterator[None]:
+        """Say in which line of the study the block that is at fault stands."""
+        try:
+            yield
+        except (DataError, StudyError) as error:
+            raise type(error)(f"{self._study.at(*location)}{error}") from error
+
+
+def _name(spec: SetSpec | str) -> str:
+    return spec.name if isinstance(spec, SetSpec) else spec

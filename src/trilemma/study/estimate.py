@@ -43,14 +43,14 @@ def answering(origin: "Origin", tokens: float) -> tuple[float, float]:
 
 
 def profiling(origins: list["Origin"], grid: EfficiencyGrid | None) -> tuple[float, float]:
-    """Operations, and peak bytes, of the efficiency grid."""
+    """Operations, and peak bytes, of the efficiency grid: of its largest training step, the dearest work."""
     if grid is None:
         return 0.0, 0.0
     points = len(grid.batch) * len(grid.length) * (2 if grid.decode else 1)
     points += len(grid.training.batch) * len(grid.training.length)
     seconds = len(origins) * points * grid.seconds * 2  # as much again for warming up and measuring memory
-    largest = max(4.0 * sum(_known(origin)) for origin in origins)
-    return seconds * _OPERATIONS_A_SECOND, largest
+    step = max(grid.training.batch) * max(grid.training.length)
+    return seconds * _OPERATIONS_A_SECOND, max(training(origin, 0, step)[1] for origin in origins)
 
 
 def _known(origin: "Origin") -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """A study as a graph of stages, in an order in which every stage follows its inputs."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from trilemma.study.data import StudyData
 from trilemma.study.origin import Origin
 from trilemma.study.spec import AnyTask, ModelSpec, Study
 from trilemma.study.stage import Stage
+from trilemma.tasks.reading import expanded, one_line
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,13 @@ class GraphBuilder:
         assert study.pretrain is not None
         roots = [study.base]
         if study.data.startswith("folder:"):
-            roots.insert(0, Path(study.data.removeprefix("folder:")))
+            roots.insert(0, expanded(study.data.removeprefix("folder:")))
         found = []
         for name in study.pretrain.corpus:
             candidates = [root / name for root in roots]
-            existing = [path for path in candidates if path.is_file()]
+            existing = [path for path in candidates if os.path.isfile(path)]
             if not existing:
-                places = " or ".join(str(path) for path in candidates)
+                places = " or ".join(one_line(path) for path in candidates)
                 raise StudyError(
                     f"pretrain.corpus: there is no file {places}; name text or Parquet files that exist"
                 )

@@ -3,12 +3,19 @@
 import hashlib
 import importlib.util
 import json
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trilemma.errors import ModelError
 from trilemma.study.spec import ModelSpec
 from trilemma.study.store import sha256
+from trilemma.tasks.reading import expanded, one_line
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,13 @@ def resolve(model: ModelSpec, base: Path) -> Origin:
         return Origin("", "", *_shape(model))
     if model.id:
         return Origin(model.id, model.id, *_shape(model), remote=True)
-    folder = _package_folder(model.package) if model.package else (base / Path(model.path or "")).resolve()
-    if not (folder / "config.json").is_file():
+    if model.package:
+        folder = _package_folder(model.package)
+    else:
+        folder = (base / expanded(model.path or "")).resolve()
+    if not os.path.isfile(folder / "config.json"):  # unlike Path's, also for a name that is too long
         raise ModelError(
-            f"{model.label}: {folder} is not a Hugging Face model folder (it has no config.json)"
+            f"{model.label}: {one_line(folder)} is not a Hugging Face model folder (it has no config.json)"
         )
     return Origin(str(folder), fingerprint(folder), *_stored(folder))
 
@@ -82,7 +92,44 @@ def require_loadable(model: ModelSpec, origin: Origin) -> None:
     from trilemma.models import loading, source
 
     source.find(origin.location, weights=True, allow_pickle=model.allow_pickle)
+    loading.require_buildable(Path(origin.location))
     loading.load_tokenizer(origin.location, trust_remote_code=model.trust_remote_code)
+    _require_shape(model, Path(origin.location))
+
+
+def _require_shape(model: ModelSpec, folder: Path) -> None:
+    """A folder for which arch and size are named has that shape.
+
+    Raises:
+        ModelError: naming both shapes.
+    """
+    if not (model.arch and model.size):
+        return
+    from transformers import AutoConfig, PretrainedConfig
+
+    from trilemma.models import sizes
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
+    except Exception as error:  # a foreign configuration can fail in any way
+        raise ModelError(
+            f"{folder / 'config.json'} is not a readable model configuration ({one_line(error)})"
+        ) from error
+    named = sizes.configuration(model.arch, model.size, _VOCABULARY)
+
+    def shape(config: PretrainedConfig) -> str:
+        if config.model_type != named.model_type:
+            return str(config.model_type)
+        weights = _weights(config)[0]
+        known = {name: getattr(config, name, None) for name in ("hidden_size", "num_hidden_layers")}
+        fields = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+        return f"{config.model_type} with {fields} and {weights:,} weights beside the embeddings"
+
+    if shape(config) != shape(named):
+        raise ModelError(
+            f"{model.label}: arch {model.arch} and size {model.size} mean {shape(named)}, but {folder} holds "
+            f"{shape(config)}; correct them or leave them out"
+        )
 
 
 def fingerprint(folder: Path) -> str:
@@ -91,7 +138,8 @@ def fingerprint(folder: Path) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
         name = path.relative_to(folder).as_posix()
         if not any(part.startswith(".") for part in Path(name).parts):
-            digest.update(f"{name} {sha256(path)}\n".encode())
+            # A name on disk need not be UTF-8.
+            digest.update(f"{name} {sha256(path)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -114,16 +162,26 @@ def _shape(model: ModelSpec) -> tuple[int | None, int | None]:
     """Weights outside and inside the embeddings, from architecture and size."""
     if not (model.arch and model.size):
         return None, None
+    from trilemma.models import sizes
+
+    return _weights(sizes.configuration(model.arch, model.size, _VOCABULARY))
+
+
+def _weights(config: "PretrainedConfig") -> tuple[int, int]:
+    """Weights outside and inside the embeddings of a causal language model, without the memory."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    from trilemma.models import loading, sizes
+    from trilemma.models import loading
 
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(sizes.configuration(model.arch, model.size, _VOCABULARY))
+        empty = AutoModelForCausalLM.from_config(config)
     description = loading.describe(empty)
     return description.non_embedding_parameters, description.parameters - description.non_embedding_parameters
 
+
+_MOST_WEIGHTS_A_BYTE = 8
+"""Of the narrowest number formats."""
 
 _VOCABULARY = 32_000
 """Of the published models; the study's own tokenizers have fewer."""
@@ -144,14 +202,14 @@ def _stored(folder: Path) -> tuple[int | None, int | None]:
             for name, entry in header.items():
                 if name == "__metadata__":
                     continue
-                count = 1
-                for extent in entry["shape"]:
-                    count *= int(extent)
+                count = math.prod(int(extent) for extent in entry["shape"])
+                if not 0 <= count <= _MOST_WEIGHTS_A_BYTE * path.stat().st_size:
+                    raise ValueError(f"{name} is larger than the file")
                 if "embed" in name or name.startswith("lm_head"):
                     embeddings += count
                 else:
                     weights += count
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ModelError(
                 f"{path} is not a readable safetensors file ({error}); fetch the model again"
             ) from error

@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import overload
 
 from rich.console import Console
@@ -13,7 +14,10 @@ from trilemma.errors import DataError
 from trilemma.study.data import StudyData
 from trilemma.study.graph import GraphBuilder
 from trilemma.study.origin import require_loadable, resolve
+from trilemma.study.plugins import require_importable
+from trilemma.study.runner import provenance
 from trilemma.study.spec import SetSpec, Study
+from trilemma.study.store import has_artifact
 from trilemma.tasks import advglue, anli
 from trilemma.tasks.task import AdversarialExamples, Examples, Text
 
@@ -27,17 +31,21 @@ class Plan:
 
     Attributes:
         study: its name.
-        rows: (kind of stage, how many, operations, peak bytes).
+        rows: (kind of stage, how many, operations, peak bytes), whether present or not.
+        present: how many stages of each kind lie in the store.
         downloads: what would be fetched, with its size where that is known.
-        operations: all operations, estimated.
-        seconds: estimated time on this machine.
+        unknown: candidates whose size is not known before they are fetched; they are in no estimate.
+        operations: all operations of the stages that are not present, estimated.
+        seconds: estimated time of those on this machine.
         memory: estimated peak bytes.
         available: bytes of memory this machine has.
     """
 
     study: str
     rows: list[tuple[str, int, float, float]]
+    present: Mapping[str, int]
     downloads: list[str]
+    unknown: list[str]
     operations: float
     seconds: float
     memory: float
@@ -102,21 +110,29 @@ class PublishedSizes(StudyData):
         ]
 
 
-def plan(study: Study) -> Plan:
+def plan(study: Study, store: Path | None = None) -> Plan:
     """Lay out a study without running it; hub data and models are taken at their published sizes.
+
+    Args:
+        study: the study.
+        store: folder of artifacts, of which those of the study are counted. What comes from the hub is not
+            looked up there, so stages that need it count as absent.
 
     Raises:
         TrilemmaError: for whatever would stop the study at its start.
     """
     from trilemma.profile import machine
 
+    require_importable(study)
     data = PublishedSizes(study) if study.data == "hub" else StudyData(study)
     data.check()
     origins = {model.label: resolve(model, study.base) for model in study.models}
     for model in study.models:
         require_loadable(model, origins[model.label])
-    graph = GraphBuilder(study, data, origins, {}).build()
+    graph = GraphBuilder(study, data, origins, provenance()).build()
     counts = Counter(stage.kind for stage in graph.stages)
+    absent = [stage for stage in graph.stages if not (store and has_artifact(store, stage.kind, stage.key))]
+    left = Counter(stage.kind for stage in absent)
     rows = []
     for kind, count in counts.items():
         stages = [stage for stage in graph.stages if stage.kind == kind]
@@ -132,11 +148,13 @@ def plan(study: Study) -> Plan:
             downloads.append(f"{origin.location} ({label}): {size}")
     if study.data == "hub":
         downloads.append(f"data of {', '.join(task.name for task in study.tasks)} from the Hugging Face Hub")
-    operations = sum(row[2] for row in rows)
+    operations = sum(stage.work for stage in absent)
     return Plan(
         study=study.name,
         rows=rows,
+        present={kind: count - left[kind] for kind, count in counts.items()},
         downloads=downloads,
+        unknown=[label for label, origin in origins.items() if origin.weights is None],
         operations=operations,
         seconds=operations / _matrix_rate(),
         memory=max(row[3] for row in rows),
@@ -147,31 +165,46 @@ def plan(study: Study) -> Plan:
 def print_plan(plan: Plan, console: Console) -> None:
     """Print a plan for people."""
     table = Table(title=f"plan of study {plan.study}", title_justify="left")
-    for heading in ("stage", "cells", "operations", "peak memory"):
+    for heading in ("stage", "cells", "present", "operations", "peak memory"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for kind, count, operations, memory in plan.rows:
-        table.add_row(
-            kind, str(count), f"{operations:.1e}" if operations else "-", _bytes(memory) if memory else "-"
-        )
+        unknown = "-" if kind in _SIZELESS or not plan.unknown else "unknown"
+        shown = f"{operations:.1e}" if operations else unknown, _bytes(memory) if memory else unknown
+        table.add_row(kind, str(count), str(plan.present[kind]), *shown)
     console.print(table)
+
+    def say(text: str, style: str = "") -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
     for download in plan.downloads:
-        console.print(f"download: {download}", highlight=False, soft_wrap=True)
-    hours = plan.seconds / 3600
-    time = f"{hours:,.1f} hours" if hours >= 1 else f"{plan.seconds / 60:,.1f} minutes"
-    console.print(
-        f"estimated time on this machine, all stages absent: about {time}, within a factor of three",
-        highlight=False,
+        say(f"download: {download}")
+    counted, present = sum(count for _, count, _, _ in plan.rows), sum(plan.present.values())
+    stages = f"{counted - present} of {counted} stages, the rest present" if present else f"{counted} stages"
+    if plan.unknown:
+        names = ", ".join(plan.unknown)
+        say(f"estimated time and memory of {names}: unknown until fetched or opened; without them:")
+    say(
+        f"estimated time on this machine, {stages}: about {_duration(plan.seconds)}, within a factor of three"
     )
-    console.print(
-        f"estimated peak memory: {_bytes(plan.memory)} of {_bytes(plan.available)}", highlight=False
-    )
+    say(f"estimated peak memory: {_bytes(plan.memory)} of {_bytes(plan.available)}")
     if plan.memory > plan.available:
-        console.print(
-            "[yellow]this is more memory than the machine has: use adapt method lora or linear-probe, "
+        say(
+            "this is more memory than the machine has: use adapt method lora or linear-probe, "
             "a smaller batch, or a larger machine",
-            highlight=False,
-            soft_wrap=True,
+            "yellow",
         )
+
+
+_SIZELESS = ("tokenizer", "create", "transform")
+"""Stages that have no estimate, whatever is known of the models."""
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit of which there are at least two."""
+    for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"
 
 
 def _matrix_rate() -> float:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from trilemma.errors import StoreError, StudyError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress, silent
+from trilemma.study.console import silence_noise
 from trilemma.study.origin import fingerprint
+from trilemma.study.spec import parse_count
 from trilemma.study.store import locked, sha256
+from trilemma.tasks.reading import one_line
 
 if TYPE_CHECKING:
     from trilemma.models.pretraining import PretrainSettings
@@ -39,7 +42,7 @@ def pretrain_folder(
         size: shape.
         corpus: text or Parquet files.
         out: the folder to write; must not exist, so that nothing is overwritten.
-        settings: fields of ``PretrainSettings``.
+        settings: fields of ``PretrainSettings``; tokens also as text, e.g. ``10M``.
         vocabulary: size of the tokenizer trained on the corpus where none is given.
         tokenizer: a tokenizer folder.
         seed: of weights and order.
@@ -57,17 +60,21 @@ def pretrain_folder(
     from trilemma.models.pretraining import PretrainSettings
     from trilemma.models.sizes import configuration
 
-    if out.exists():
+    if os.path.lexists(out):
         raise StoreError(f"{out} exists already; choose another --out or remove it")
+    silence_noise()
+    _require_count(settings["tokens"])
+    settings = {**settings, "tokens": parse_count(settings["tokens"])}
     try:
         checked = PretrainSettings.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
-        raise StudyError(f"--{first['loc'][0]}: {first['msg']}".replace("_", "-")) from error
+        option = str(first["loc"][0]).replace("_", "-")
+        raise StudyError(f"--{option}: {first['msg'].removeprefix('Input ')}") from error
     configuration(arch, size, vocabulary)  # an unknown name is refused before any work
     for path in corpus:
-        if not path.is_file():
-            raise StudyError(f"corpus file {path} does not exist")
+        if not os.path.isfile(path):  # unlike Path's, also for a name that is too long
+            raise StudyError(f"corpus file {one_line(path)} does not exist")
     request = {
         "arch": arch,
         "size": size,
@@ -88,6 +95,24 @@ def pretrain_folder(
         os.rename(work / "finished", out)
     shutil.rmtree(work, ignore_errors=True)
     return facts
+
+
+def summary(facts: dict[str, Any], out: Path) -> Iterator[str]:
+    """What a person reads after a pretraining; ``pretrain.json`` in the folder has all of it."""
+    yield (
+        f"{facts['arch']}-{facts['size']}, {facts['parameters']:,} weights, trained on {facts['tokens']:,} "
+        f"tokens ({facts['epochs']:.2g} epochs) in {facts['seconds']:,.0f} s: {out}"
+    )
+    yield (
+        f"held out: {facts['held_out_documents']:,} documents, perplexity {facts['held_out_perplexity']:.4g} "
+        f"a token, {facts['held_out_bits_per_byte']:.3g} bits a byte"
+    )
+    yield f"facts: {out / 'pretrain.json'}; in a study: models: [{{path: {out}}}]"
+
+
+def _require_count(tokens: object) -> None:
+    if not str(parse_count(tokens)).isdecimal():
+        raise StudyError(f"--tokens: {tokens!r} is no count; give a whole number, or one with k, M or B: 10M")
 
 
 def _require_same(work: Path, request: dict[str, Any]) -> None:

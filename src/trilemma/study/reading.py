@@ -77,6 +77,11 @@ def _check_nodes(root: yaml.Node, path: Path) -> None:
         elif isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
             for key, value in node.value:
+                if not key.tag.endswith(":str"):
+                    raise StudyError(
+                        f"{path}, line {key.start_mark.line + 1}: {_as_written(key)} cannot name a field: "
+                        "put a name in quotes, and write the decimals of a number after a point, not a comma"
+                    )
                 if str(key.value) in keys:
                     raise StudyError(f"{path}, line {key.start_mark.line + 1}: `{key.value}` is given twice")
                 keys.add(str(key.value))
@@ -85,6 +90,10 @@ def _check_nodes(root: yaml.Node, path: Path) -> None:
             raise StudyError(f"{where}: a NUL character, which no field may hold")
         elif node.tag.endswith(":int") and len(node.value) > _MAXIMUM_DIGITS:
             raise StudyError(f"{where}: {one_line(node.value, 30)} is a larger number than any field takes")
+
+
+def _as_written(key: yaml.Node) -> str:
+    return f"`{one_line(key.value, 30)}`" if isinstance(key, yaml.ScalarNode) else "a list or block"
 
 
 def explain(
@@ -106,15 +115,23 @@ def explain(
     located = [(_written(root, detail["loc"]), detail) for detail in error.errors(include_url=False)]
     problems: list[str] = []
     for location, detail in _telling(located):
-        name = ".".join(str(part) for part in location) or "the study"
         if location and location[0] in overrides:
-            problem = f"--{name}: {_message(detail, model)}"
+            problem = f"--{_dotted(location)}: {_message(detail, model)}"
         else:
-            problem = f"{path}, line {_line(root, location)}: {name}: {_message(detail, model)}"
+            problem = f"{place(root, path, location)}{_message(detail, model)}"
         if problem not in problems:
             problems.append(problem)
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    more = f" (and {_counted(len(problems) - 3, 'more fault')})" if len(problems) > 3 else ""
     return "\n".join(problems[:3]) + more
+
+
+def place(root: yaml.Node, path: Path, location: Location) -> str:
+    """File, line and field of a place in a study, for the start of an error message."""
+    return f"{path}, line {_line(root, location)}: {_dotted(location)}: "
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location) or "the study"
 
 
 def _written(root: yaml.Node, location: Location) -> tuple[int | str, ...]:
@@ -125,9 +142,10 @@ def _written(root: yaml.Node, location: Location) -> tuple[int | str, ...]:
         inner = _inside(node, part)
         if inner is None and isinstance(part, str) and _ALTERNATIVE.match(part):
             continue
+        if isinstance(node, yaml.MappingNode) and part == 0:  # one block stands for a list of one
+            continue
         found.append(part)
-        if not (isinstance(node, yaml.MappingNode) and part == 0):  # one block stands for a list of one
-            node = inner
+        node = inner
     return tuple(found)
 
 
@@ -170,7 +188,10 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
         own = "; a task of your own also needs `files`" if "TaskSpec" in detail["loc"] else ""
         return f"is not a field here; known: {known}{own}"
     if kind == "too_short":
-        return f"needs at least {detail['ctx']['min_length']} entry"
+        return f"needs at least {_counted(detail['ctx']['min_length'], 'entry')}"
+    if kind == "too_long":
+        most, given = _counted(detail["ctx"]["max_length"], "entry"), detail["ctx"]["actual_length"]
+        return f"takes at most {most}, not {given}"
     if kind == "string_pattern_mismatch" and detail["ctx"]["pattern"].startswith("^[A-Za-z0-9]["):
         message = "Input should be at most 80 letters, digits and ._+- that begin with a letter or digit"
     for pattern, words in _WORDS:
@@ -180,6 +201,12 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
     given = detail["input"]
     quote = "; put it in quotes" if kind == "string_type" and not isinstance(given, dict | list) else ""
     return f"{message}, not {one_line(repr(given), 60)}{quote}"
+
+
+def _counted(count: int, noun: str) -> str:
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{count} {noun}s"
 
 
 _WORDS = (
@@ -228,7 +255,7 @@ def _line(root: yaml.Node, location: Location) -> int:
             found = [(key, value) for key, value in node.value if key.value == str(part)]
             if found:
                 line, node = found[0][0].start_mark.line, found[0][1]
-            elif part != 0:  # one block stands for a list of one
+            else:
                 break
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]

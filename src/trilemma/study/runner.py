@@ -15,13 +15,15 @@ from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress
 from trilemma.records import write_table
+from trilemma.study.console import silence_noise
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Graph, GraphBuilder
 from trilemma.study.origin import Origin, fetch, require_loadable, resolve
+from trilemma.study.plugins import require_importable
 from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages import FUNCTIONS
-from trilemma.study.store import Store
+from trilemma.study.store import DamagedError, Store
 from trilemma.study.tables import build_tables
 
 _FULL = 1 << 20
@@ -35,6 +37,9 @@ class Listener(Protocol):
 
     def planned(self, graph: Graph) -> None:
         """The stages are known."""
+
+    def notice(self, what: str) -> None:
+        """Something that a reader should see and that stays on the screen."""
 
     def started(self, stage: Stage) -> Progress:
         """A stage begins; returns what is told of the work inside it."""
@@ -61,6 +66,8 @@ def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the listener shows progress
+    silence_noise()
+    require_importable(study)
     listener.preparing("reading the data")
     data = StudyData(study)
     data.check()
@@ -71,10 +78,10 @@ def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
         origins[model.label] = fetch(model) if model.id else resolve(model, study.base)
         require_loadable(model, origins[model.label])
     listener.preparing("laying out the stages")
-    return data, GraphBuilder(study, data, origins, _provenance()).build()
+    return data, GraphBuilder(study, data, origins, provenance()).build()
 
 
-def _provenance() -> dict[str, str]:
+def provenance() -> dict[str, str]:
     """What an artifact was computed with, beside what its key holds."""
     import torch
 
@@ -98,7 +105,7 @@ def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
         TrilemmaError: for a fault in study, data or models, found before any work; or a refusing disk.
     """
     data, graph = prepare(study, listener)
-    write_text(run / "study.json", study.model_dump_json(indent=1, exclude_unset=True))
+    _keep_study(study, run / "study.json", listener)
     listener.planned(graph)
     artifacts = Store(store)
     outcome = Outcome()
@@ -111,6 +118,14 @@ def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
     write_table(records, run / "records.parquet")
 
 
+def _keep_study(study: Study, path: Path, listener: Listener) -> None:
+    """Write the study beside its tables, and say so where those of another one will be replaced."""
+    content = study.model_dump_json(indent=1, exclude_unset=True)
+    if (path.parent / "records.parquet").is_file() and path.is_file() and path.read_text("utf-8") != content:
+        listener.notice(f"replaces the result of an earlier version of the study in {path.parent}")
+    write_text(path, content)
+
+
 def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, listener: Listener) -> None:
     """Reuse a stage's artifact, or compute it, or note why it cannot be."""
     upstream = next(
@@ -121,12 +136,15 @@ def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, list
         listener.finished(stage, 0.0, reused=False, failure=upstream)
         return
     began = time.monotonic()
-    facts = store.facts(stage.kind, stage.key)
+    try:
+        facts = store.facts(stage.kind, stage.key)
+    except DamagedError:
+        facts = None
     reused = facts is not None
     if facts is None:
         progress = listener.started(stage)
         with store.computing(stage.kind, stage.key):
-            facts = store.facts(stage.kind, stage.key)  # another study may have finished it meanwhile
+            facts = _sound(stage, store, listener)  # another study may have finished it meanwhile
             if facts is None:
                 facts = _compute(stage, data, store, outcome.failures, progress)
     outcome.facts[stage.key] = facts
@@ -134,6 +152,16 @@ def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, list
     if failure:
         outcome.failures[stage.key] = failure
     listener.finished(stage, time.monotonic() - began, reused=reused, failure=failure)
+
+
+def _sound(stage: Stage, store: Store, listener: Listener) -> dict[str, object] | None:
+    """The facts of a stage's artifact; one that is damaged is set aside, to be made anew."""
+    try:
+        return store.facts(stage.kind, stage.key)
+    except DamagedError as error:
+        place = store.set_aside(stage.kind, stage.key)
+        listener.notice(f"{stage}: its artifact is damaged ({error}); made anew, the old one is {place}")
+        return None
 
 
 def _compute(
@@ -156,13 +184,18 @@ def _compute(
             # A result of the settings, not of the moment: kept, so that the study goes on without the cell.
             facts["failure"] = str(error)
         except Exception as error:
+            gone = [folder for folder in inputs.values() if not folder.is_dir()]
+            if gone:
+                raise StoreError(
+                    f"{gone[0]} was removed while the study ran; run the same command again to make it anew"
+                ) from error
             # Libraries report a full disk in many ways; the disk itself says it plainly.
             if not isinstance(error, TrilemmaError) and shutil.disk_usage(store.root).free < _FULL:
                 raise StoreError(
                     f"the disk is full: cannot write under {store.root}; free space and run the command again"
                 ) from error
             raise
-        facts |= {"stage_seconds": time.monotonic() - began, **_provenance()}
+        facts |= {"stage_seconds": time.monotonic() - began, **provenance()}
     _give_back_memory()
     return facts
 

@@ -1,6 +1,9 @@
 """A study file, read and checked before any work: YAML to typed, validated settings."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -10,8 +13,10 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     Tag,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -20,11 +25,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from trilemma.adapt.settings import AdaptSettings, Rate
 from trilemma.architectures import ARCHITECTURES, SIZES
 from trilemma.attacks import ATTACKS
-from trilemma.errors import StudyError
+from trilemma.errors import DataError, StudyError
 from trilemma.profile.grid import EfficiencyGrid
 from trilemma.registry import Registry
-from trilemma.study.reading import explain, read_yaml
+from trilemma.study import consistency
+from trilemma.study.consistency import NAME, fault, require_free_set_name
+from trilemma.study.reading import Location, explain, place, read_yaml
 from trilemma.tasks import TASKS
+from trilemma.tasks.reading import expanded
 from trilemma.tasks.user import OwnSet, OwnTask
 from trilemma.transforms import TRANSFORMS
 
@@ -48,7 +56,7 @@ Count = Annotated[
         parse_count, json_schema_input_type=_Whole | Annotated[str, Field(pattern=r"^[0-9.]+[kMB]$")]
     ),
 ]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")]
+Name = Annotated[str, Field(pattern=NAME)]
 _Entry = TypeVar("_Entry")
 _Some = Annotated[tuple[_Entry, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -61,14 +69,12 @@ class _Block(BaseModel):
 def _require_known(registry: Registry[Any], names: Sequence[str]) -> None:
     for name in names:
         if name not in registry:
-            known = ", ".join(registry.names()) or "none; a plug-in package brings them"
-            raise ValueError(f"unknown {registry.kind} {name!r}; known: {known}")
+            raise ValueError(registry.unknown(name))
 
 
-def _fault(location: tuple[int | str, ...], message: str) -> ValidationError:
-    """An error at a place inside the block whose validator raises it."""
-    kind = PydanticCustomError("fault", "{message}", {"message": message})
-    return ValidationError.from_exception_data("study", [{"type": kind, "loc": location, "input": None}])
+def _means_a_folder(text: str, base: Path) -> bool:
+    """Whether a plain text among the models is no hub id (``name`` or ``owner/name``) but a folder."""
+    return text.startswith((".", "/", "~")) or text.count("/") > 1 or os.path.isdir(base / text)
 
 
 class ModelSpec(_Block):
@@ -146,8 +152,13 @@ class ModelSpec(_Block):
 class TaskSpec(_Block):
     """A task that is known by name, with settings of its own."""
 
-    name: Name
+    name: Name = Field(description="of GLUE, or a plug-in's name")
     adapt: dict[str, Any] = Field(default_factory=dict, description="adapt settings for this task alone")
+
+    @model_validator(mode="after")
+    def _known(self) -> "TaskSpec":
+        _require_known(TASKS, [self.name])
+        return self
 
 
 class OwnTaskSpec(OwnTask):
@@ -181,6 +192,12 @@ class SetSpec(OwnSet):
     """The user's own adversarial set, or a published one read from a file (AdvGLUE's annotated JSON)."""
 
     name: Name = Field(description="what records and report call it")
+
+    @model_validator(mode="after")
+    def _free_name(self) -> "SetSpec":
+        if self.advglue is None:  # AdvGLUE's own file brings the names of its sets
+            require_free_set_name(self.name)
+        return self
 
     @property
     def block(self) -> dict[str, Any]:
@@ -228,6 +245,7 @@ class PretrainSpec(_Block):
 class Study(_Block):
     """A study: which candidates, on which tasks, with which seeds, under which attacks, at what cost."""
 
+    base: Path = Field(Path("."), exclude=True, description="folder that relative paths start from")
     name: Name = Field(description="also the run folder's name")
     data: str = Field(
         "embedded",
@@ -242,23 +260,27 @@ class Study(_Block):
         ],
         ...,
     ] = Field(min_length=1, description="tasks by name, or tasks of one's own")
-    adapt: tuple[AdaptSettings, ...] = Field(default=(AdaptSettings(),), min_length=1)
-    seeds: tuple[Seed, ...] = Field((0,), min_length=1)
-    robustness: RobustnessSpec = RobustnessSpec()
+    adapt: tuple[AdaptSettings, ...] = Field(
+        default=(AdaptSettings(),), min_length=1, description="one adaptation, or several methods to compare"
+    )
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="every cell is trained once a seed")
+    robustness: RobustnessSpec = Field(RobustnessSpec(), description="what attacks the adapted models")
     efficiency: EfficiencyGrid | None = Field(
         None, description="what is timed; leave out to measure sizes only"
     )
-    pretrain: PretrainSpec | None = None
-    base: Path = Field(Path("."), exclude=True, description="folder that relative paths start from")
+    pretrain: PretrainSpec | None = Field(None, description="for the models with `pretrain: true`")
+
+    _places: Callable[[Location], str] = PrivateAttr(default=lambda location: "")
 
     @field_validator("models", mode="before", json_schema_input_type=_Some[ModelSpec | str])
     @classmethod
-    def _model_ids(cls, value: Any) -> Any:
-        return (
-            [{"id": item} if isinstance(item, str) else item for item in value]
-            if isinstance(value, list | tuple)
-            else value
-        )
+    def _model_ids(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        for index, item in enumerate(value):
+            if isinstance(item, str) and _means_a_folder(item, info.data.get("base", Path("."))):
+                raise fault((index,), f"a plain text is a hub id; for the folder write {{path: {item}}}")
+        return [{"id": item} if isinstance(item, str) else item for item in value]
 
     @field_validator("tasks", mode="before", json_schema_input_type=_Some[TaskSpec | OwnTaskSpec | Name])
     @classmethod
@@ -274,44 +296,49 @@ class Study(_Block):
     def _one_adaptation(cls, value: Any) -> Any:
         return [value] if isinstance(value, Mapping | AdaptSettings) else value
 
+    @field_validator("data")
+    @classmethod
+    def _known_home(cls, data: str) -> str:
+        try:
+            expanded(data.removeprefix("folder:"))
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        return data
+
+    @field_validator("models")
+    @classmethod
+    def _named(cls, models: tuple[ModelSpec, ...], info: ValidationInfo) -> tuple[ModelSpec, ...]:
+        """A folder that is written as `.` or `..` is called what it is called where it lies."""
+        base = info.data.get("base", Path("."))
+        named = []
+        for model in models:
+            if model.path and not model.name and Path(model.path).name in ("", ".."):
+                name = "+".join(((base / model.path).resolve().name, *model.transforms))
+                model = model.model_copy(update={"name": name})
+            named.append(model)
+        return tuple(named)
+
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
-        for what, names, remedy in (
-            ("models", [model.label for model in self.models], "give each a `name` of its own"),
-            ("tasks", [task.name for task in self.tasks], "give each once"),
-            ("seeds", [str(seed) for seed in self.seeds], "give each once"),
-            ("adapt", [settings.method for settings in self.adapt], "give each method once"),
-        ):
-            for index, name in enumerate(names):
-                if name in names[:index]:
-                    raise _fault((what, index), f"{what} names {name} twice; {remedy}")
-        for index, model in enumerate(self.models):
-            if model.pretrain and self.pretrain is None:
-                raise _fault(
-                    ("models", index, "pretrain"),
-                    "`pretrain: true` needs a `pretrain` block with corpus and tokens in the study",
-                )
-        for settings in self.adapt:
-            for task in self.tasks:
-                trials = {m.label: self.settings_for(settings, task, m).trials for m in self.models}
-                if len(set(trials.values())) > 1:
-                    raise _fault(
-                        ("adapt",),
-                        "learning rates are swept with an equal number of trials a model, but here they are "
-                        + ", ".join(f"{name}: {count}" for name, count in trials.items()),
-                    )
+        consistency.check(self)
         return self
 
-    def settings_for(self, adaptation: AdaptSettings, task: AnyTask, model: ModelSpec) -> AdaptSettings:
-        """Adapt settings of one cell: the study's, overridden by the task's, then by the model's."""
-        merged = {**adaptation.model_dump(exclude_unset=True), **task.adapt, **model.adapt}
+    def at(self, *location: int | str) -> str:
+        """File, line and field of a place, for the start of an error message; empty without a file."""
+        return self._places(location)
+
+    def settings_for(
+        self, adaptation: AdaptSettings, task: AnyTask, model: ModelSpec | None = None
+    ) -> AdaptSettings:
+        """Adapt settings of one cell: the study's, overridden by the task's, then by the model's if given."""
+        own = model.adapt if model else {}
+        merged = {**adaptation.model_dump(exclude_unset=True), **task.adapt, **own}
         try:
             return AdaptSettings.model_validate(merged)
         except ValidationError as error:
-            written = {
-                ("models", self.models.index(model), "adapt"): model.adapt,
-                ("tasks", self.tasks.index(task), "adapt"): task.adapt,
-            }
+            written = {("tasks", self.tasks.index(task), "adapt"): task.adapt}
+            if model:
+                written = {("models", self.models.index(model), "adapt"): own, **written}
             faults: list[InitErrorDetails] = []
             for detail in error.errors():
                 field = detail["loc"][0] if detail["loc"] else None
@@ -343,11 +370,14 @@ def load_study(path: str | Path, **overrides: object) -> Study:
     data = content.get("data")
     if isinstance(data, str) and data.startswith("folder:") and "data" not in overrides:
         # Like every path in the file; one given beside the file starts from the working folder.
-        content["data"] = f"folder:{base / Path(data.removeprefix('folder:')).expanduser()}"
+        with suppress(DataError):  # what is wrong with it is told by line below
+            content["data"] = f"folder:{base / expanded(data.removeprefix('folder:'))}"
     try:
-        return Study.model_validate({**content, "base": base, **overrides})
+        study = Study.model_validate({**content, "base": base, **overrides})
     except ValidationError as error:
         raise StudyError(explain(error, Study, root, path, overrides)) from error
+    study._places = partial(place, root, path)
+    return study
 
 
 def schema() -> dict[str, Any]:

@@ -20,6 +20,10 @@ RUN_FILES = ("records.parquet", "items.parquet", "study.json", "checkpoints.json
 """What a run folder holds when its study is finished."""
 
 
+class DamagedError(StoreError):
+    """An artifact that is not as it was written; the message says what is wrong with it."""
+
+
 class Store:
     """Artifacts by kind and key, shared by all studies that name the same folder.
 
@@ -42,7 +46,7 @@ class Store:
         """The facts of a finished artifact, its files checked against their checksums; None where absent.
 
         Raises:
-            StoreError: when a file is missing or differs from what was written.
+            DamagedError: when a file is missing, differs from what was written, or was added.
         """
         folder = self.folder(kind, key)
         if not folder.exists():
@@ -51,30 +55,39 @@ class Store:
             content = json.loads((folder / _FACTS).read_text("utf-8"))
             files, facts = dict(content["files"]), dict(content["facts"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"artifact {folder} is corrupt ({_FACTS} is unreadable); delete it and run again"
-            ) from error
+            raise DamagedError(f"{_FACTS} is unreadable") from error
         if key not in self._verified:
             if folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*")):
                 # A model card is written into it later: never through a link to somewhere else.
-                raise StoreError(f"artifact {folder} holds a link, which none does; delete it and run again")
+                raise DamagedError("it holds a link, which no artifact does")
             for name, digest in files.items():
                 path = folder / name
                 if not path.is_file() or sha256(path) != digest:
-                    raise StoreError(
-                        f"artifact {folder} is corrupt ({name} differs from its checksum); "
-                        "delete it and run again"
-                    )
+                    raise DamagedError(f"{name} is missing or differs from its checksum")
             present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
             foreign = sorted(present - set(files) - {_FACTS, "README.md"})  # a model card is added later
             if foreign:
-                raise StoreError(
-                    f"artifact {folder} holds {foreign[0]}, which was not written with it; "
-                    "remove that, or delete the artifact and run again"
-                )
+                raise DamagedError(f"it holds {foreign[0]}, which was not written with it")
             self._verified.add(key)
             self._drop_work(kind, key)  # left by a kill just after the artifact was finished
         return facts
+
+    def set_aside(self, kind: str, key: str) -> Path:
+        """Move a damaged artifact out of the way, to be made anew; hold :meth:`computing` meanwhile.
+
+        Returns:
+            Where it lies now: ``.damaged-KEY`` beside its place, with a number where there was one before.
+        """
+        folder = self.folder(kind, key)
+        number = 0
+        while True:
+            place = folder.with_name(f".damaged-{key}" + (f"-{number}" if number else ""))
+            if not os.path.lexists(place):
+                break
+            number += 1
+        with disk_errors(place):
+            os.rename(folder, place)
+        return place
 
     def work(self, kind: str, key: str) -> Path:
         """A folder that outlives a killed run, for checkpoints of the stage that will make the artifact."""
@@ -161,6 +174,11 @@ def locked(run: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def has_artifact(root: Path, kind: str, key: str) -> bool:
+    """Whether a store holds an artifact; its content is not checked, and nothing is written."""
+    return (root / kind / key / _FACTS).is_file()
 
 
 def sha256(path: Path) -> str:

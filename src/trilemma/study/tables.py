@@ -2,18 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trilemma.comparisons import AVERAGE
+from trilemma.comparisons.panels import benchmark_of
+from trilemma.errors import StoreError
 from trilemma.records import ITEMS, RECORDS, Record, records_table
 from trilemma.score import score
+from trilemma.study.consistency import differing
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Cell, Graph
 from trilemma.study.spec import ModelSpec, Study
 from trilemma.study.stage import Stage
 from trilemma.study.store import Store
+from trilemma.tasks.task import Examples
 
 Facts = Mapping[str, Mapping[str, Any]]
 
@@ -43,8 +49,18 @@ class _Tables:
     def _efficiency(self) -> list[Record]:
         stage = self.graph.profile
         assert stage is not None
-        table = pq.read_table(self.store.folder(stage.kind, stage.key) / "records.parquet", schema=RECORDS)
+        table = self._table(stage, "records.parquet").cast(RECORDS)
         return [replace(Record(**row), study=self.study.name) for row in table.to_pylist()]
+
+    def _table(self, stage: Stage, name: str) -> pa.Table:
+        path = self.store.folder(stage.kind, stage.key) / name
+        try:
+            return pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(
+                f"{path} is gone or unreadable; was it changed while the study ran? "
+                "run the same command again, which makes it anew"
+            ) from error
 
     def _shapes(self, efficiency: list[Record]) -> Iterator[Record]:
         """Axis E; what a reader must know of a candidate stands at its number of parameters."""
@@ -62,7 +78,7 @@ class _Tables:
                 yield replace(base, metric="pretraining_tokens", note=f"failed: {self.failures[stage.key]}")
             elif stage is not None:
                 found = self.facts[stage.key]
-                base = replace(base, **self._provenance([stage]))
+                base = self._with_provenance(base, [stage])
                 corpus = self.study.pretrain.corpus if self.study.pretrain else ()
                 note = f"corpus: {', '.join(corpus)}; tokenizer shared by all models from scratch"
                 yield replace(base, metric="pretraining_tokens", value=float(found["tokens"]), note=note)
@@ -71,8 +87,9 @@ class _Tables:
                     ("held_out_word_perplexity", "perplexity a word"),
                     ("held_out_bits_per_byte", "bits a byte"),
                 ):
-                    tokens = int(found["held_out_tokens"])
-                    yield replace(base, metric=metric, value=float(found[metric]), unit=unit, n=tokens)
+                    tokens, value = int(found["held_out_tokens"]), found[metric]
+                    note = _FEW_WORDS if value is None else ""
+                    yield replace(base, metric=metric, value=value, unit=unit, n=tokens, note=note)
             elif model.from_scratch:
                 yield replace(base, metric="pretraining_tokens", value=0.0, note=_NONE)
             else:
@@ -84,20 +101,31 @@ class _Tables:
             found = self.facts.get(cell.adapt.key, {})
             if cell.adapt.key in self.failures or not found:
                 continue
-            base = replace(
-                self._of_cell(facts, cell), axis="E", level="", note="", **self._provenance([cell.adapt])
-            )
-            note = f"learning rate {found['learning_rate']:g}, {found['precision']}"
-            yield replace(
-                base,
-                metric="training_seconds",
-                value=float(found["seconds"]),
-                unit="s",
-                n=int(found["rows"]),
-                note=note,
-            )
-            rate = float(found["learning_rate"])
+            train = self.data.examples(str(cell.adapt.settings["task"]), "train")
+            base = self._with_provenance(self._of_cell(facts, cell), [cell.adapt])
+            base = replace(base, axis="E", level="", note="", partial=train.partial)
+            rows, rate = int(found["rows"]), float(found["learning_rate"])
+            note = f"learning rate {rate:g}, {found['precision']}"
+            seconds = float(found["seconds"])
+            yield replace(base, metric="training_seconds", value=seconds, unit="s", n=rows, note=note)
             yield replace(base, metric="learning_rate", value=rate, unit="", n=int(found["steps"]))
+            note = "; ".join(self._training_notes(cell, train, found))
+            yield replace(base, metric="training_rows", value=float(rows), unit="rows", n=rows, note=note)
+
+    def _training_notes(self, cell: Cell, train: Examples, found: Mapping[str, Any]) -> Iterator[str]:
+        """On how much of the training split and how a cell was trained, against the official split."""
+        official = train.official_rows
+        if train.partial:
+            yield f"partial training split: {len(train):,} of {official:,} official rows"
+        elif official is not None and found["rows"] < official:
+            yield f"{found['rows']:,} of {official:,} official training rows"
+        yield f"epochs {found['epochs']:g}"
+        [model] = [model for model in self.study.models if model.label == cell.model]
+        [task] = [task for task in self.study.tasks if task.name == cell.task]
+        for adaptation in self.study.adapt:
+            chosen = self.study.settings_for(adaptation, task, model)
+            if chosen.method == cell.adaptation:
+                yield from differing(self.study.settings_for(adaptation, task), chosen)
 
     def _failed(self, facts: Mapping[str, Record]) -> Iterator[Record]:
         for cell in self.graph.cells:
@@ -126,7 +154,7 @@ class _Tables:
             for stage in cell.answers:
                 if stage.key in self.failures:
                     continue
-                table = pq.read_table(self.store.folder(stage.kind, stage.key) / "items.parquet")
+                table = self._table(stage, "items.parquet")
                 columns = {
                     "study": self.study.name,
                     "model": cell.model,
@@ -151,35 +179,44 @@ class _Tables:
 
     def _complete(self, record: Record, facts: Mapping[str, Record]) -> Record:
         base = facts[record.model]
-        embedded = self.graph_tasks if self.study.data == "embedded" else set()
-        generated = _GENERATED if embedded and record.task in (*embedded, "average") else ""
-        return replace(
+        generated = _GENERATED if self._is_generated(record) else ""
+        completed = replace(
             record,
             note="; ".join(filter(None, (record.note, generated))),
             study=self.study.name,
             arch=base.arch,
             parameters=base.parameters,
             kernel=base.kernel,
-            **self._provenance(
-                stage
-                for cell in self.graph.cells
-                if cell.model == record.model and record.task in (cell.task, "average")
-                for stage in cell.answers
-            ),
         )
+        stages = (
+            stage
+            for cell in self.graph.cells
+            if cell.model == record.model and record.task in (cell.task, AVERAGE)
+            for stage in cell.answers
+        )
+        return self._with_provenance(completed, stages)
 
-    def _provenance(self, stages: Iterable[Stage]) -> dict[str, str]:
+    def _is_generated(self, record: Record) -> bool:
+        """Whether a score is, at least in part, on items of the embedded suite."""
+        if self.study.data != "embedded" or record.set in self._own_sets:
+            return False
+        tasks = {spec.name for spec in self.study.tasks if self.data.task(spec.name).data is None}
+        return record.task in tasks or (record.task == AVERAGE and bool(tasks))
+
+    @cached_property
+    def _own_sets(self) -> set[str]:
+        """The user's adversarial sets, and the benchmarks that records put them under."""
+        names = self.data.own_sets()
+        return names | {benchmark_of(name) for name in names}
+
+    def _with_provenance(self, record: Record, stages: Iterable[Stage]) -> Record:
         """What the stages were computed with, which need not be this machine or these versions."""
         found = [self.facts.get(stage.key, {}) for stage in stages]
-        return {
-            name: " | ".join(dict.fromkeys(str(facts[name]) for facts in found if name in facts))
+        hardware, versions = (
+            " | ".join(dict.fromkeys(str(facts[name]) for facts in found if name in facts))
             for name in ("hardware", "versions")
-        }
-
-    @property
-    def graph_tasks(self) -> set[str]:
-        """Tasks whose examples come from the study's own data source."""
-        return {spec.name for spec in self.study.tasks if self.data.task(spec.name).data is None}
+        )
+        return replace(record, hardware=hardware, versions=versions)
 
     def _of_cell(self, facts: Mapping[str, Record], cell: Cell) -> Record:
         return replace(
@@ -195,6 +232,7 @@ class _Tables:
                 yield cell
 
 
+_FEW_WORDS = "not measured: the text has too few words between white space"
 _GENERATED = "embedded suite: generated by a grammar, not GLUE"
 _NONE = "none: trained from scratch on the tasks alone; tokenizer shared by all models from scratch"
 

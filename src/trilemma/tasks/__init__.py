@@ -4,10 +4,9 @@ A plug-in adds a task by an entry point in the group ``trilemma.tasks`` that nam
 attribute ``data`` is the :class:`Source` of its examples.
 """
 
-from pathlib import Path
-
 from trilemma.errors import DataError, TrilemmaError
 from trilemma.registry import Registry
+from trilemma.tasks.reading import expanded
 from trilemma.tasks.task import AdversarialExamples, Examples, Level, Source, Task, Text
 from trilemma.tasks.user import OwnSet, OwnTask, adversarial_from_user, from_user
 
@@ -32,7 +31,7 @@ def get(name: str) -> Task:
     """The task called ``name``.
 
     Raises:
-        TrilemmaError: if there is none, naming the closest names; or if a plug-in is no task.
+        TrilemmaError: if there is none, naming those there are; or if a plug-in is no task.
     """
     task = TASKS.get(name)
     if not isinstance(task, Task):
@@ -65,7 +64,7 @@ def open_source(spec: str) -> Source:
     if kind == "folder" and where:
         from trilemma.tasks.folder import FolderSource
 
-        return FolderSource(Path(where).expanduser())
+        return FolderSource(expanded(where))
     raise DataError(f"unknown data source {spec!r}; expected embedded, folder:PATH or hub")
 
 

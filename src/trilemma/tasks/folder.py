@@ -1,11 +1,12 @@
 """Examples from a folder of Parquet, CSV or JSON Lines files in Hugging Face column names."""
 
+import os
 from pathlib import Path
 
 from trilemma.errors import DataError
 from trilemma.tasks import advglue, anli
 from trilemma.tasks.columns import examples
-from trilemma.tasks.reading import FILE_TYPES, read_file
+from trilemma.tasks.reading import FILE_TYPES, one_line, read_file
 from trilemma.tasks.task import AdversarialExamples, Examples, Task
 
 
@@ -23,8 +24,10 @@ class FolderSource:
     """
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            raise DataError(f"{root} is not a folder; expected one with glue/<task>/<split>.parquet")
+        if not os.path.isdir(root):  # unlike Path's, also for a name that is too long
+            raise DataError(
+                f"{one_line(root)} is not a folder; expected one with glue/<task>/<split>.parquet"
+            )
         self.root = root
 
     @property

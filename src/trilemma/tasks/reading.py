@@ -117,6 +117,18 @@ def one_line(error: object, limit: int = 160) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` and ``~name`` replaced by the home folder they mean.
+
+    Raises:
+        DataError: where the system knows no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{one_line(path)} has no home folder here; write the whole path") from error
+
+
 def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, list[Any]]:
     try:
         with pq.ParquetFile(path) as file:
