@@ -123,8 +123,8 @@ def sets() -> Iterator[str]:
     """The published adversarial sets."""
     yield "## Adversarial sets\n"
     yield (
-        "`advglue` ([arXiv 2111.02840](https://arxiv.org/abs/2111.02840)), rows of `dev_ann.json` (also on the\n"
-        "hub, there without levels) and of `test_ann.json`:\n"
+        "`advglue` ([arXiv 2111.02840](https://arxiv.org/abs/2111.02840)), rows of `dev_ann.json`\n"
+        "(also on the hub, there without levels) and of `test_ann.json`:\n"
     )
     yield "| task | set | development | test |\n| --- | --- | --- | --- |"
     for task, subsets in advglue.SUBSETS.items():

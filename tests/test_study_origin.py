@@ -29,9 +29,7 @@ def opened(model: ModelSpec, base: Path) -> None:
 def test_a_folder_has_the_shape_it_must_have(nano: Path) -> None:
     opened(ModelSpec(arch="gla", size="nano", path="nano"), nano.parent)
     for arch, size in (("gla", "micro"), ("transformer-pp", "nano")):
-        with pytest.raises(
-            ModelError, match=f"arch {arch} and size {size} mean .* holds gla.*leave"
-        ):
+        with pytest.raises(ModelError, match=f"arch {arch} and size {size} mean .* holds gla.*leave"):
             opened(ModelSpec(arch=arch, size=size, path="nano"), nano.parent)
 
 

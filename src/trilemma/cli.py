@@ -12,6 +12,7 @@ import typer
 
 from trilemma.errors import TrilemmaError
 from trilemma.report.metrics import METRICS
+from trilemma.terminal import printable
 from trilemma.threads import wait_politely
 
 if TYPE_CHECKING:
@@ -300,7 +301,7 @@ def main() -> None:
     except TrilemmaError as error:
         if _state["debug"]:
             traceback.print_exc()
-        typer.echo(f"trilemma: {error}", err=True)
+        typer.echo(printable(f"trilemma: {error}"), err=True)
         sys.exit(2)
     except OSError as error:
         if error.errno not in _SENTENCES:

@@ -19,9 +19,9 @@ from trilemma.report.cautions import MEANINGLESS, join
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import Metric, format_value, parse_limit
 from trilemma.report.plugged import metric_of
-from trilemma.report.reading import printable
 from trilemma.report.skill import NO_SKILL, without_skill
 from trilemma.report.values import Candidate, Value
+from trilemma.terminal import printable
 
 Standing = Literal["met", "met by the point estimate only", "not met", "not measured", "no skill"]
 ORDER: tuple[Standing, ...] = (

@@ -1,7 +1,5 @@
 """What comes from a run folder, before it is computed with or printed: nothing in it is trusted."""
 
-import re
-
 import numpy as np
 import pandas as pd
 
@@ -24,8 +22,3 @@ def cleaned(records: pd.DataFrame) -> pd.DataFrame:
         records.loc[infinite[:, column], name] = np.nan
     records.loc[infinite[:, 0], "note"] = _NOT_FINITE
     return records
-
-
-def printable(text: str) -> str:
-    """Text without control characters but line breaks and tabs: names cannot steer a terminal."""
-    return re.sub(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\u202a-\u202e\u2066-\u2069]", "", text)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from trilemma.errors import TrilemmaError
 from trilemma.report.layout import Sheet, sheets
-from trilemma.report.reading import printable
 from trilemma.report.tables import Table
+from trilemma.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,6 +12,7 @@ from rich.text import Text
 from trilemma.progress import Progress as ProgressCallback
 from trilemma.study.graph import Graph
 from trilemma.study.stage import Stage
+from trilemma.terminal import printable
 
 _NOISE = "mtime may not be reliable"
 """Of transformers, on file systems with coarse times; checkpoints are then sorted by number, as wanted."""
@@ -82,7 +83,7 @@ class ConsoleListener:
 
     def _line(self, text: str, style: str = "") -> None:
         """One line as it is: a terminal breaks it, a file does not."""
-        self._console.print(Text(text, style), highlight=False, soft_wrap=True)
+        self._console.print(Text(printable(text), style), highlight=False, soft_wrap=True)
 
     def planned(self, graph: Graph) -> None:
         """Show how many stages there are."""

@@ -1,12 +1,12 @@
 """A study file, read and checked before any work: YAML to typed, validated settings."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -30,7 +30,7 @@ from trilemma.profile.grid import EfficiencyGrid
 from trilemma.registry import Registry
 from trilemma.study import consistency
 from trilemma.study.consistency import NAME, fault, require_free_set_name
-from trilemma.study.reading import Location, explain, place, read_yaml
+from trilemma.study.reading import explain, place, read_yaml
 from trilemma.tasks import TASKS
 from trilemma.tasks.reading import expanded
 from trilemma.tasks.user import OwnSet, OwnTask
@@ -270,7 +270,8 @@ class Study(_Block):
     )
     pretrain: PretrainSpec | None = Field(None, description="for the models with `pretrain: true`")
 
-    _places: Callable[[Location], str] = PrivateAttr(default=lambda location: "")
+    _written: tuple[yaml.Node, Path] | None = PrivateAttr(None)
+    """The file's content and path."""
 
     @field_validator("models", mode="before", json_schema_input_type=_Some[ModelSpec | str])
     @classmethod
@@ -325,7 +326,7 @@ class Study(_Block):
 
     def at(self, *location: int | str) -> str:
         """File, line and field of a place, for the start of an error message; empty without a file."""
-        return self._places(location)
+        return place(*self._written, location) if self._written else ""
 
     def settings_for(
         self, adaptation: AdaptSettings, task: AnyTask, model: ModelSpec | None = None
@@ -376,7 +377,7 @@ def load_study(path: str | Path, **overrides: object) -> Study:
         study = Study.model_validate({**content, "base": base, **overrides})
     except ValidationError as error:
         raise StudyError(explain(error, Study, root, path, overrides)) from error
-    study._places = partial(place, root, path)
+    study._written = root, path
     return study
 
 
