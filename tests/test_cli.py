@@ -16,7 +16,10 @@ from synthetic import write_run
 
 def trilemma(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "trilemma", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    environment = dict(
+        os.environ
+    )  # not the C library's, in which readline sets COLUMNS once pytest imports it
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:

@@ -181,8 +181,10 @@ def print_plan(plan: Plan, console: Console) -> None:
     counted, present = sum(count for _, count, _, _ in plan.rows), sum(plan.present.values())
     stages = f"{counted - present} of {counted} stages, the rest present" if present else f"{counted} stages"
     if plan.unknown:
-        names = ", ".join(plan.unknown)
-        say(f"estimated time and memory of {names}: unknown until fetched or opened; without them:")
+        rest = "; without them:" if plan.operations else ""
+        say(f"estimated time and memory of {', '.join(plan.unknown)}: unknown until fetched or opened{rest}")
+        if not rest:
+            return
     say(
         f"estimated time on this machine, {stages}: about {_duration(plan.seconds)}, within a factor of three"
     )
