@@ -191,7 +191,7 @@ def _efficiency(model: int) -> list[Record]:
     def add(metric: str, value: float | None, unit: str, width: float = 0.0, **more: object) -> None:
         columns: dict[str, object] = {
             "study": "synthetic",
-            "adaptation": "",
+            "adaptation": "full" if "training" in metric else "",
             "task": "",
             "set": "",
             "seed": None,

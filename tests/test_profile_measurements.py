@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tiny_models import POSITIONS, byte_tokenizer, save_bert
+from trilemma.adapt import AdaptSettings
 from trilemma.models import loading
 from trilemma.models.loading import describe
 from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile, session
@@ -33,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder, and two recurrent or attention models of our own; one shape under two names."""
     folder = tmp_path_factory.mktemp("models")
     save_bert(folder / "bert")
-    for arch in ("transformer-pp", "gla"):
+    for arch in ("transformer-pp", "gla", "matmul-free"):
         tokenizer = byte_tokenizer()
         loading.save(loading.create(arch, "nano", tokenizer, seed=0), tokenizer, folder / arch)
     return folder
@@ -116,11 +117,17 @@ def test_medians_carry_their_interval_and_number(measured: Values) -> None:
     assert rate.low == pytest.approx(2 * 8 / record.high * 1e3)
 
 
-def test_training_leaves_the_weights_as_they_were(folders: Path) -> None:
-    session = Session([ProfiledModel(("gla",), folders / "gla")], GRID, device="cpu", clock=iter_clock())
+@pytest.mark.parametrize("arch", ["gla", "matmul-free"])
+def test_training_is_timed_by_each_adaptation_and_leaves_the_weights(folders: Path, arch: str) -> None:
+    methods = ("full", "lora", "linear-probe")
+    settings = tuple(AdaptSettings(method=method) for method in methods)
+    subject = ProfiledModel((arch,), folders / arch, adaptations=settings)
+    session = Session([subject], GRID, device="cpu", clock=iter_clock())
     before = {name: p.clone() for name, p in session.classifiers()[0].model.named_parameters()}
-    list(MEASUREMENTS.get("training")(session))
+    records = list(MEASUREMENTS.get("training")(session))
+    assert [(record.adaptation, bool(record.value)) for record in records] == [(m, True) for m in methods]
     after = dict(session.classifiers()[0].model.named_parameters())
+    assert list(before) == list(after)
     assert all(before[name].equal(after[name]) for name in before)
     assert all(parameter.grad is None for parameter in after.values())
 

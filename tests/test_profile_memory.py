@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tiny_models import save_llama
+from trilemma.adapt import AdaptSettings
 from trilemma.errors import ModelError
 from trilemma.profile import EfficiencyGrid, ProfiledModel, profile
 from trilemma.profile.memory import _Workers
@@ -89,11 +91,27 @@ def test_weights_gradients_and_optimiser_state_are_in_the_peaks(wide: ProfiledMo
     assert "weights included" in records[0].note
 
 
+@linux
+def test_each_adaptation_has_its_own_peak(wide: ProfiledModel) -> None:
+    grid = EfficiencyGrid.model_validate(
+        {"batch": [1], "length": [8], "training": {"batch": [1], "length": [8]}}
+    )
+    methods = ("full", "linear-probe", "lora")
+    subject = replace(wide, adaptations=tuple(AdaptSettings(method=method) for method in methods))
+    records = profile([subject], grid, measurements=["memory"], device="cpu")
+    peaks = {r.adaptation: r.value or 0 for r in records if r.metric == "peak_training_memory_bytes"}
+    assert tuple(peaks) == methods and records[0].adaptation == ""
+    weights = 2**18 * 32 * 4
+    assert peaks["full"] > 3.5 * weights
+    for method in ("linear-probe", "lora"):  # embeddings have neither gradient nor moments
+        assert peaks[method] == pytest.approx(weights, abs=8 * MIB)
+
+
 def test_a_worker_that_takes_too_long_is_ended(wide: ProfiledModel) -> None:
     session = Session([wide], EfficiencyGrid(time_limit=1e-6), device="cpu", clock=lambda: 0.0)
     workers = _Workers(session, wide)
     with pytest.raises(TimeoutError):
-        workers.ask({"kind": "inference", "batch": 1, "length": 8})
+        workers.ask({"batch": 1, "length": 8, "adaptation": None})
     assert workers._process is None
 
 
@@ -101,4 +119,4 @@ def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
     subject = ProfiledModel(("broken",), tmp_path)
     workers = _Workers(Session([], EfficiencyGrid(), device="cpu", clock=lambda: 0.0), subject)
     with pytest.raises(ModelError, match=r"memory of broken cannot be measured: .*ModelError"):
-        workers.ask({"kind": "inference", "batch": 1, "length": 8})
+        workers.ask({"batch": 1, "length": 8, "adaptation": None})

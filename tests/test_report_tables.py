@@ -8,6 +8,7 @@ from rich.console import Console
 
 from synthetic import frames
 from trilemma.errors import TrilemmaError
+from trilemma.report.figures import length_figure
 from trilemma.report.layout import sheets
 from trilemma.report.points import operating_point
 from trilemma.report.rendering import latex_escape, render, show
@@ -36,6 +37,20 @@ def test_efficiency_is_read_at_the_operating_point(records: pd.DataFrame) -> Non
     same = grid[(grid["batch"] == 16) & (grid["length"] == 512)]
     assert here["latency_ms"].tolist() == same["latency_ms"].tolist()
     assert here.loc[0, "kernel"] == "sdpa"
+
+
+def test_what_training_takes_is_told_by_adaptation(records: pd.DataFrame) -> None:
+    own = records[(records["adaptation"] == "full") & (records["model"] == "gla-nano")]
+    cheaper = own.assign(adaptation="lora", value=own["value"] * 0.5)
+    both = pd.concat([records, cheaper], ignore_index=True)
+    frame = build(both, "efficiency").frame.set_index("candidate")
+    full, lora = (frame.loc[f"gla-nano:{method}"] for method in ("full", "lora"))
+    assert lora["peak_training_memory_bytes"] == 0.5 * full["peak_training_memory_bytes"]
+    assert lora["latency_ms"] == full["latency_ms"]
+    figure = length_figure(both)
+    assert figure is not None
+    rows = figure.variants["peak training memory", "1"]["datasets"]["rows"]
+    assert {"gla-nano:full", "gla-nano:lora"} <= {row["candidate"] for row in rows}
 
 
 def test_robustness_has_levels_in_order_and_reasons(records: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ LEAVES = {
     "files",
     "progress",
     "registry",
+    "terminal",
     "threads",
     "architectures",
     "records",

@@ -73,7 +73,15 @@ def timed(
 
 
 def rate(
-    session: Session, loaded: Loaded, point: Point, metric: str, unit: str, seconds: Median, *, work: float
+    session: Session,
+    loaded: Loaded,
+    point: Point,
+    metric: str,
+    unit: str,
+    seconds: Median,
+    *,
+    work: float,
+    adaptation: str = "",
 ) -> Iterator[Record]:
     """``work`` a second at the median time; the interval's ends change places."""
     yield from session.record(
@@ -85,4 +93,5 @@ def rate(
         low=None if seconds.high is None else work / seconds.high,
         high=None if seconds.low is None else work / seconds.low,
         n=seconds.n,
+        adaptation=adaptation,
     )

@@ -13,22 +13,16 @@ import threading
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import torch
 
+from trilemma.adapt import AdaptSettings
 from trilemma.errors import ModelError
 from trilemma.profile.points import Boundary, Point
 from trilemma.profile.session import Session, beyond_positions
 from trilemma.profile.subject import ProfiledModel
 from trilemma.records import Record
-
-Kind = Literal["inference", "training"]
-
-METRICS: dict[Kind, str] = {
-    "inference": "peak_inference_memory_bytes",
-    "training": "peak_training_memory_bytes",
-}
 
 START_SECONDS = 600.0  # for imports and for loading a large model twice
 
@@ -47,18 +41,18 @@ def measure(session: Session) -> Iterator[Record]:
     for subject in session.subjects:
         session.describe(subject)  # needs the model here, so before it is dropped
     session.release()
-    kinds: dict[Kind, list[Point]] = {"inference": session.points(), "training": session.training_points()}
-    total = len(session.subjects) * sum(map(len, kinds.values()))
+    works = {subject.name: _works(session, subject) for subject in session.subjects}
+    total = sum(len(points) for own in works.values() for _, points in own)
     done = 0
     workers = [_Workers(session, subject) for subject in session.subjects]
     try:
         for current, following in zip_longest(workers, workers[1:]):
             if following is not None:
                 following.start()  # its imports take seconds; meanwhile the current one measures
-            for kind, points in kinds.items():
+            for adaptation, points in works[current.subject.name]:
                 boundary = Boundary(session.grid.time_limit)
                 for point in points:
-                    yield from _measure_one(session, current, boundary, kind, point)
+                    yield from _measure_one(session, current, boundary, adaptation, point)
                     done += 1
                     session.advance(done, total)
             current.close()
@@ -67,22 +61,35 @@ def measure(session: Session) -> Iterator[Record]:
             worker.close()
 
 
+def _works(session: Session, subject: ProfiledModel) -> list[tuple[AdaptSettings | None, list[Point]]]:
+    """Inference (None) and training by each adaptation, with the points of each."""
+    training = session.training_points()
+    return [(None, session.points()), *((adaptation, training) for adaptation in subject.adaptations)]
+
+
 def _measure_one(
-    session: Session, workers: "_Workers", boundary: Boundary, kind: Kind, point: Point
+    session: Session,
+    workers: "_Workers",
+    boundary: Boundary,
+    adaptation: AdaptSettings | None,
+    point: Point,
 ) -> Iterator[Record]:
-    subject, metric = workers.subject, METRICS[kind]
+    subject = workers.subject
+    metric = "peak_training_memory_bytes" if adaptation else "peak_inference_memory_bytes"
+    method = adaptation.method if adaptation else ""
     reason = beyond_positions(session.describe(subject), point) or boundary.refusal(point)
     answer: dict[str, Any] = {}
     if reason is None:
         try:
-            answer = workers.ask({"kind": kind, "batch": point.batch, "length": point.length})
+            settings = adaptation and adaptation.model_dump(mode="json")
+            answer = workers.ask({"batch": point.batch, "length": point.length, "adaptation": settings})
         except TimeoutError:
             reason = boundary.too_slow(point)
         if "out_of_memory" in answer:
             reason = boundary.out_of_memory(point)
         reason = answer.get("failed", reason)
     if reason is not None:
-        yield from session.unmeasured(subject, {metric: "bytes"}, reason, point)
+        yield from session.unmeasured(subject, {metric: "bytes"}, reason, point, adaptation=method)
         return
     yield from session.record(
         subject,
@@ -94,6 +101,7 @@ def _measure_one(
         high=answer["high"],
         n=answer["n"],
         note=NOTES[workers.method],
+        adaptation=method,
     )
 
 
@@ -111,6 +119,7 @@ class _Workers:
             "dtype": subject.dtype,
             "device": session.device,
             "threads": torch.get_num_threads(),
+            "adaptations": [settings.model_dump(mode="json") for settings in subject.adaptations],
         }
         self._process: _Process | None = None
 

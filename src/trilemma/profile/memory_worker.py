@@ -3,21 +3,21 @@
 Protocol: JSON, one object a line (shown broken here). First a model comes in::
 
     {"folder": ..., "trust_remote_code": ..., "allow_pickle": ..., "dtype": ..., "device": ...,
-     "threads": ...}
+     "threads": ..., "adaptations": [{...}, ...]}
 
 and ``{"method": "high-water mark" | "lifetime peak" | "CUDA allocator"}`` goes out once it is loaded. Then
-each ``{"kind": "inference" | "training", "batch": ..., "length": ...}`` is answered by
-``{"bytes": ..., "low": ..., "high": ..., "n": ...}``, ``{"out_of_memory": true}`` or
-``{"failed": reason}``. After ``"lifetime peak"`` only one of them can be
-answered. The worker ends with its input.
+each ``{"batch": ..., "length": ..., "adaptation": null | {...}}``, inference or training by those settings,
+is answered by ``{"bytes": ..., "low": ..., "high": ..., "n": ...}``, ``{"out_of_memory": true}`` or
+``{"failed": reason}``. After ``"lifetime peak"`` only one of them can be answered. The worker ends with its
+input.
 
 What is measured. On a GPU: the most that torch's allocator had handed out, weights included. On a CPU: the
 peak of the resident set during the work, minus a baseline, which is the resident set of the same process
-after it has imported everything, loaded the model, run it once forward and backward on eight tokens, and
-dropped it again. So weights, gradients, optimiser state, activations and all buffers count; the interpreter
-and the libraries do not. Weights are copied out of the mapped file first, since pages of a mapped file
-become resident only as they are touched. Repeated while that is quick, as often as an interval of the median
-needs; the median counts.
+after it has imported everything, loaded the model, run it once on eight tokens, in inference and by each
+adaptation, and dropped it again. So weights, gradients, optimiser state, activations and all buffers count;
+the interpreter and the libraries do not. Weights are copied out of the mapped file first, since pages of a
+mapped file become resident only as they are touched. Repeated while that is quick, as often as an interval
+of the median needs; the median counts.
 """
 
 import gc
@@ -26,11 +26,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trilemma.adapt import ADAPTATIONS, AdaptSettings
 from trilemma.inference import fixed_arguments
 from trilemma.models.loading import load_classifier
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
@@ -54,7 +56,8 @@ def main() -> None:
     print(json.dumps({"method": meter.method}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        answer = meter.measure(request["kind"], Point(request["batch"], request["length"]))
+        settings = request["adaptation"] and AdaptSettings.model_validate(request["adaptation"])
+        answer = meter.measure(settings, Point(request["batch"], request["length"]))
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -65,6 +68,9 @@ class _Meter:
         torch.set_num_threads(request.pop("threads"))
         gc.freeze()  # what the imports made is no garbage: the collections before each peak need not look
         self.device: str = request.pop("device")
+        adaptations = [AdaptSettings.model_validate(settings) for settings in request.pop("adaptations")]
+        for settings in adaptations:
+            ADAPTATIONS.get(settings.method)  # what it imports is in no peak
         folder, dtype = Path(request.pop("folder")), getattr(torch, request.pop("dtype"))
 
         def load() -> Any:
@@ -78,8 +84,10 @@ class _Meter:
         elif reset_peak():
             self.method = "high-water mark"
             warm = load()
-            _work("inference", warm, WARM_UP, self.device)()
-            _work("training", warm, WARM_UP, self.device)()
+            _work(None, warm, WARM_UP, self.device)()
+            for settings in adaptations:
+                with suppress(Exception):  # one that does not fit the model is told when it is asked for
+                    _work(settings, warm, WARM_UP, self.device)()
             del warm
             self.baseline = resident_bytes()
         else:
@@ -87,12 +95,12 @@ class _Meter:
             self.method, self.baseline = "lifetime peak", resident_bytes()
         self.model = load()
 
-    def measure(self, kind: str, point: Point) -> dict[str, Any]:
+    def measure(self, adaptation: AdaptSettings | None, point: Point) -> dict[str, Any]:
         peaks: list[int] = []
         try:
             while len(peaks) < FEWEST_ROUNDS:
                 start = time.perf_counter()
-                peaks.append(self._measure_once(kind, point))
+                peaks.append(self._measure_once(adaptation, point))
                 if time.perf_counter() - start > QUICK_SECONDS or self.method == "lifetime peak":
                     break
         except OutOfMemoryError:
@@ -102,31 +110,35 @@ class _Meter:
         middle = median([peak - self.baseline for peak in peaks])
         return {"bytes": middle.value, "low": middle.low, "high": middle.high, "n": middle.n}
 
-    def _measure_once(self, kind: str, point: Point) -> int:
+    def _measure_once(self, adaptation: AdaptSettings | None, point: Point) -> int:
         with memory_ceiling():
             if self.method == "CUDA allocator":
                 torch.cuda.reset_peak_memory_stats(self.device)
-                _work(kind, self.model, point, self.device)()
+                _work(adaptation, self.model, point, self.device)()
                 torch.cuda.synchronize(self.device)
                 return int(torch.cuda.max_memory_allocated(self.device))
             if self.method == "high-water mark":
                 reset_peak()
-            _work(kind, self.model, point, self.device)()
+            _work(adaptation, self.model, point, self.device)()
             return peak_bytes()
 
 
-def _work(kind: str, model: Any, point: Point, device: str) -> Callable[[], None]:
+def _work(adaptation: AdaptSettings | None, model: Any, point: Point, device: str) -> Callable[[], None]:
     inputs = random_inputs(model.config, point, device)
-    if kind == "training":
-        inputs["labels"] = torch.arange(point.batch, device=device) % OUTPUTS
-        step = TrainingStep(model)
-        return lambda: step(inputs)
+
+    def train() -> None:
+        assert adaptation is not None
+        step = TrainingStep(model, adaptation)
+        try:
+            step({**inputs, "labels": torch.arange(point.batch, device=device) % OUTPUTS})
+        finally:
+            step.finish()
 
     def forward() -> None:
         with torch.inference_mode():
             model(**inputs, **fixed_arguments(model))
 
-    return forward
+    return train if adaptation else forward
 
 
 if __name__ == "__main__":

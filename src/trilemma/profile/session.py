@@ -255,6 +255,7 @@ class Session:
         high: float | None = None,
         n: int | None = None,
         note: str = "",
+        adaptation: str = "",
     ) -> Iterable[Record]:
         """One record for each name of the model.
 
@@ -268,6 +269,7 @@ class Session:
             high: upper end.
             n: repetitions.
             note: what a reader must know; ``not measured: <reason>`` where there is no value.
+            adaptation: method that the value belongs to; empty where it holds for all.
         """
         description = self.describe(subject)
         for name in subject.names:
@@ -276,7 +278,7 @@ class Session:
                 model=name,
                 arch=description.arch,
                 parameters=description.parameters,
-                adaptation="",
+                adaptation=adaptation,
                 task="",
                 set="",
                 seed=None,
@@ -301,10 +303,12 @@ class Session:
         metrics: Mapping[str, str],
         reason: str,
         point: tuple[int | None, int | None] = (None, None),
+        adaptation: str = "",
     ) -> Iterable[Record]:
         """Records without value for several metrics (name to unit), with the reason."""
+        note = f"not measured: {reason}"
         for metric, unit in metrics.items():
-            yield from self.record(subject, metric, unit, None, point=point, note=f"not measured: {reason}")
+            yield from self.record(subject, metric, unit, None, point=point, note=note, adaptation=adaptation)
 
 
 def failure(error: Exception) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trilemma.adapt.settings import AdaptSettings
 from trilemma.errors import ModelError
 
 # Fields of a config.json that change neither shapes nor mathematics, hence not efficiency.
@@ -33,6 +34,7 @@ class ProfiledModel:
         trust_remote_code: whether code in the folder may run.
         allow_pickle: whether weights that are not safetensors may be opened.
         dtype: precision that it is measured in, a name of torch's (``float32``, ``bfloat16``).
+        adaptations: how it is fine-tuned where training is measured; one a method.
     """
 
     names: tuple[str, ...]
@@ -40,15 +42,20 @@ class ProfiledModel:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     dtype: str = "float32"
+    adaptations: tuple[AdaptSettings, ...] = (AdaptSettings(),)
 
     @property
     def name(self) -> str:
         """The first name."""
         return self.names[0]
 
+    def adaptation(self, method: str) -> AdaptSettings | None:
+        """The settings by which it is adapted by ``method``, if it is."""
+        return next((settings for settings in self.adaptations if settings.method == method), None)
+
 
 def merge_same_shape(models: Iterable[ProfiledModel]) -> list[ProfiledModel]:
-    """Join models of equal configuration, precision and loading flags under all their names.
+    """Join models of equal configuration, precision, adaptations and loading flags under all their names.
 
     Raises:
         ModelError: where a folder holds no readable ``config.json``.
@@ -71,4 +78,5 @@ def _shape(model: ProfiledModel) -> str:
         ) from error
     shape = {key: value for key, value in config.items() if key not in _SHAPELESS}
     flags = [model.dtype, model.trust_remote_code, model.allow_pickle]
-    return json.dumps([shape, flags], sort_keys=True)
+    adaptations = [settings.model_dump(mode="json") for settings in model.adaptations]
+    return json.dumps([shape, flags, adaptations], sort_keys=True)

@@ -1,7 +1,7 @@
 """The charts with efficiency: the Pareto front, and efficiency against length."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -182,6 +182,7 @@ def length_figure(records: pd.DataFrame) -> Figure | None:
     everyone = candidates(records)
     models = models_at(everyone)
     order = [c.model if models[c.model] == index else c.name for index, c in enumerate(everyone)]
+    names = {(c.model, c.adaptation): c.name for c in everyone}
     variants: Variants = {}
     for metric in (METRICS[name] for name in OVER_LENGTH):
         rows = records[
@@ -189,23 +190,25 @@ def length_figure(records: pd.DataFrame) -> Figure | None:
         ]
         if rows.empty:
             continue
-        chart = _length_chart(metric, rows, order)
+        trained = bool((rows["adaptation"] != "").any())
+        chart = _length_chart(metric, rows, [c.name for c in everyone] if trained else order)
         for batch in sorted(rows["batch"].dropna().unique()) or [None]:
             own = rows if batch is None else rows[rows["batch"] == batch]
             label = "any" if batch is None else str(int(batch))
             variants[metric.title, label] = with_rows(
-                chart, [_length_row(row, metric) for row in rows_of(own)]
+                chart, [_length_row(row, metric, names) for row in rows_of(own)]
             )
     if not variants:
         return None
     return Figure("length", ("Measure", "Batch"), variants, "Efficiency against the length of the input.")
 
 
-def _length_row(row: dict[str, Any], metric: Metric) -> dict[str, Any]:
+def _length_row(row: dict[str, Any], metric: Metric, names: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     value = Value(row["value"], row["low"], row["high"], row["n"])
     length = int(row["length"])
     return {
-        "candidate": row["model"],  # efficiency does not depend on the adaptation
+        # Only what training takes depends on the adaptation.
+        "candidate": names.get((row["model"], row["adaptation"]), row["model"]),
         "length": length,
         "kernel": row["kernel"],
         **columns("y", value, metric.unit),

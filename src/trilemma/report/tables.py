@@ -191,8 +191,14 @@ def _efficiency_grid(records: pd.DataFrame) -> Table:
     rows = records[(records["axis"] == "E") & records["length"].notna() & records["batch"].notna()]
     plugged = plugged_metrics(rows)
     metrics = tuple(m for m in (*_AT_POINT, *plugged) if m in set(rows["metric"]))
+    names = {(c.model, c.adaptation): c.name for c in candidates(records)}
     cells = [
-        row | {"candidate": row["model"], "batch": int(row["batch"]), "length": int(row["length"])}
+        row
+        | {
+            "candidate": names.get((row["model"], row["adaptation"]), row["model"]),
+            "batch": int(row["batch"]),
+            "length": int(row["length"]),
+        }
         for row in rows_of(rows[rows["metric"].isin(metrics)])
     ]
     title = "Efficiency over batch and length"

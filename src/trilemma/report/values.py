@@ -188,7 +188,8 @@ def recorded(
         return _training_time(of_candidate(records, candidate))
     if metric.axis == "E" or metric.name == "held_out_perplexity":
         rows = records[(records["model"] == candidate.model) & (records["metric"] == metric.name)]
-        return _at_point(rows, at, elsewhere)
+        # Training belongs to an adaptation; what else is measured holds for all.
+        return _at_point(rows[rows["adaptation"].isin(["", candidate.adaptation])], at, elsewhere)
     rows = of_candidate(records, candidate)
     rows = rows[(rows["task"] == AVERAGE) & rows["seed"].isna() & (rows["method"] == "")]
     rows = rows[rows["level"] == (level or ("clean" if metric.axis == "P" else "all"))]

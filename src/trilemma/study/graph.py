@@ -294,9 +294,11 @@ class GraphBuilder:
         shapes: dict[str, dict[str, Any]] = {}
         for model in study.models:
             same = model.from_scratch and (model.arch, model.size, model.transforms)
-            shape = repr(same or model.label)
+            adaptations = self._adaptations(model)
+            shape = repr((same or model.label, adaptations))
+            source = sources[model.label][study.seeds[0]]
             entry = shapes.setdefault(
-                shape, {"names": [], "source": sources[model.label][study.seeds[0]], "load": _load(model)}
+                shape, {"names": [], "source": source, "load": _load(model), "adaptations": adaptations}
             )
             entry["names"].append(model.label)
         inputs: dict[str, Stage] = {}
@@ -309,7 +311,7 @@ class GraphBuilder:
                 inputs[role] = found["source"]
             else:
                 folders[role] = resources["source"]
-            models[role] = {"names": entry["names"], "load": entry["load"], **settings}
+            models[role] = {name: entry[name] for name in ("names", "load", "adaptations")} | settings
         grid = study.efficiency.model_dump(mode="json") if study.efficiency else None
         origins = [self._graph.origins[entry["names"][0]] for entry in shapes.values()]
         self._graph.profile = self._graph.add(
@@ -322,6 +324,13 @@ class GraphBuilder:
                 *estimate.profiling(origins, study.efficiency),
             )
         )
+
+    def _adaptations(self, model: ModelSpec) -> list[dict[str, Any]]:
+        """How a candidate is fine-tuned, one entry a method: what a step computes, not on which data."""
+        study = self._study
+        chosen = [study.settings_for(one, task, model) for task in study.tasks for one in study.adapt]
+        methods = {settings.method: settings for settings in reversed(chosen)}
+        return [methods[name].model_dump(mode="json", include={"method", "lora"}) for name in sorted(methods)]
 
 
 def _input(source: Stage | Origin) -> tuple[dict[str, Stage], dict[str, Any], dict[str, Any]]:

@@ -251,13 +251,19 @@ def write_items(
 
 def profile(run: StageRun) -> None:
     """Measure the efficiency of all candidates in interleaved rounds."""
+    from trilemma.adapt import AdaptSettings
     from trilemma.profile import EfficiencyGrid, ProfiledModel
     from trilemma.profile import profile as measure
 
     settings = run.stage.settings
     folders = run.stage.resources["folders"]
     models = [
-        ProfiledModel(names=tuple(entry["names"]), folder=_model_folder(run, folders, role), **entry["load"])
+        ProfiledModel(
+            names=tuple(entry["names"]),
+            folder=_model_folder(run, folders, role),
+            adaptations=tuple(AdaptSettings.model_validate(one) for one in entry["adaptations"]),
+            **entry["load"],
+        )
         for role, entry in settings["models"].items()
         if role not in run.failures
     ]
