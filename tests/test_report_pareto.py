@@ -45,6 +45,17 @@ def test_direction_of_each_metric_counts(evidence: Evidence) -> None:
     assert memory["dominated_probability"].tolist() == [0.0, 1.0, 1.0]
 
 
+def test_a_value_of_unknown_uncertainty_gives_no_probability() -> None:
+    records, items = frames(seeds=(0,))
+    once = (records["metric"] == "latency_ms") & (records["model"] == "gla-nano")
+    records.loc[once, ["low", "high"]] = np.nan
+    table = front(Evidence(records, items)).table().set_index("candidate")
+    assert pd.isna(table.loc["gla-nano", "dominated_probability"])
+    assert table.loc["matmul-free-nano", "dominated_by"] == "gla-nano"
+    assert pd.isna(table.loc["matmul-free-nano", "dominated_probability"])
+    assert table.loc["transformer-pp-nano", "dominated_probability"] < 0.5
+
+
 def test_equal_candidates_do_not_dominate_each_other() -> None:
     records, items = frames(models=1, seeds=(0,))
     twins = [table.assign(model="twin") for table in (records, items)]

@@ -13,6 +13,8 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from answered import answered, skilled
 from trilemma import statistics, tasks
 from trilemma.records import ITEMS, RECORDS, records_table
+from trilemma.report.layout import sheets
+from trilemma.report.tables import build
 from trilemma.score import leaderboard_score, score
 from trilemma.tasks.task import AdversarialExamples
 
@@ -320,4 +322,6 @@ def test_tasks_scored_by_f1_have_its_baselines() -> None:
     )
     assert cell(records, "chance_f1", "mrpc", "clean")["value"] == pytest.approx(1 / 3)
     assert cell(records, "majority_accuracy", "mrpc", "clean")["value"] == 0.75
+    [sheet] = [sheet for sheet in sheets(build(records, "performance")) if sheet.title.endswith("F1")]
+    assert sheet.header == ("task", "n", "always yes", "m") and sheet.rows[0][2] == "40.0%"
     assert not len(scored(study()).query("metric == 'constant_f1'"))

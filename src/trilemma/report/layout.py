@@ -14,7 +14,14 @@ from trilemma.report.values import rows_of
 _AVERAGES = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
 """An average stands in the sheet of what it averages."""
 
-_BASELINES = ("majority_accuracy", "chance_accuracy")
+_BASELINE_OF = {
+    "accuracy": ("majority_accuracy", "majority"),
+    "robust_accuracy": ("majority_accuracy", "majority"),
+    "f1": ("constant_f1", "always yes"),
+}
+"""What an answer without skill reaches, and its column's heading."""
+
+_BASELINES = ("majority_accuracy", "chance_accuracy", "constant_f1", "chance_f1")
 _DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _NO_SKILL = f"{MEANINGLESS}: clean accuracy is not distinguishably above the majority class"
 
@@ -85,7 +92,8 @@ def _side_by_side(table: Table, name: str) -> Sheet:
     keys = [key for key in table.keys[1:] if key != "set" or _sets_matter(table.frame)]
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     counts: dict[tuple[str, ...], list[int]] = {}
-    majority: dict[tuple[str, ...], str] = {}
+    baseline, heading = _BASELINE_OF.get(name, ("", ""))
+    reached: dict[tuple[str, ...], str] = {}
     for row, own in _rows(table):
         used = average if pd.isna(row[name]) and not pd.isna(row[average]) else name
         if pd.isna(row[used]) and used not in own:
@@ -93,14 +101,13 @@ def _side_by_side(table: Table, name: str) -> Sheet:
         key = tuple("" if pd.isna(row[k]) else str(row[k]) for k in keys)
         lines.setdefault(key, {})[row["candidate"]] = _cell(table, row, used) + notes.mark(own.get(used, ""))
         counts.setdefault(key, []).extend([] if pd.isna(row[f"{used}_n"]) else [int(row[f"{used}_n"])])
-        if "majority_accuracy" in table.metrics and not pd.isna(row["majority_accuracy"]):
-            majority[key] = _cell(table, row, "majority_accuracy", limits=False)
-    with_majority = name in ("accuracy", "robust_accuracy") and bool(majority)
+        if baseline in table.metrics and not pd.isna(row[baseline]):
+            reached[key] = _cell(table, row, baseline, limits=False)
     rows = []
     for key, cells in lines.items():
-        baseline = [majority.get(key, "–")] if with_majority else []
-        rows.append((*key, _range(counts[key]), *baseline, *(cells.get(name, "–") for name in everyone)))
-    header = (*keys, "n", *(["majority"] if with_majority else []), *everyone)
+        without_skill = [reached.get(key, "–")] if reached else []
+        rows.append((*key, _range(counts[key]), *without_skill, *(cells.get(name, "–") for name in everyone)))
+    header = (*keys, "n", *([heading] if reached else []), *everyone)
     title = table.title_of(name)
     return Sheet(
         f"{table.title}: {title}", header, tuple(rows), notes.lines(), fixed=len(header) - len(everyone)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from trilemma.errors import TrilemmaError
 from trilemma.report.evidence import DRAWS, Evidence
@@ -30,7 +31,8 @@ class Position:
         values: metric name to value (with interval); value None where not measured.
         on_front: no candidate dominates it, by the point estimates; None where a metric is missing.
         dominated_by: the candidates that dominate it by the point estimates.
-        dominated_probability: share of the paired bootstrap draws in which some candidate dominates it.
+        dominated_probability: share of the paired bootstrap draws in which some candidate dominates it;
+            None where it, or one that dominates it, has a value of unknown uncertainty.
         likely_dominator: the candidate that dominates it most often, if any does.
         skill: False where its scores mean nothing: it has no place on a front of performance or robustness.
     """
@@ -109,7 +111,7 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
     complete = [c for c in eligible if all(v.value is not None for v in values[c.name].values())]
     points = np.array([[_cost(m, values[c.name][m.name].value) for m in chosen] for c in complete])
     dominates = _dominance(points.reshape(len(complete), 1, len(chosen)))[0] > 0
-    frequency, anyone = _bootstrap(evidence, complete, chosen)
+    frequency, anyone, known = _bootstrap(evidence, complete, chosen)
 
     positions = []
     for candidate in everyone:
@@ -121,7 +123,8 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
         by = tuple(complete[other].name for other in np.flatnonzero(dominates[:, index]))
         likely = int(np.argmax(frequency[:, index]))
         name = complete[likely].name if frequency[likely, index] > 0 else ""
-        positions.append(Position(candidate.name, own, not by, by, float(anyone[index]), name))
+        chance = float(anyone[index]) if known[index] and known[dominates[:, index]].all() else None
+        positions.append(Position(candidate.name, own, not by, by, chance, name))
     return Front(chosen, tuple(evidence.title(metric) for metric in chosen), tuple(positions))
 
 
@@ -162,14 +165,15 @@ def _dominance(costs: Array) -> tuple[Array, Array]:
 
 def _bootstrap(
     evidence: Evidence, complete: list[Candidate], metrics: tuple[Metric, ...]
-) -> tuple[Array, Array]:
-    """How often each candidate dominates each other one, and how often each is dominated at all."""
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """How often each dominates each other one; how often each is dominated at all; whose draws are known."""
     costs = np.empty((len(complete), DRAWS, len(metrics)))
     for row, candidate in enumerate(complete):
         for column, metric in enumerate(metrics):
             draws = evidence.draws(metric, candidate)
-            value = draws.draws if draws else evidence.value(metric, candidate).value
-            costs[row, :, column] = value
+            costs[row, :, column] = draws.draws if draws else np.nan  # which dominates nothing
             if metric.better == "higher":
                 costs[row, :, column] *= -1
-    return _dominance(costs)
+    frequency, anyone = _dominance(costs)
+    known = np.array([not np.isnan(own).any() for own in costs], dtype=bool)
+    return frequency, anyone, known

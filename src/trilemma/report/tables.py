@@ -102,7 +102,7 @@ def build(records: pd.DataFrame, name: str, by: str | None = None, at: Operating
         )
     rows = records[records["seed"].isna() & (records["adaptation"] != "")]
     if name == "performance":
-        baselines = ("majority_accuracy", "chance_accuracy")
+        baselines = ("majority_accuracy", "chance_accuracy", "constant_f1", "chance_f1")
         rows = rows[(rows["axis"] == "P") & (rows["task"] != "")]
         return _wide(records, rows, "Performance on clean text", ("task", "set"), (*_PERFORMANCE, *baselines))
     rows = rows[rows["axis"] == "R"]
