@@ -5,6 +5,7 @@ from synthetic import frames
 from trilemma.report.cautions import cautions, join, study_notes
 from trilemma.report.evidence import Evidence
 from trilemma.report.pareto import three_axes
+from trilemma.report.training import training_sheet
 from trilemma.report.verdict import Verdict, verdict
 
 
@@ -13,6 +14,20 @@ def judge(records: pd.DataFrame, items: pd.DataFrame) -> Verdict:
     return verdict(
         evidence, three_axes(evidence), evidence.comparisons("robust_accuracy") if len(items) else []
     )
+
+
+def test_training_on_part_of_a_split_is_said_and_shown() -> None:
+    records, _ = frames(models=2, seeds=(0,))
+    own = records[(records["metric"] == "parameters")].assign(adaptation="full", task="mnli", seed=0)
+    note = "partial training split: 900 of 392,702 official rows; epochs 2"
+    rows = own.assign(metric="training_rows", value=900.0, note=note)
+    rates = own.assign(metric="learning_rate", value=[0.001, 0.0005], note="")
+    records = pd.concat([records, rows, rates], ignore_index=True)
+    sheet = training_sheet(records)
+    assert sheet is not None
+    assert sheet.rows == (("mnli", "900¹", "2", "0.001", "0.0005"),)
+    assert sheet.notes == ("¹ partial training split: 900 of 392,702 official rows",)
+    assert "mnli (900 of 392,702)" in " ".join(cautions(records))
 
 
 def test_clear_winners_are_named() -> None:

@@ -1,5 +1,6 @@
 """What limits the claims of a study, in sentences: read from the notes and flags of its records."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -185,7 +186,17 @@ def _partial(records: pd.DataFrame) -> list[str]:
         f"{task} {name}".strip()
         for task, name in rows[["task", "set"]].drop_duplicates().itertuples(index=False)
     ]
-    return [f"Partial, with fewer rows than the official split: {', '.join(names)}."] if names else []
+    said = [f"Partial, with fewer rows than the official split: {', '.join(names)}."] if names else []
+    short: dict[str, None] = {}
+    for row in rows_of(records[records["metric"] == "training_rows"]):
+        for used, official in _SHARE.findall(row["note"]):
+            short[f"{row['task']} ({used} of {official})"] = None
+    if short:
+        said.append(f"Fine-tuned on fewer rows than the official training split: {', '.join(short)}.")
+    return said
+
+
+_SHARE = re.compile(r"([\d,]+) of ([\d,]+) official")
 
 
 def _study_notes(records: pd.DataFrame) -> list[str]:

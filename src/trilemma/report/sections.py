@@ -17,6 +17,7 @@ from trilemma.report.metrics import METRICS, format_value
 from trilemma.report.pareto import Front
 from trilemma.report.robustness_figures import columns_width
 from trilemma.report.tables import NAMES, Table
+from trilemma.report.training import training_sheet
 from trilemma.report.values import Candidate, OperatingPoint, candidates
 from trilemma.report.verdict import Ranking, Verdict
 
@@ -338,4 +339,6 @@ def method(records: pd.DataFrame) -> str:
         values = [value for value in dict.fromkeys(records[column]) if value]
         facts.append(f"<dt>{title}</dt><dd>{escape('; '.join(values)) or '–'}</dd>")
     titles = ("Candidate", "Architecture", "Parameters", "Adaptation", "Kernel")
-    return f'{_table(titles, rows)}<dl class="facts">{"".join(facts)}</dl>'
+    training = training_sheet(records)
+    trained = _sheet(training) if training else ""
+    return f'{_table(titles, rows)}{trained}<dl class="facts">{"".join(facts)}</dl>'
