@@ -25,7 +25,8 @@ def test_training_on_part_of_a_split_is_said_and_shown() -> None:
     records = pd.concat([records, rows, rates], ignore_index=True)
     sheet = training_sheet(records)
     assert sheet is not None
-    assert sheet.rows == (("mnli", "900¹", "2", "0.001", "0.0005"),)
+    assert sheet.header == ("", "mnli") and sheet.rows[:2] == (("rows", "900¹"), ("epochs", "2"))
+    assert sheet.rows[2:] == (("transformer-pp-nano", "0.001"), ("gla-nano", "0.0005"))
     assert sheet.notes == ("¹ partial training split: 900 of 392,702 official rows",)
     assert "mnli (900 of 392,702)" in " ".join(cautions(records))
 
