@@ -9,6 +9,7 @@ from trilemma.errors import TrilemmaError
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS
 from trilemma.report.pareto import _dominance, front, three_axes
+from trilemma.report.verdict import verdict
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,9 @@ def test_a_value_of_unknown_uncertainty_gives_no_probability() -> None:
     records, items = frames(seeds=(0,))
     once = (records["metric"] == "latency_ms") & (records["model"] == "gla-nano")
     records.loc[once, ["low", "high"]] = np.nan
-    table = front(Evidence(records, items)).table().set_index("candidate")
+    evidence = Evidence(records, items)
+    table = front(evidence).table().set_index("candidate")
+    assert "not settled (its uncertainty is not known)" in verdict(evidence, three_axes(evidence), []).text()
     assert pd.isna(table.loc["gla-nano", "dominated_probability"])
     assert table.loc["matmul-free-nano", "dominated_by"] == "gla-nano"
     assert pd.isna(table.loc["matmul-free-nano", "dominated_probability"])

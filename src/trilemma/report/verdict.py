@@ -341,12 +341,12 @@ def _trade_off(front: Front | None) -> list[str]:
             sentences.append(f"{name} is not placed on the front: no {join(lacking)}.")
         elif not position.on_front:
             by = join(position.dominated_by)
-            settled = chance is not None and chance >= SETTLED
+            if chance is not None and chance >= SETTLED:
+                sentences.append(f"{name} is dominated by {by} (bootstrap probability {chance:.2f}).")
+                continue
+            sure = "its uncertainty is not known" if chance is None else f"bootstrap probability {chance:.2f}"
             sentences.append(
-                f"{name} is dominated by {by} (bootstrap probability {chance:.2f})."
-                if settled
-                else f"{name} is behind {by} by the point estimates, but that is not settled "
-                f"(bootstrap probability {chance:.2f})."
+                f"{name} is behind {by} by the point estimates, but that is not settled ({sure})."
             )
         elif chance is not None and chance >= 1 - SETTLED:
             other = position.likely_dominator
