@@ -6,8 +6,8 @@ Fan & Tao (arXiv 2408.04585) find, against Transformer++: (1) GLA and MatMul-Fre
 accuracy and are more efficient; (2) GLA is more robust at every level of attack; (3) MatMul-Free LM is more
 robust at word level and equal at sentence and human level.
 
-"Better" is supported where the paired test (Holm-adjusted over this table's rows of one arm and metric) finds
-a difference of that sign at 5%, contradicted where it finds the other sign, else undecided. "Equal" is
+"Better" is supported where the paired test (Holm-adjusted by `compare` over the levels of one pair) finds a
+difference of that sign at 5%, contradicted where it finds the other sign, else undecided. "Equal" is
 supported where the 95% interval of the difference lies within 5 points of zero, contradicted where a
 difference is found, else undecided.
 """

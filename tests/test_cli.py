@@ -144,7 +144,13 @@ def test_a_plan_refuses_a_set_that_the_run_would_refuse(tmp_path: Path, data: st
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     study = write(tmp_path, "name: a\nmodels: [{arch: gla, size: nano}]\ntasks: [sst2]\n")
     command = [sys.executable, "-m", "trilemma", "run", str(study), "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a background job
+    )
     assert process.stdout is not None
     assert "reading the data" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
