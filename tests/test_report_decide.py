@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -209,3 +210,23 @@ def test_metrics_of_plug_ins_can_be_decided_on() -> None:
     assert answer.choice == "transformer-pp-nano" and "disk bytes ≤ 1.00 GB: met" in answer.text()
     with pytest.raises(TrilemmaError, match=r"unknown metric 'disk_byte'.*disk_bytes"):
         decide(Evidence(whole, items), "disk_byte")
+
+
+def test_a_candidate_that_failed_on_a_task_has_no_training_time() -> None:
+    records, items = frames(models=2, tasks=("sst2", "qnli"), seeds=(0,))
+    own = records[
+        (records["metric"] == "accuracy") & (records["task"] != "average") & records["seed"].notna()
+    ]
+    times = own.assign(axis="E", metric="training_seconds", unit="s", value=10.0, low=np.nan, high=np.nan)
+    failed = (times["model"] == "gla-nano") & (times["task"] == "qnli")
+    decision = decide(Evidence(pd.concat([records, times[~failed]]), items), "training_seconds")
+    assert decision.choice == "transformer-pp-nano"
+    assert decision.ranked[1].best.note == "not measured: no training on qnli"
+
+
+def test_the_point_of_training_is_in_the_answer() -> None:
+    records, items = frames(models=2, seeds=(0,))
+    trained = records["metric"] == "peak_training_memory_bytes"
+    records = records[~trained | ((records["batch"] == 16) & (records["length"] == 512))]
+    decision = decide(Evidence(records, items), "peak_training_memory_bytes")
+    assert "under no bound (at batch 16, length 512)" in decision.answer()

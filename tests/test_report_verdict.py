@@ -19,15 +19,16 @@ def judge(records: pd.DataFrame, items: pd.DataFrame) -> Verdict:
 def test_training_on_part_of_a_split_is_said_and_shown() -> None:
     records, _ = frames(models=2, seeds=(0,))
     own = records[(records["metric"] == "parameters")].assign(adaptation="full", task="mnli", seed=0)
-    note = "partial training split: 900 of 392,702 official rows; epochs 2"
+    note = "partial training split: 900 of 392,702 official rows"
     rows = own.assign(metric="training_rows", value=900.0, note=note)
-    rates = own.assign(metric="learning_rate", value=[0.001, 0.0005], note="")
-    records = pd.concat([records, rows, rates], ignore_index=True)
+    epochs = own.assign(metric="training_epochs", value=[2.0, 3.5], note="")
+    rates = own.assign(metric="learning_rate", value=[0.001, 0.0005], note=["", "batch 8 (study: 32)"])
+    records = pd.concat([records, rows, epochs, rates], ignore_index=True)
     sheet = training_sheet(records)
     assert sheet is not None
-    assert sheet.header == ("", "mnli") and sheet.rows[:2] == (("rows", "900¹"), ("epochs", "2"))
-    assert sheet.rows[2:] == (("transformer-pp-nano", "0.001"), ("gla-nano", "0.0005"))
-    assert sheet.notes == ("¹ partial training split: 900 of 392,702 official rows",)
+    assert sheet.header == ("", "mnli") and sheet.rows[:2] == (("rows", "900¹"), ("epochs", "2 / 3.5"))
+    assert sheet.rows[2:] == (("transformer-pp-nano", "0.001"), ("gla-nano", "0.0005²"))
+    assert sheet.notes == ("¹ partial training split: 900 of 392,702 official rows", "² batch 8 (study: 32)")
     assert "mnli (900 of 392,702)" in " ".join(cautions(records))
 
 
@@ -219,3 +220,47 @@ def test_unequal_pretraining_failures_and_candidates_notes_are_said() -> None:
 )
 def test_words_are_joined(words: list[str], text: str) -> None:
     assert join(words) == text
+
+
+def test_candidates_with_one_measurement_are_first_together() -> None:
+    records, items = frames(models=2, seeds=(0,))
+    lora = [table[table["adaptation"] == "full"].assign(adaptation="lora") for table in (records, items)]
+    alone, several = judge(records, items), judge(*map(pd.concat, ([records, lora[0]], [items, lora[1]])))
+    fastest = alone.rankings[0].leader
+    assert f"{fastest} is the fastest" in alone.headline
+    assert f"{fastest}:full and {fastest}:lora are the fastest" in several.headline
+    assert f"{fastest}:full and {fastest}:lora come first" in several.text()
+    last = {name: f"not distinguishable from {name}" for name in several.rankings[0].values}
+    assert not any(said in dict(several.findings)["efficiency"] for said in last.values())
+
+
+def test_the_fastest_at_every_length_is_said_to_be_so() -> None:
+    records, items = frames(models=2, seeds=(0,))
+    fast = (records["metric"] == "latency_ms") & (records["model"] == "gla-nano")
+    records.loc[fast, ["value", "low", "high"]] *= 0.01
+    twin = records[records["model"] == "gla-nano"].assign(model="twin")
+    text = judge(
+        pd.concat([records, twin]),
+        pd.concat([items, items[items["model"] == "gla-nano"].assign(model="twin")]),
+    ).text()
+    assert "depends on length" not in text
+    assert "gla-nano is not distinguishably faster than twin at every measured length" in text
+
+
+def test_who_was_not_measured_is_named_with_its_adaptation() -> None:
+    records, items = frames(models=2, seeds=(0,))
+    lora = [table[table["adaptation"] == "full"].assign(adaptation="lora") for table in (records, items)]
+    lora[0].loc[lora[0]["metric"] == "peak_training_memory_bytes", ["value", "note"]] = [1.0, ""]
+    told = " ".join(cautions(pd.concat([records, lora[0]])))
+    assert (
+        "(out of memory): peak training memory of transformer-pp-nano:full and gla-nano:full, at batch"
+        in told
+    )
+
+
+def test_advice_on_speed_alone_speaks_of_all_candidates() -> None:
+    records, items = frames(models=1, seeds=(0,))
+    records = records[records["axis"] == "E"]
+    twin = records.assign(model="twin", value=records["value"] * 1.001)
+    shown = judge(pd.concat([records, twin]), items.iloc[:0])
+    assert "the cheapest of all candidates" in shown.advice

@@ -208,7 +208,8 @@ def test_what_a_cell_was_trained_on_is_in_the_records(undisturbed: Path) -> None
     records, _ = tables(undisturbed)
     rows = records[records["metric"] == "training_rows"]
     assert len(rows) == 4 and (rows["value"] == 200).all() and (rows["n"] == 200).all()
-    assert (rows["note"] == "epochs 1").all() and not rows["partial"].any()
+    assert (rows["note"] == "").all() and not rows["partial"].any()
+    assert (records.loc[records["metric"] == "training_epochs", "value"] == 1).all()
 
 
 def test_a_changed_seed_reuses_what_does_not_depend_on_it(undisturbed: Path) -> None:

@@ -173,6 +173,14 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
             GOOD.replace("gla, size: nano}", "gla, size: nano, adapt: {rows: 50}}") + "adapt: {rows: 5000}\n",
             r"models\.0\.adapt\.rows: gla-nano .* rows 50 and others with 5,000",
         ),
+        (
+            GOOD.replace(
+                "gla, size: nano}",
+                "gla, size: nano, adapt: {learning_rate: {sweep: [1e-4, 3e-4, 1e-3], rows: 50}}}",
+            ),
+            r"models\.0\.adapt\.learning_rate\.rows: gla-nano .*rows 50 and others with 4,000",
+        ),
+        (GOOD + "data: 'folder:'\n", r"line 6: data: "),
         ("just text", r"not a study"),
         ("[" * 5000, r"nested too deeply|not valid YAML"),
     ],

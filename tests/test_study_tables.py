@@ -83,11 +83,16 @@ def test_only_what_is_generated_is_called_so(tables: _Tables, task: str, name: s
 
 
 def test_unequal_training_is_told(tables: _Tables) -> None:
-    rows = [record for record in tables._training(models(tables)) if record.metric == "training_rows"]
-    notes = {(record.model, record.task): record.note for record in rows}
-    assert len(rows) == 4 and {record.value for record in rows} == {3.0}
-    assert notes["gla-nano", "sst2"] == "epochs 1"
-    assert notes["matmul-free-nano", "own"] == "epochs 1; epochs 1.0 (others: 2.0); batch 16 (others: 32)"
+    records = list(tables._training(models(tables)))
+    rows, epochs, rates = (
+        {(record.model, record.task): record for record in records if record.metric == metric}
+        for metric in ("training_rows", "training_epochs", "learning_rate")
+    )
+    assert len(rows) == 4 and {record.value for record in rows.values()} == {3.0}
+    assert {record.note for record in rows.values()} == {""}
+    assert {record.value for record in epochs.values()} == {1.0}  # as the artifact says
+    assert rates["gla-nano", "sst2"].note == ""
+    assert rates["matmul-free-nano", "own"].note == "batch 16 (study: 32)"
 
 
 def test_a_partial_training_split_is_told(tables: _Tables) -> None:

@@ -35,7 +35,7 @@ class Measurement(Protocol):
     """Measures every model of a session; what cannot be measured is a record with its reason."""
 
     def __call__(self, session: "Session") -> Iterable[Record]:
-        """Measure; told apart by ``metric``, ``batch`` and ``length``."""
+        """Measure; told apart by ``metric``, ``adaptation``, ``batch`` and ``length``."""
 
 
 # In the order they run: those of the classifier first, so that models are loaded once a kind.
@@ -76,7 +76,8 @@ def profile(
         clock: seconds, monotonic.
 
     Returns:
-        Records of axis E with empty ``study`` and ``adaptation``, for the caller to complete.
+        Records of axis E with empty ``study``, for the caller to complete; ``adaptation`` is empty but where
+        training was measured.
 
     Raises:
         ModelError: where a folder holds no model that can be loaded.

@@ -17,11 +17,13 @@ class Outcome:
         apart: whether they differ; None where nothing was tested.
         p: after Holm's correction; None where nothing was tested or nothing is uncertain.
         reason: what stands in the place of p.
+        shared: whether both have one measurement, so that there is nothing to test.
     """
 
     apart: bool | None
     p: float | None = None
     reason: str = ""
+    shared: bool = False
 
     def __str__(self) -> str:
         if self.apart is None:
@@ -52,6 +54,8 @@ def _outcome(
     if metric.exact:
         values = [evidence.value(metric, candidate).value for candidate in (first, other)]
         return Outcome(values[0] != values[1], reason="exact")
+    if evidence.shared(metric, first, other):
+        return Outcome(False, reason="one measurement for both", shared=True)
     p = evidence.adjusted_p(metric, first, other, level)
     if p is not None:
         return Outcome(p < SIGNIFICANCE, p)

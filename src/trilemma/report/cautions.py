@@ -1,7 +1,7 @@
 """What limits the claims of a study, in sentences: read from the notes and flags of its records."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -114,12 +114,19 @@ def shared_model_notes(records: pd.DataFrame) -> list[str]:
     return sorted(set.intersection(*(set(filter(None, note.split("; "))) for note in notes)))
 
 
+def _name(row: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> str:
+    """The candidate of a row; the model where the row holds for all its adaptations."""
+    model = str(row["model"])
+    return names.get((model, str(row["adaptation"])), model)
+
+
 def _failed(records: pd.DataFrame) -> list[str]:
     rows = records[records["value"].isna() & records["note"].str.startswith(_FAILED)]
     shared = study_notes(records)
     sentences = []
+    names = _names(records)
     for row in rows_of(rows.drop_duplicates(["model", "adaptation", "task", "seed", "note"])):
-        where = f"{row['model']}{' on ' + row['task'] if row['task'] else ''}"
+        where = _name(row, names) + (f" on {row['task']}" if row["task"] else "")
         seed = "" if pd.isna(row["seed"]) else f", seed {int(row['seed'])}"
         why = own_note(row["note"].removeprefix(_FAILED), shared).rstrip(".")
         sentences.append(f"Failed: {where}{seed}: {why}.")
@@ -230,7 +237,7 @@ def _not_measured(records: pd.DataFrame) -> list[str]:
         parts = [part for part in row["note"].split("; ") if part.startswith(_ABSENT)]
         reason = parts[0].removeprefix(_ABSENT).lstrip(": ") if parts else ""
         reasons.setdefault(reason, []).append(row)
-    sentences = [_absent(reason, cells, set(records["model"])) for reason, cells in reasons.items()]
+    sentences = [_absent(reason, cells, _names(records)) for reason, cells in reasons.items()]
     if len(minor):
         points = minor[["batch", "length"]].drop_duplicates()
         where = "one point" if len(points) == 1 else f"{len(points)} points"
@@ -242,14 +249,14 @@ _MINOR = "latency_p95_ms"
 """What no verdict rests on."""
 
 
-def _absent(reason: str, cells: Sequence[dict[str, Any]], everyone: set[object]) -> str:
+def _absent(reason: str, cells: Sequence[dict[str, Any]], names: Mapping[tuple[str, str], str]) -> str:
     metrics = dict.fromkeys(str(cell["metric"]) for cell in cells)
     titles = [METRICS[name].title if name in METRICS else name.replace("_", " ") for name in metrics]
-    models = dict.fromkeys(str(cell["model"]) for cell in cells)
+    who = dict.fromkeys(_name(cell, names) for cell in cells)
     where = dict.fromkeys(_place(cell) for cell in cells)
     text = f"Not measured{f' ({reason})' if reason else ''}: {join(titles)}"
-    if set(models) != everyone:
-        text += f" of {join(models)}"
+    if set(who) not in ({model for model, _ in names}, set(names.values())):
+        text += f" of {join(who)}"
     places = [place for place in where if place]
     levels = {str(cell["level"]) for cell in cells}
     if len(places) > 4:

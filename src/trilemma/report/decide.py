@@ -7,6 +7,7 @@ robustness are aggregated over the study's tasks, efficiency is read at an opera
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -73,7 +74,7 @@ class Check:
         if self.value.value is None:
             return f"{self.bound}: {self.value.note or 'not measured'}"
         number = format_value(self.value.value, metric.unit, self.value.low, self.value.high)
-        where = f" ({self.value.note})" if self.value.note.startswith("at ") else ""
+        where = _where(self.value)
         if self.value.low is None and self.value.high is None:
             where += " (exact)" if metric.exact else " (no interval)"
         return f"{self.bound}: {self.standing}, {number}{where}"
@@ -167,7 +168,8 @@ class Decision:
             return printable(f"{self._nobody(asked)}{nearly}{self._without_skill()}")
         chosen = next(r for r in self.ranked if r.candidate == self.choice)
         value = _value_text(chosen.best, self.metric)
-        text = f"{self.choice}: the best {self.metric.title}, {value}, under {asked} ({self.at})."
+        point = _where(chosen.best) or f" ({self.at})"
+        text = f"{self.choice}: the best {self.metric.title}, {value}, under {asked}{point}."
         if self.ties:
             text += f" Not distinguishable from it: {join(self.ties)}."
         if self.untested:
@@ -186,6 +188,8 @@ class Decision:
     def _nobody(self, asked: str) -> str:
         if all(row.standing == NO_SKILL for row in self.ranked):
             return "No candidate can be recommended."
+        if not self.bounds:
+            return f"No candidate with skill has a value of {self.metric.title}."
         return f"No candidate meets {asked} (95% limits, {self.at})."
 
     def _without_skill(self) -> str:
@@ -205,7 +209,8 @@ class Decision:
             tie = f"; against the first: {row.outcome}" if row.outcome else ""
             skill = f" ({NO_SKILL})" if row.standing == NO_SKILL else ""
             value = _value_text(row.best, self.metric)
-            lines.append(f"{place:3} {row.candidate}{skill}: {self.metric.title} {value}{tie}")
+            point = _where(row.best)
+            lines.append(f"{place:3} {row.candidate}{skill}: {self.metric.title} {value}{point}{tie}")
             lines += [f"      {check}" for check in row.checks]
         lines += [
             "",
@@ -232,6 +237,12 @@ def _ranked_fields(row: Ranked) -> dict[str, Any]:
         "p_adjusted": row.outcome.p if row.outcome else None,
         "test": str(row.outcome) if row.outcome else "",
     }
+
+
+def _where(value: Value) -> str:
+    """The point that a value was read at where it is not the operating point."""
+    first = value.note.split("; ")[0]
+    return f" ({first})" if first.startswith("at ") else ""
 
 
 def _finite(content: Any) -> Any:
@@ -263,7 +274,8 @@ def read_bounds(limits: Mapping[str, str | float], records: pd.DataFrame) -> lis
             )
         metric = metric_of(records, metric_name)
         number = parse_limit(metric, limit)
-        if metric.unit == "bytes" and number < _FEW_BYTES:
+        bare = not re.search("[a-zA-Z]", str(limit))
+        if metric.unit == "bytes" and bare and number < _FEW_BYTES:
             raise TrilemmaError(
                 f"{name} {limit} means {number:g} bytes; write the unit, for example {number:g}GB"
             )

@@ -201,11 +201,31 @@ class Evidence:
         return Draws(value.value, np.exp(draws) if logarithmic else draws)
 
     def _test_efficiency(self, metric: Metric) -> dict[frozenset[str], float]:
-        """Holm-adjusted p of all pairs of candidates that can be tested."""
-        pairs = itertools.combinations(self.candidates, 2)
-        found = {frozenset((a.name, b.name)): self._efficiency_p(metric, a, b) for a, b in pairs}
-        tested = {pair: p for pair, p in found.items() if p is not None}
-        return dict(zip(tested, map(float, holm(list(tested.values()))), strict=True))
+        """Holm-adjusted p of all pairs of candidates that can be tested, each measurement once."""
+        distinct: list[list[Candidate]] = []
+        for candidate in self.candidates:
+            same = next((group for group in distinct if self.shared(metric, group[0], candidate)), None)
+            if same is None:
+                distinct.append([candidate])
+            else:
+                same.append(candidate)
+        pairs = list(itertools.combinations(distinct, 2))
+        found = [self._efficiency_p(metric, a[0], b[0]) for a, b in pairs]
+        tested = [(pair, p) for pair, p in zip(pairs, found, strict=True) if p is not None]
+        adjusted = holm([p for _, p in tested])
+        return {
+            frozenset((one.name, other.name)): float(p)
+            for ((a, b), _), p in zip(tested, adjusted, strict=True)
+            for one, other in itertools.product(a, b)
+        }
+
+    def shared(self, metric: Metric, a: Candidate, b: Candidate) -> bool:
+        """Whether two candidates have one measurement: equal shapes, or adaptations of one model."""
+        if not _from_records(metric) or metric.exact:
+            return False
+        values = [self.value(metric, candidate) for candidate in (a, b)]
+        first, second = ((value.value, value.low, value.high, value.n) for value in values)
+        return first == second and None not in first[:3]
 
     def _efficiency_p(self, metric: Metric, a: Candidate, b: Candidate) -> float | None:
         values = [self.value(metric, candidate) for candidate in (a, b)]

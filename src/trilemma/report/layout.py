@@ -103,6 +103,7 @@ def _side_by_side(table: Table, name: str) -> Sheet:
         counts.setdefault(key, []).extend([] if pd.isna(row[f"{used}_n"]) else [int(row[f"{used}_n"])])
         if baseline in table.metrics and not pd.isna(row[baseline]):
             reached[key] = _cell(table, row, baseline, limits=False)
+    everyone = [candidate for candidate in everyone if any(candidate in cells for cells in lines.values())]
     rows = []
     for key, cells in lines.items():
         without_skill = [reached.get(key, "–")] if reached else []

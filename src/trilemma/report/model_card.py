@@ -47,6 +47,7 @@ def write_card(
         & known["metric"].isin(list(METRICS))
         & known["value"].notna()
     ]
+    own = own[own["adaptation"].isin(["", adaptation])]
     efficiency = own[(own["axis"] == "E") & (own["task"] == "") & own["metric"].isin(list(METRICS))]
     path = folder / "README.md"
     write_text(path, _card(known.iloc[0], scored, efficiency, task))

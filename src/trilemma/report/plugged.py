@@ -29,8 +29,9 @@ def metric_of(records: pd.DataFrame, name: str) -> Metric:
         TrilemmaError: if there is none, naming the known ones.
     """
     plugged = plugged_metrics(records)
-    if (asked := name.strip().replace("-", "_")) in plugged:
-        return plugged[asked]
+    for asked in (name.strip(), name.strip().replace("-", "_")):
+        if asked in plugged:
+            return plugged[asked]
     try:
         return find_metric(name)
     except TrilemmaError as error:

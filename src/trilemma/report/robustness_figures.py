@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from trilemma.comparisons import AVERAGE
+from trilemma.comparisons.panels import benchmark_of
 from trilemma.report.charts import (
     ROWS,
     Figure,
@@ -38,7 +39,7 @@ def levels_figure(evidence: Evidence) -> Figure:
             label = "mean over tasks" if task == AVERAGE else task
             # A mean that holds F1 or a correlation is no accuracy: no line of accuracies stands beside it.
             accuracies = task != AVERAGE or set(evidence.official.values()) <= {("accuracy",)}
-            majority = _majority_rows(records, task, rows) if accuracies else []
+            majority = _majority_rows(records, evidence.benchmark, task, rows) if accuracies else []
             axis = "accuracy" if accuracies else "mean of the tasks' own metrics"
             variants[label,] = _levels_chart(rows, majority, [c.name for c in everyone], axis)
     return Figure(
@@ -76,12 +77,17 @@ def _level_row(candidate: Candidate, level: str, value: Value, name: str) -> lis
     ]
 
 
-def _majority_rows(records: pd.DataFrame, task: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _majority_rows(
+    records: pd.DataFrame, benchmark: str, task: str, rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """What always answering the most frequent class would reach at each level (the mean over tasks)."""
     own = records[
         (records["metric"] == "majority_accuracy") & records["value"].notna() & (records["method"] == "")
     ]
-    own = own if task == AVERAGE else own[own["task"] == task]
+    if task == AVERAGE:  # the mean is that of one benchmark
+        own = own[(own["axis"] == "P") | (own["set"].map(benchmark_of) == benchmark)]
+    else:
+        own = own[own["task"] == task]
     means = (
         own.drop_duplicates(["task", "set", "level"])
         .groupby(["level", "task"])["value"]

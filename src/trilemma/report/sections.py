@@ -90,12 +90,12 @@ def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
     badge = ""
     if name in ranking.without_skill:
         badge = '<span class="badge bad" title="not distinguishably above the majority class">no skill</span>'
-    elif name in ranking.ties:
+    elif name in (*ranking.ties, *ranking.first[1:]):
         badge = '<span class="badge quiet">tie</span>'
     elif name in ranking.untested:
         reason = escape(str(ranking.outcomes[name]))
         badge = f'<span class="badge quiet" title="{reason}">not tested</span>'
-    elif name == ranking.leader and ranking.crowned:
+    elif name in ranking.first and ranking.crowned:
         badge = '<span class="badge">best</span>'
     low, high = (value.value if limit is None else limit for limit in (value.low, value.high))
     places = {"low": low, "high": high, "at": value.value}
@@ -207,7 +207,9 @@ _SECTIONS = {
 def figure_section(figure: Figure, everyone: Sequence[Candidate]) -> str:
     """A chart with its heading and, where marks stand for candidates, their legend."""
     methods, names = figure.name == "methods", [candidate.name for candidate in everyone]
-    marks = models_at(everyone) if figure.name == "length" else {name: i for i, name in enumerate(names)}
+    marks = {name: i for i, name in enumerate(names)}
+    if figure.name == "length":  # measured on models; what training takes, on candidates
+        marks = models_at(everyone) | marks
     width = 12 + columns_width(names) if methods else 0  # so that the heat map's names have room
     title, lead = _SECTIONS[figure.name]
     return (

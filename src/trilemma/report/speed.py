@@ -19,7 +19,9 @@ def crossovers(evidence: Evidence) -> list[str]:
         (records["metric"] == metric.name) & (records["batch"] == batch) & records["value"].notna()
     ]
     lengths = sorted(int(length) for length in rows["length"].dropna().unique())
-    models = {candidate.model: candidate for candidate in reversed(with_skill(evidence, evidence.candidates))}
+    models: dict[str, Candidate] = {}
+    for candidate in with_skill(evidence, evidence.candidates):
+        models.setdefault(candidate.model, candidate)
     if len(lengths) < 2 or len(models) < 2:
         return []
     runs: list[tuple[tuple[str, ...], int]] = []
@@ -28,13 +30,15 @@ def crossovers(evidence: Evidence) -> list[str]:
         first = _fastest(at, list(models.values()))
         if first and (not runs or runs[-1][0] != first):
             runs.append((first, length))
+    told = "; ".join(f"from length {length} {_named(names)}" for names, length in runs)
+    span = f"at every measured length, from {lengths[0]} to {lengths[-1]}"
     if len(runs) == 1:
-        span = f"at every measured length, from {lengths[0]} to {lengths[-1]}"
         names = runs[0][0]
         if len(names) == 1:
             return [f"{names[0]} is the fastest model {span}."]
         return [f"{names[0]} is not distinguishably faster than {join(names[1:])} {span}."]
-    told = "; ".join(f"from length {length} {_named(names)}" for names, length in runs)
+    if len({names[0] for names, _ in runs}) == 1:
+        return [f"{runs[0][0][0]} is the fastest by the point estimate {span}: {told}."]
     return [f"Who is fastest depends on length: {told}."]
 
 
@@ -52,6 +56,6 @@ def _fastest(at: Evidence, models: list[Candidate]) -> tuple[str, ...]:
     if not known:
         return ()
     first = min(known, key=lambda c: values[c.model] or 0.0)
-    others = [c for c in reversed(models) if c in known and c != first]
+    others = [c for c in known if c != first]
     found = outcomes(at, metric, first, others)
     return first.model, *(c.model for c, outcome in zip(others, found, strict=True) if not outcome.apart)

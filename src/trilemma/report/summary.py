@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from trilemma.comparisons import AVERAGE
+from trilemma.comparisons.panels import benchmark_of
 from trilemma.report.cautions import own_note, study_notes
 from trilemma.report.layout import Notes, Sheet
 from trilemma.report.metrics import METRICS, Metric, format_value
@@ -62,7 +63,8 @@ def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[She
     costs = {title: [value(c, METRICS[name]) for c in everyone] for title, name in _COSTS}
     units = {title: METRICS[name].unit for title, name in _COSTS}
     names = [candidate.name for candidate in everyone]
-    tasks = set(records.loc[(records["axis"] == "R") & (records["task"] != AVERAGE), "task"])
+    attacked = records[(records["axis"] == "R") & (records["task"] != AVERAGE)]
+    tasks = set(attacked.loc[attacked["set"].map(benchmark_of) == adversarial, "task"])
     marked = [
         f"{name} ({NO_SKILL})" if tasks and tasks <= set(meaningless_on(robust)) else name
         for name, robust in zip(names, scores["robust"], strict=True)

@@ -115,7 +115,7 @@ _TRAINING = ("peak_training_memory_bytes", "training_examples_per_s")
 
 
 def points(records: pd.DataFrame, at: OperatingPoint) -> dict[str, OperatingPoint]:
-    """Where the metrics of training are read: at ``at``, or else where most models were measured.
+    """Where the metrics of training are read: at ``at``, or else where most candidates were measured.
 
     Of several such points it is the one nearest in length, then the largest batch; it is the same for
     all candidates.
@@ -123,10 +123,11 @@ def points(records: pd.DataFrame, at: OperatingPoint) -> dict[str, OperatingPoin
     found = {}
     for name in _TRAINING:
         rows = records[(records["metric"] == name) & records["value"].notna()]
-        counts = rows.groupby(["batch", "length"])["model"].nunique().reset_index()
+        own = rows[["batch", "length", "model", "adaptation"]].drop_duplicates()
+        counts = own.groupby(["batch", "length"]).size().reset_index(name="count")
         measured = [
             (
-                row["model"],
+                row["count"],
                 -abs(row["length"] - at.length),
                 row["batch"],
                 OperatingPoint(int(row["batch"]), int(row["length"])),
@@ -188,8 +189,10 @@ def recorded(
         return _training_time(of_candidate(records, candidate))
     if metric.axis == "E" or metric.name == "held_out_perplexity":
         rows = records[(records["model"] == candidate.model) & (records["metric"] == metric.name)]
-        # Training belongs to an adaptation; what else is measured holds for all.
-        return _at_point(rows[rows["adaptation"].isin(["", candidate.adaptation])], at, elsewhere)
+        # Training belongs to an adaptation (once it was always full); what else is measured holds for all.
+        general = metric.name not in _TRAINING or candidate.adaptation in ("", "full")
+        belonging = [candidate.adaptation, *([""] if general else [])]
+        return _at_point(rows[rows["adaptation"].isin(belonging)], at, elsewhere)
     rows = of_candidate(records, candidate)
     rows = rows[(rows["task"] == AVERAGE) & rows["seed"].isna() & (rows["method"] == "")]
     rows = rows[rows["level"] == (level or ("clean" if metric.axis == "P" else "all"))]
@@ -261,9 +264,12 @@ def _at_point(rows: pd.DataFrame, at: OperatingPoint, elsewhere: OperatingPoint 
 
 
 def _training_time(rows: pd.DataFrame) -> Value:
+    tasks = [task for task in dict.fromkeys(rows["task"]) if task not in ("", AVERAGE)]
     rows = rows[(rows["metric"] == "training_seconds")]
     measured = rows[[_possible(value, "s") for value in rows["value"]]]
     if measured.empty:
         return _value(rows) if len(rows) else Value(None, note="not measured")
+    if untrained := [task for task in tasks if task not in set(measured["task"])]:
+        return Value(None, note=f"not measured: no training on {', '.join(untrained)}")
     seconds = measured.groupby("task")["value"].mean().sum()
     return Value(float(seconds), n=len(measured), note="summed over tasks, mean of seeds")

@@ -66,7 +66,18 @@ class Ranking:
     @property
     def ties(self) -> list[str]:
         """Candidates that are not distinguishable from the leader."""
-        return [name for name, outcome in self.outcomes.items() if outcome.apart is False]
+        return [name for name in self.others if self.outcomes[name].apart is False]
+
+    @property
+    def first(self) -> list[str]:
+        """The leader, if any, and those that have the same measurement."""
+        shared = [name for name, outcome in self.outcomes.items() if outcome.shared]
+        return [self.leader, *shared] if self.leader else []
+
+    @property
+    def others(self) -> list[str]:
+        """The candidates that are held against the first."""
+        return [name for name, outcome in self.outcomes.items() if not outcome.shared]
 
     @property
     def untested(self) -> list[str]:
@@ -76,7 +87,7 @@ class Ranking:
     @property
     def crowned(self) -> bool:
         """Whether the leader is distinguishably the best of several."""
-        return bool(self.outcomes) and not self.ties and not self.untested
+        return bool(self.others) and not self.ties and not self.untested
 
     @property
     def meaningless(self) -> dict[str, tuple[str, ...]]:
@@ -181,15 +192,15 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     everyone = list(rankings[0].values)
     if len(everyone) == 1:
         return f"{everyone[0]} is the only candidate: there is nothing to compare it with."
-    crowns: dict[str, list[str]] = {}
+    crowns: dict[tuple[str, ...], list[str]] = {}
     open_axes, absent, doubts = [], [], []
     lacking = [name for name in everyone if name in rankings[0].without_skill]
     alone = len(everyone) - len(lacking) == 1
     for ranking in rankings:
         if not ranking.measured:
             absent.append(ranking.axis)
-        elif ranking.crowned and ranking.leader is not None:
-            crowns.setdefault(ranking.leader, []).append(_SUPERLATIVE[ranking.axis])
+        elif ranking.crowned:
+            crowns.setdefault(tuple(ranking.first), []).append(_SUPERLATIVE[ranking.axis])
         elif ranking.leader is not None and ranking.untested and not ranking.ties:
             reason = ranking.outcomes[ranking.untested[0]]
             doubts.append(
@@ -203,9 +214,8 @@ def _headline(rankings: Sequence[Ranking]) -> str:
                 doubts.append(
                     f"On {join(tasks)} robustness is meaningless for {who}, for want of skill on clean text"
                 )
-    sentences = (
-        ["; ".join(f"{name} is the {join(titles)}" for name, titles in crowns.items())] if crowns else []
-    )
+    told = [f"{join(who)} {'is' if len(who) == 1 else 'are'} the {join(of)}" for who, of in crowns.items()]
+    sentences = ["; ".join(told)] if told else []
     if len(open_axes) == 3:
         sentences.append("No candidate is distinguishable as best on any axis")
     elif open_axes:
@@ -242,7 +252,9 @@ def _advice(evidence: Evidence, rankings: Sequence[Ranking], front: Front | None
     if len(known) < 2 or not eligible:
         return ""
     best, price = eligible[0], _text(evidence.value(cost, eligible[0]), cost)
-    whom = "those that no other dominates" if undominated is not None else "those with skill"
+    scored = any(ranking.measured for ranking in rankings if ranking.axis != "efficiency")
+    whom = "those with skill" if scored else "all candidates"
+    whom = whom if undominated is None else "those that no other dominates"
     return (
         f"If you must choose: {best.name}, because by the point estimates it is the cheapest of {whom} "
         f"({cost.title} {price})."
@@ -263,10 +275,13 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
     doubts = _doubts(ranking)
     if leader is None:
         return f"{start}no candidate has skill on clean text, so none is ranked.{doubts}"
-    text = f"{start}{leader} comes first with {_text(ranking.values[leader], metric)}"
-    others = list(ranking.outcomes)
+    verb = "comes" if len(ranking.first) == 1 else "come"
+    text = f"{start}{join(ranking.first)} {verb} first with {_text(ranking.values[leader], metric)}"
+    others = ranking.others
+    if not others and len(ranking.first) == len(ranking.measured) > 1:
+        return f"{start}{join(ranking.first)} have one measurement, {_text(ranking.values[leader], metric)}."
     if not others:
-        left = [name for name in ranking.measured if name != leader]
+        left = [name for name in ranking.measured if name not in ranking.first]
         return f"{text}; no other candidate has {'skill' if left else 'a value'}.{doubts}"
     text += f", then {others[0]} with {_text(ranking.values[others[0]], metric)}.{doubts}"
     if ranking.ties:
@@ -278,7 +293,7 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
         return text
     whom = "every other" if len(others) > 1 else "the other"
     p_values = [outcome.p for outcome in ranking.outcomes.values() if outcome.p is not None]
-    return f"{text} Its lead over {whom} is distinguishable ({format_p(max(p_values))})."
+    return f"{text} The lead over {whom} is distinguishable ({format_p(max(p_values))})."
 
 
 def _doubts(ranking: Ranking) -> str:

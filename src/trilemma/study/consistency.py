@@ -21,9 +21,6 @@ RESERVED_SETS = ("all", "average", "clean")
 RESERVED_SET_STARTS = ("adv_", "advglue", "anli", "test", "train", "validation")
 """How names of published sets and of splits begin: a set of one's own would enter their scores."""
 
-_UNEQUAL = ("epochs", "rows")
-"""Settings that give one candidate more training than another."""
-
 
 def fault(location: tuple[int | str, ...], message: str) -> ValidationError:
     """An error at a place inside the block whose validator raises it."""
@@ -139,28 +136,52 @@ def _require_equal_training(
     study: "Study", common: "AdaptSettings", chosen: dict[str, "AdaptSettings"]
 ) -> None:
     """Rows and epochs are the same for all candidates, or the report is told why they are not."""
-    amounts = {label: [getattr(settings, name) for name in _UNEQUAL] for label, settings in chosen.items()}
-    if all(amount == next(iter(amounts.values())) for amount in amounts.values()):
-        return
+    usual = _amounts(common)
     for index, model in enumerate(study.models):
-        for name in _UNEQUAL:
-            own, usual = getattr(chosen[model.label], name), getattr(common, name)
-            if own != usual and not model.note:
-                raise fault(
-                    ("models", index, "adapt", name),
-                    f"{model.label} would train with {name} {_shown(own)} and others with {_shown(usual)}: "
-                    "they could not be compared fairly; give all the same, or give this model a `note` that "
-                    "tells the reader why",
-                )
+        if model.note:
+            continue
+        others = [_amounts(settings) for label, settings in chosen.items() if label != model.label]
+        for name, amount in _amounts(chosen[model.label]).items():
+            if amount == usual.get(name) or all(other[name] == amount for other in others):
+                continue
+            raise fault(
+                ("models", index, "adapt", *name.split(".")),
+                f"{model.label} would train with {name} {_shown(amount)} and others with "
+                f"{_shown(usual.get(name))}: they could not be compared fairly; give all the same, or give this "
+                "model a `note` that tells the reader why",
+            )
+
+
+def _amounts(settings: "AdaptSettings") -> dict[str, float | None]:
+    """What gives one candidate more training than another, by the place where it is written."""
+    amounts: dict[str, float | None] = {"epochs": settings.epochs, "rows": settings.rows}
+    if not isinstance(settings.learning_rate, float):
+        amounts["learning_rate.rows"] = settings.learning_rate.rows
+        amounts["learning_rate.epochs"] = settings.learning_rate.epochs
+    return amounts
+
+
+def own_settings(study: "AdaptSettings", own: "AdaptSettings") -> Iterator[str]:
+    """The settings in which a candidate's adaptation departs from the study's, as a reader sees them.
+
+    Rows, epochs and a given learning rate are left out: the records hold them as numbers.
+    """
+    usual, chosen = study.model_dump(mode="json"), own.model_dump(mode="json")
+    for name in chosen:
+        if chosen[name] == usual[name] or name in ("epochs", "rows"):
+            continue
+        if name != "learning_rate":
+            yield f"{name} {_shown(chosen[name])} (study: {_shown(usual[name])})"
+        elif not isinstance(own.learning_rate, float):
+            rates = ", ".join(f"{rate:g}" for rate in own.learning_rate.sweep)
+            yield f"swept over {rates} on {own.learning_rate.rows:,} rows"
 
 
 def _shown(value: object) -> str:
-    return "all" if value is None else f"{value:,g}" if isinstance(value, float) else f"{value:,}"
-
-
-def differing(common: "AdaptSettings", chosen: "AdaptSettings") -> Iterator[str]:
-    """The settings in which one candidate's adaptation departs from the study's, as a reader sees them."""
-    usual, own = common.model_dump(mode="json"), chosen.model_dump(mode="json")
-    for name in own:
-        if own[name] != usual[name]:
-            yield f"{name} {own[name]} (others: {usual[name]})"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int | float):
+        return f"{value:,g}" if isinstance(value, float) else f"{value:,}"
+    return "all" if value is None else str(value)

@@ -369,7 +369,7 @@ def load_study(path: str | Path, **overrides: object) -> Study:
         raise StudyError(f"{path}: base is not a field here; paths start from the study file's folder")
     base = path.resolve().parent
     data = content.get("data")
-    if isinstance(data, str) and data.startswith("folder:") and "data" not in overrides:
+    if isinstance(data, str) and data.startswith("folder:") and data != "folder:" and "data" not in overrides:
         # Like every path in the file; one given beside the file starts from the working folder.
         with suppress(DataError):  # what is wrong with it is told by line below
             content["data"] = f"folder:{base / expanded(data.removeprefix('folder:'))}"

@@ -13,7 +13,7 @@ from trilemma.comparisons.panels import benchmark_of
 from trilemma.errors import StoreError
 from trilemma.records import ITEMS, RECORDS, Record, records_table
 from trilemma.score import score
-from trilemma.study.consistency import differing
+from trilemma.study.consistency import own_settings
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Cell, Graph
 from trilemma.study.spec import ModelSpec, Study
@@ -108,24 +108,22 @@ class _Tables:
             note = f"learning rate {rate:g}, {found['precision']}"
             seconds = float(found["seconds"])
             yield replace(base, metric="training_seconds", value=seconds, unit="s", n=rows, note=note)
-            yield replace(base, metric="learning_rate", value=rate, unit="", n=int(found["steps"]))
-            note = "; ".join(self._training_notes(cell, train, found))
+            own = "; ".join(self._own_settings(cell))
+            steps = int(found["steps"])
+            yield replace(base, metric="learning_rate", value=rate, unit="", n=steps, note=own)
+            note = _share(train, rows)
             yield replace(base, metric="training_rows", value=float(rows), unit="rows", n=rows, note=note)
+            epochs = float(found["epochs"])
+            yield replace(base, metric="training_epochs", value=epochs, unit="epochs", n=rows)
 
-    def _training_notes(self, cell: Cell, train: Examples, found: Mapping[str, Any]) -> Iterator[str]:
-        """On how much of the training split and how a cell was trained, against the official split."""
-        official = train.official_rows
-        if train.partial:
-            yield f"partial training split: {len(train):,} of {official:,} official rows"
-        elif official is not None and found["rows"] < official:
-            yield f"{found['rows']:,} of {official:,} official training rows"
-        yield f"epochs {found['epochs']:g}"
+    def _own_settings(self, cell: Cell) -> Iterator[str]:
+        """Settings of this candidate alone, where they are not the study's for the task."""
         [model] = [model for model in self.study.models if model.label == cell.model]
         [task] = [task for task in self.study.tasks if task.name == cell.task]
         for adaptation in self.study.adapt:
             chosen = self.study.settings_for(adaptation, task, model)
             if chosen.method == cell.adaptation:
-                yield from differing(self.study.settings_for(adaptation, task), chosen)
+                yield from own_settings(self.study.settings_for(adaptation, task), chosen)
 
     def _failed(self, facts: Mapping[str, Record]) -> Iterator[Record]:
         for cell in self.graph.cells:
@@ -230,6 +228,14 @@ class _Tables:
             if (cell.model, cell.adapt.key) not in seen:
                 seen.add((cell.model, cell.adapt.key))
                 yield cell
+
+
+def _share(train: Examples, rows: int) -> str:
+    """How much of the official training split a cell was trained on."""
+    official = train.official_rows
+    if train.partial:
+        return f"partial training split: {len(train):,} of {official:,} official rows"
+    return f"{rows:,} of {official:,} official training rows" if official and rows < official else ""
 
 
 _FEW_WORDS = "not measured: the text has too few words between white space"
