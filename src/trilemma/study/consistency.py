@@ -147,8 +147,8 @@ def _require_equal_training(
             raise fault(
                 ("models", index, "adapt", *name.split(".")),
                 f"{model.label} would train with {name} {_shown(amount)} and others with "
-                f"{_shown(usual.get(name))}: they could not be compared fairly; give all the same, or give this "
-                "model a `note` that tells the reader why",
+                f"{_shown(usual.get(name))}: they could not be compared fairly; give all the same, or give "
+                "this model a `note` that tells the reader why",
             )
 
 
