@@ -230,3 +230,11 @@ def test_the_point_of_training_is_in_the_answer() -> None:
     records = records[~trained | ((records["batch"] == 16) & (records["length"] == 512))]
     decision = decide(Evidence(records, items), "peak_training_memory_bytes")
     assert "under no bound (at batch 16, length 512)" in decision.answer()
+
+
+def test_an_f1_is_called_a_score_and_never_certain() -> None:
+    records, items = frames(models=2, tasks=("qqp",), seeds=(0,), skill=(1.0, 0.8))
+    decision = decide(Evidence(records, items), "f1")
+    best = decision.ranked[0].best
+    assert best.value == 1.0 and best.low is not None and best.low < 0.995
+    assert "the best clean score" in decide(Evidence(records, items), "accuracy").answer()

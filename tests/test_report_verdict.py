@@ -5,6 +5,7 @@ from synthetic import frames
 from trilemma.report.cautions import cautions, join, study_notes
 from trilemma.report.evidence import Evidence
 from trilemma.report.pareto import three_axes
+from trilemma.report.skill import without_skill
 from trilemma.report.training import training_sheet
 from trilemma.report.verdict import Verdict, verdict
 
@@ -264,3 +265,25 @@ def test_advice_on_speed_alone_speaks_of_all_candidates() -> None:
     twin = records.assign(model="twin", value=records["value"] * 1.001)
     shown = judge(pd.concat([records, twin]), items.iloc[:0])
     assert "the cheapest of all candidates" in shown.advice
+
+
+def test_two_that_lead_together_are_named() -> None:
+    records, items = frames(models=2, seeds=(0,), clean=600, adversarial=400, skill=(0.95, 0.6))
+    twin = [table[table["model"] == "transformer-pp-nano"].assign(model="twin") for table in (records, items)]
+    shown = judge(pd.concat([records, twin[0]]), pd.concat([items, twin[1]]))
+    assert (
+        "On performance transformer-pp-nano and twin lead, not distinguishable from one another"
+        in shown.headline
+    )
+
+
+def test_skill_on_a_task_that_is_not_attacked_is_skill() -> None:
+    records, items = frames(models=2, tasks=("sst2", "qnli"), seeds=(0,), skill=(0.9, 0.9))
+    records = records[(records["axis"] != "R") | (records["task"] != "qnli")]
+    items = items[(items["task"] != "qnli") | (items["level"] == "clean")]
+    robust = records["axis"] == "R"
+    records.loc[robust & (records["model"] == "gla-nano"), "note"] = "robustness is meaningless for sst2"
+    evidence = Evidence(records, items)
+    assert without_skill(evidence) == set() and without_skill(evidence, attacked=True) == {"gla-nano"}
+    shown = judge(records, items)
+    assert "Robustness is meaningless for gla-nano, for want of skill on the tasks" in shown.headline

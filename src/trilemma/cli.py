@@ -108,7 +108,12 @@ def show(
         ),
     ] = None,
     at: Annotated[str | None, typer.Option(help=_AT)] = None,
-    format: Annotated[str, typer.Option(help="table, json, csv, markdown or latex.")] = "table",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="table (the summary, or one table), or all tables as json, csv, markdown or latex."
+        ),
+    ] = "table",
 ) -> None:
     """Print the tables of a finished study."""
     result = _load(run)

@@ -30,7 +30,9 @@ class EfficiencyGrid(BaseModel):
         description="tokens generated after the prompt, at least 2; 0: no generation",
         json_schema_extra={"not": {"const": 1}},
     )
-    training: TrainingGrid = Field(default_factory=TrainingGrid)
+    training: TrainingGrid = Field(
+        default_factory=TrainingGrid, description="points of fine-tuning, by each of the study's adaptations"
+    )
     rounds: int = Field(default=50, ge=6, description="most repetitions a point")
     seconds: float = Field(default=1.0, gt=0, description="time a model's repetitions at one point aim at")
     time_limit: float = Field(

@@ -10,7 +10,7 @@ def measure(session: Session) -> Iterator[Record]:
     """Parameters, those outside the embeddings, and bytes of the model as a classifier."""
     for subject in session.subjects:
         description = session.describe(subject)
-        note = f"classifier of two outputs, held in {subject.dtype}"
+        note = f"timed as a classifier of two outputs, held in {subject.dtype}"
         for metric, unit, value in (
             ("parameters", "weights", description.parameters),
             ("non_embedding_parameters", "weights", description.non_embedding_parameters),

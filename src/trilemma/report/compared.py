@@ -9,7 +9,7 @@ from trilemma.report.apart import format_p
 from trilemma.report.layout import Sheet
 from trilemma.report.metrics import format_value
 
-HEADER = ("task", "level", "n", "first", "second", "difference [95%]", "p", "better")
+HEADER = ("task", "level", "n", "first", "second", "difference [95%]", "p (Holm)", "better")
 
 
 _WORDS = {"a better": "first", "b better": "second", "not distinguishable": "tie"}
@@ -32,6 +32,8 @@ def compared(comparison: pd.DataFrame) -> Sheet:
 
 def _line(row: Mapping[Any, Any]) -> tuple[str, ...]:
     task = row["task"] if row["set"] in ("clean", "advglue") else f"{row['task']} {row['set']}"
+    if row["metric"].endswith("_score"):  # an average of the tasks' own metrics
+        task = f"{task} score"
     p = row["p_adjusted"]
     return (
         task,

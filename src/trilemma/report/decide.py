@@ -296,7 +296,13 @@ def decide(evidence: Evidence, best: str, bounds: Sequence[Bound] = ()) -> Decis
     Raises:
         TrilemmaError: for an unknown metric, or one that no candidate was measured on.
     """
-    metric, lacking = metric_of(evidence.records, best), without_skill(evidence)
+    lacking = without_skill(evidence)
+
+    def titled(metric: Metric) -> Metric:
+        return replace(metric, title=evidence.title(metric))
+
+    metric = titled(metric_of(evidence.records, best))
+    bounds = [replace(bound, metric=titled(bound.metric)) for bound in bounds]
     rows = [_hold(evidence, c, metric, bounds, c.name in lacking) for c in evidence.candidates]
     _refuse_unmeasured(metric, [row.best for row in rows])
     for index, bound in enumerate(bounds):
@@ -325,8 +331,10 @@ def _hold(
 def _refuse_unmeasured(metric: Metric, values: Sequence[Value]) -> None:
     if all(value.value is None for value in values):
         notes = {value.note for value in values if value.note}
+        remedy = "; name what is to be measured in the study's `efficiency` block and run it again"
         raise TrilemmaError(
             f"no candidate has a value of {metric.name}: {'; '.join(sorted(notes)) or 'not measured'}"
+            + (remedy if metric.axis == "E" and notes <= {"not measured"} else "")
         )
 
 

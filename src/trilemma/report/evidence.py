@@ -42,11 +42,6 @@ class Draws:
     point: float
     draws: Array
 
-    def interval(self) -> tuple[float, float]:
-        """The 95% percentile interval."""
-        low, high = np.nanpercentile(self.draws, [2.5, 97.5])
-        return float(low), float(high)
-
 
 class Evidence:
     """The two tables, and what is computed from them once.
@@ -79,12 +74,12 @@ class Evidence:
         )
         if _from_records(metric) or (value.value is not None and value.low is not None):
             return value
-        draws = self.draws(metric, candidate, level or "all")
-        if draws is None:
+        sample = self._samples(metric, level or "all").get(candidate.name)
+        if sample is None or math.isnan(sample.value):
             return value
-        low, high = draws.interval()
+        low, high = sample.interval()
         if value.value is None:
-            return Value(draws.point, low, high)
+            return Value(sample.value, low, high)
         return Value(value.value, low, high, value.n, value.partial, value.note)
 
     def tasks(self, metric: Metric) -> tuple[str, ...]:

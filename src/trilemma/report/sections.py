@@ -284,7 +284,9 @@ def comparison_row(c: Comparison) -> list[Any]:
         c.a,
         c.b,
         title,
-        "all tasks" if c.task == "average" else c.task,
+        ("all tasks, own metrics" if c.metric in _AVERAGED else "all tasks")
+        if c.task == "average"
+        else c.task,
         c.level,
         difference,
         p,
@@ -339,6 +341,8 @@ def method(records: pd.DataFrame) -> str:
         facts.append(f"<dt>Every model</dt><dd>{escape('; '.join(shared))}</dd>")
     for title, column in (("Hardware", "hardware"), ("Versions", "versions"), ("Study", "study")):
         values = [value for value in dict.fromkeys(records[column]) if value]
+        # Timing records the clock; beside it, the same machine without it says nothing.
+        values = [v for v in values if v not in {re.sub(r", \d+ MHz", "", o) for o in values if o != v}]
         facts.append(f"<dt>{title}</dt><dd>{escape('; '.join(values)) or '–'}</dd>")
     titles = ("Candidate", "Architecture", "Parameters", "Adaptation", "Kernel")
     training = training_sheet(records)

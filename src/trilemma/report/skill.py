@@ -17,10 +17,17 @@ def meaningless_on(value: Value) -> tuple[str, ...]:
     return tuple(tasks.split("; ")[0].split(", ")) if found else ()
 
 
-def without_skill(evidence: Evidence) -> frozenset[str]:
-    """The candidates that are not distinguishably above the majority class on any task of axis R."""
+def without_skill(evidence: Evidence, *, attacked: bool = False) -> frozenset[str]:
+    """The candidates that are not distinguishably above the majority class on any task.
+
+    Args:
+        evidence: the study's two tables.
+        attacked: on any task that is attacked; a task that is not may show skill.
+    """
     robust = METRICS["robust_accuracy"]
     tasks = set(evidence.tasks(robust))
+    if tasks and not attacked:
+        tasks |= set(evidence.tasks(METRICS["accuracy"]))
     return frozenset(
         candidate.name
         for candidate in evidence.candidates
@@ -28,7 +35,7 @@ def without_skill(evidence: Evidence) -> frozenset[str]:
     )
 
 
-def with_skill(evidence: Evidence, among: Sequence[Candidate]) -> list[Candidate]:
+def with_skill(evidence: Evidence, among: Sequence[Candidate], *, attacked: bool = False) -> list[Candidate]:
     """Those that may be called best, in their order."""
-    lacking = without_skill(evidence)
+    lacking = without_skill(evidence, attacked=attacked)
     return [candidate for candidate in among if candidate.name not in lacking]

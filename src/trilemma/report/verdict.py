@@ -23,6 +23,9 @@ HEADLINE: dict[AxisName, str] = {
 }
 """The metric that stands for each axis."""
 
+_FEW_LEADERS = 2
+"""Candidates that a headline names as leading together."""
+
 _SUPERLATIVE: dict[AxisName, str] = {
     "efficiency": "fastest",
     "performance": "most accurate",
@@ -88,6 +91,11 @@ class Ranking:
     def crowned(self) -> bool:
         """Whether the leader is distinguishably the best of several."""
         return bool(self.others) and not self.ties and not self.untested
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the leader, and with it those it ties with, is distinguishable from somebody."""
+        return not self.untested and 0 < len(self.ties) < len(self.others)
 
     @property
     def meaningless(self) -> dict[str, tuple[str, ...]]:
@@ -163,9 +171,10 @@ def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Compa
 
 
 def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
-    metric, lacking = METRICS[HEADLINE[axis]], without_skill(evidence)
+    metric, attacked = METRICS[HEADLINE[axis]], axis == "robustness"
+    lacking = without_skill(evidence, attacked=attacked)
     known, others = _ordered(evidence, metric)
-    eligible = with_skill(evidence, known)
+    eligible = with_skill(evidence, known, attacked=attacked)
     compared = outcomes(evidence, metric, eligible[0], eligible[1:]) if eligible else []
     named = {other.name: outcome for other, outcome in zip(eligible[1:], compared, strict=True)}
     below = [candidate for candidate in known if candidate not in eligible]
@@ -193,7 +202,7 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     if len(everyone) == 1:
         return f"{everyone[0]} is the only candidate: there is nothing to compare it with."
     crowns: dict[tuple[str, ...], list[str]] = {}
-    open_axes, absent, doubts = [], [], []
+    open_axes, absent, doubts, leading = [], [], [], []
     lacking = [name for name in everyone if name in rankings[0].without_skill]
     alone = len(everyone) - len(lacking) == 1
     for ranking in rankings:
@@ -207,7 +216,15 @@ def _headline(rankings: Sequence[Ranking]) -> str:
                 f"{ranking.leader} is the {_SUPERLATIVE[ranking.axis]} by the point estimate, {reason}"
             )
         elif ranking.leader is not None and not alone:
-            open_axes.append(ranking.axis)
+            shown = [ranking.leader, *(name for name in ranking.others if name in ranking.ties)]
+            if ranking.ahead and len(shown) <= _FEW_LEADERS:
+                leading.append(f"On {ranking.axis} {join(shown)} lead, not distinguishable from one another")
+            else:
+                open_axes.append(ranking.axis)
+        if own := [name for name in ranking.without_skill if name not in lacking]:
+            doubts.append(
+                f"Robustness is meaningless for {join(own)}, for want of skill on the tasks that are attacked"
+            )
         for tasks, names in ranking.partly_meaningless.items():
             if ranking.leader in names:
                 who = "every candidate" if len(names) == len(ranking.measured) > 1 else join(names)
@@ -215,7 +232,7 @@ def _headline(rankings: Sequence[Ranking]) -> str:
                     f"On {join(tasks)} robustness is meaningless for {who}, for want of skill on clean text"
                 )
     told = [f"{join(who)} {'is' if len(who) == 1 else 'are'} the {join(of)}" for who, of in crowns.items()]
-    sentences = ["; ".join(told)] if told else []
+    sentences = [*(["; ".join(told)] if told else []), *leading]
     if len(open_axes) == 3:
         sentences.append("No candidate is distinguishable as best on any axis")
     elif open_axes:
@@ -241,7 +258,7 @@ def _headline(rankings: Sequence[Ranking]) -> str:
 
 def _advice(evidence: Evidence, rankings: Sequence[Ranking], front: Front | None) -> str:
     """Whom to choose where no axis has a clear first: the cheapest that nobody dominates."""
-    if any(ranking.crowned for ranking in rankings) or len(evidence.candidates) == 1:
+    if any(ranking.crowned or ranking.ahead for ranking in rankings) or len(evidence.candidates) == 1:
         return ""
     undominated = {position.candidate for position in front.positions if position.on_front} if front else None
     cost = METRICS["latency_ms"]
@@ -326,7 +343,7 @@ def _levels(evidence: Evidence) -> list[str]:
     metric = METRICS["robust_accuracy"]
     sentences = []
     for level in ("word", "sentence", "human"):
-        known = with_skill(evidence, _ordered(evidence, metric, level)[0])
+        known = with_skill(evidence, _ordered(evidence, metric, level)[0], attacked=True)
         if len(known) < 2:
             continue
         found = outcomes(evidence, metric, known[0], known[1:], level)

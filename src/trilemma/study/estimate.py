@@ -21,6 +21,13 @@ _OPERATIONS_A_SECOND = 3e10
 """Of a small processor in small models: what turns the profile's time budget into work."""
 
 
+_PROCESS_SECONDS = 10.0
+"""For starting the fresh process in which a model's memory is measured."""
+
+STAGE_SECONDS = 1.0
+"""What every stage takes beyond its operations: loading, saving, starting."""
+
+
 def tokens(examples: Examples, max_length: int) -> float:
     """Mean tokens an item, from the words of up to 500 of them."""
     step = max(1, len(examples) // 500)
@@ -49,6 +56,7 @@ def profiling(origins: list["Origin"], grid: EfficiencyGrid | None) -> tuple[flo
     points = len(grid.batch) * len(grid.length) * (2 if grid.decode else 1)
     points += len(grid.training.batch) * len(grid.training.length)
     seconds = len(origins) * points * grid.seconds * 2  # as much again for warming up and measuring memory
+    seconds += len(origins) * _PROCESS_SECONDS
     step = max(grid.training.batch) * max(grid.training.length)
     return seconds * _OPERATIONS_A_SECOND, max(training(origin, 0, step)[1] for origin in origins)
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from trilemma.errors import DataError
 from trilemma.study.data import StudyData
+from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import GraphBuilder
 from trilemma.study.origin import require_loadable, resolve
 from trilemma.study.plugins import require_importable
@@ -156,7 +157,7 @@ def plan(study: Study, store: Path | None = None) -> Plan:
         downloads=downloads,
         unknown=[label for label, origin in origins.items() if origin.weights is None],
         operations=operations,
-        seconds=operations / _matrix_rate(),
+        seconds=operations / _matrix_rate() + STAGE_SECONDS * len(absent),
         memory=max(row[3] for row in rows),
         available=machine.available_memory(),
     )

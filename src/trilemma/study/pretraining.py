@@ -101,7 +101,7 @@ def summary(facts: dict[str, Any], out: Path) -> Iterator[str]:
     """What a person reads after a pretraining; ``pretrain.json`` in the folder has all of it."""
     yield (
         f"{facts['arch']}-{facts['size']}, {facts['parameters']:,} weights, trained on {facts['tokens']:,} "
-        f"tokens ({facts['epochs']:.2g} epochs) in {facts['seconds']:,.0f} s: {out}"
+        f"tokens (epochs: {facts['epochs']:.2g}) in {facts['seconds']:,.0f} s: {out}"
     )
     yield (
         f"held out: {facts['held_out_documents']:,} documents, perplexity {facts['held_out_perplexity']:.4g} "
