@@ -70,7 +70,8 @@ def card(ranking: Ranking, order: Sequence[str], at: OperatingPoint) -> str:
     top = 1.0 if metric.unit == "fraction" else highest * 1.05 or 1.0
     rows = "".join(_card_row(ranking, name, order.index(name), top) for name in ranking.values)
     doubts = "".join(
-        f'<p class="foot doubt">meaningless on {escape(", ".join(tasks))}: {escape(", ".join(names))}</p>'
+        f'<p class="foot doubt">meaningless on {escape(", ".join(tasks))}: '
+        f"{'every candidate' if len(names) == len(order) > 1 else escape(', '.join(names))}</p>"
         for tasks, names in ranking.partly_meaningless.items()
     )
     means = {"P": "mean over tasks of official metrics", "R": "mean over tasks"}
@@ -90,13 +91,13 @@ def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
     badge = ""
     if name in ranking.without_skill:
         badge = '<span class="badge bad" title="not distinguishably above the majority class">no skill</span>'
+    elif name in ranking.first and ranking.crowned:
+        badge = '<span class="badge">best</span>'
     elif name in (*ranking.ties, *ranking.first[1:]):
         badge = '<span class="badge quiet">tie</span>'
     elif name in ranking.untested:
         reason = escape(str(ranking.outcomes[name]))
         badge = f'<span class="badge quiet" title="{reason}">not tested</span>'
-    elif name in ranking.first and ranking.crowned:
-        badge = '<span class="badge">best</span>'
     low, high = (value.value if limit is None else limit for limit in (value.low, value.high))
     places = {"low": low, "high": high, "at": value.value}
     style = ";".join(f"--{key}:{100 * number / top:.2f}%" for key, number in places.items())
