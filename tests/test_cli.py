@@ -16,9 +16,8 @@ from synthetic import write_run
 
 def trilemma(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "trilemma", *map(str, arguments)]
-    environment = dict(
-        os.environ
-    )  # not the C library's, in which readline sets COLUMNS once pytest imports it
+    # readline, which pytest imports, sets COLUMNS for all its children, as if there were a terminal.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
