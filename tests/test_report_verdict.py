@@ -30,7 +30,7 @@ def test_training_on_part_of_a_split_is_said_and_shown() -> None:
     assert sheet.header == ("", "mnli") and sheet.rows[:2] == (("rows", "900¹"), ("epochs", "2 / 3.5"))
     assert sheet.rows[2:] == (("transformer-pp-nano", "0.001"), ("gla-nano", "0.0005²"))
     assert sheet.notes == ("¹ partial training split: 900 of 392,702 official rows", "² batch 8 (study: 32)")
-    assert "mnli (900 of 392,702)" in " ".join(cautions(records))
+    assert f"mnli ({note})." in " ".join(cautions(records))
 
 
 def test_clear_winners_are_named() -> None:
@@ -231,8 +231,8 @@ def test_candidates_with_one_measurement_are_first_together() -> None:
     assert f"{fastest} is the fastest" in alone.headline
     assert f"{fastest}:full and {fastest}:lora are the fastest" in several.headline
     assert f"{fastest}:full and {fastest}:lora come first" in several.text()
-    last = {name: f"not distinguishable from {name}" for name in several.rankings[0].values}
-    assert not any(said in dict(several.findings)["efficiency"] for said in last.values())
+    assert several.rankings[0].crowned and several.rankings[0].ties == []
+    assert "Not distinguishable" not in several.findings[0][1]
 
 
 def test_the_fastest_at_every_length_is_said_to_be_so() -> None:

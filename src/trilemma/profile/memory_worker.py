@@ -25,7 +25,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ from trilemma.profile.peak import peak_bytes, reset_peak, resident_bytes
 from trilemma.profile.points import Point
 from trilemma.profile.session import OUTPUTS, failure, random_inputs
 from trilemma.profile.timing import FEWEST_ROUNDS, median
-from trilemma.profile.training import TrainingStep
+from trilemma.profile.training import TrainingStep, with_labels
 
 QUICK_SECONDS = 1.0
 
@@ -84,10 +83,10 @@ class _Meter:
         elif reset_peak():
             self.method = "high-water mark"
             warm = load()
-            _work(None, warm, WARM_UP, self.device)()
+            _work(None, warm, WARM_UP, self.device)
             for settings in adaptations:
                 with suppress(Exception):  # one that does not fit the model is told when it is asked for
-                    _work(settings, warm, WARM_UP, self.device)()
+                    _work(settings, warm, WARM_UP, self.device)
             del warm
             self.baseline = resident_bytes()
         else:
@@ -114,31 +113,27 @@ class _Meter:
         with memory_ceiling():
             if self.method == "CUDA allocator":
                 torch.cuda.reset_peak_memory_stats(self.device)
-                _work(adaptation, self.model, point, self.device)()
+                _work(adaptation, self.model, point, self.device)
                 torch.cuda.synchronize(self.device)
                 return int(torch.cuda.max_memory_allocated(self.device))
             if self.method == "high-water mark":
                 reset_peak()
-            _work(adaptation, self.model, point, self.device)()
+            _work(adaptation, self.model, point, self.device)
             return peak_bytes()
 
 
-def _work(adaptation: AdaptSettings | None, model: Any, point: Point, device: str) -> Callable[[], None]:
+def _work(adaptation: AdaptSettings | None, model: Any, point: Point, device: str) -> None:
+    """Answer one batch, or train on it by an adaptation."""
     inputs = random_inputs(model.config, point, device)
-
-    def train() -> None:
-        assert adaptation is not None
-        step = TrainingStep(model, adaptation)
-        try:
-            step({**inputs, "labels": torch.arange(point.batch, device=device) % OUTPUTS})
-        finally:
-            step.finish()
-
-    def forward() -> None:
+    if adaptation is None:
         with torch.inference_mode():
             model(**inputs, **fixed_arguments(model))
-
-    return train if adaptation else forward
+        return
+    step = TrainingStep(model, adaptation)
+    try:
+        step(with_labels(inputs))
+    finally:
+        step.finish()
 
 
 if __name__ == "__main__":

@@ -50,8 +50,7 @@ def _measure_method(session: Session, method: str) -> Iterator[Record]:
 def _prepare(
     session: Session, method: str, steps: "dict[str, TrainingStep]", loaded: Loaded, point: Point
 ) -> Run:
-    inputs = session.inputs(loaded, point)
-    inputs["labels"] = torch.arange(point.batch, device=session.device) % OUTPUTS
+    inputs = with_labels(session.inputs(loaded, point))
     name = loaded.subject.name
     if name not in steps:
         settings = loaded.subject.adaptation(method)
@@ -65,6 +64,12 @@ def _prepare(
         return {"step": session.stopwatch() - start}
 
     return run
+
+
+def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch of ``input_ids`` [B, T] with ``labels`` [B] for the classifiers that are measured."""
+    ids = inputs["input_ids"]
+    return {**inputs, "labels": torch.arange(len(ids), device=ids.device) % OUTPUTS}
 
 
 class TrainingStep:

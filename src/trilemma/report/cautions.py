@@ -1,6 +1,5 @@
 """What limits the claims of a study, in sentences: read from the notes and flags of its records."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from trilemma.comparisons import AVERAGE, LEVELS
 from trilemma.report.metrics import METRICS
-from trilemma.report.values import benchmarks, candidates, rows_of
+from trilemma.report.values import benchmarks, candidate_names, name_of, rows_of
 
 MEANINGLESS = "robustness is meaningless"
 _ABSENT = "not measured"
@@ -57,13 +56,9 @@ def own_note(note: str, shared: Sequence[str]) -> str:
     return "; ".join(part for part in note.split("; ") if part and part not in shared)
 
 
-def _names(records: pd.DataFrame) -> dict[tuple[str, str], str]:
-    return {(c.model, c.adaptation): c.name for c in candidates(records)}
-
-
 def _meaningless(records: pd.DataFrame) -> list[str]:
     """Tasks on which candidates show no skill on clean text, over seeds or with single seeds."""
-    names = _names(records)
+    names = candidate_names(records)
     flagged = records[(records["axis"] == "R") & (records["task"] != AVERAGE)]
     flagged = flagged[flagged["note"].str.contains(MEANINGLESS, regex=False)]
     found: dict[tuple[str, str], dict[str, None]] = {}
@@ -114,19 +109,13 @@ def shared_model_notes(records: pd.DataFrame) -> list[str]:
     return sorted(set.intersection(*(set(filter(None, note.split("; "))) for note in notes)))
 
 
-def _name(row: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> str:
-    """The candidate of a row; the model where the row holds for all its adaptations."""
-    model = str(row["model"])
-    return names.get((model, str(row["adaptation"])), model)
-
-
 def _failed(records: pd.DataFrame) -> list[str]:
     rows = records[records["value"].isna() & records["note"].str.startswith(_FAILED)]
     shared = study_notes(records)
     sentences = []
-    names = _names(records)
+    names = candidate_names(records)
     for row in rows_of(rows.drop_duplicates(["model", "adaptation", "task", "seed", "note"])):
-        where = _name(row, names) + (f" on {row['task']}" if row["task"] else "")
+        where = name_of(row, names) + (f" on {row['task']}" if row["task"] else "")
         seed = "" if pd.isna(row["seed"]) else f", seed {int(row['seed'])}"
         why = own_note(row["note"].removeprefix(_FAILED), shared).rstrip(".")
         sentences.append(f"Failed: {where}{seed}: {why}.")
@@ -138,7 +127,7 @@ def _one_run(records: pd.DataFrame) -> list[str]:
     scored = records[records["axis"].isin(["P", "R"]) & records["seed"].notna() & records["value"].notna()]
     scored = scored[scored["task"] != ""]
     seeds = scored.groupby(["model", "adaptation"])["seed"].nunique()
-    names = _names(records)
+    names = candidate_names(records)
     single = [names[key] for key in names if key in seeds.index and seeds[key] == 1]
     sentences = []
     if single:
@@ -164,7 +153,7 @@ def _seeds_disagree(records: pd.DataFrame) -> list[str]:
     rows = rows[rows["level"].isin(["clean", "all"]) & rows["metric"].isin(["glue_score", "advglue_score"])]
     rows = rows[rows["high"] - rows["low"] > _WIDE]
     several = records[records["seed"].notna()].groupby(["model", "adaptation"])["seed"].nunique()
-    names = _names(records)
+    names = candidate_names(records)
     keys = dict.fromkeys((str(row["model"]), str(row["adaptation"])) for row in rows_of(rows))
     wide = [names[key] for key in keys if key in several.index and several[key] > 1]
     if not wide:
@@ -194,16 +183,10 @@ def _partial(records: pd.DataFrame) -> list[str]:
         for task, name in rows[["task", "set"]].drop_duplicates().itertuples(index=False)
     ]
     said = [f"Partial, with fewer rows than the official split: {', '.join(names)}."] if names else []
-    short: dict[str, None] = {}
-    for row in rows_of(records[records["metric"] == "training_rows"]):
-        for used, official in _SHARE.findall(row["note"]):
-            short[f"{row['task']} ({used} of {official})"] = None
-    if short:
+    rows = records[(records["metric"] == "training_rows") & (records["note"] != "")]
+    if short := list(dict.fromkeys(f"{row['task']} ({row['note']})" for row in rows_of(rows))):
         said.append(f"Fine-tuned on fewer rows than the official training split: {', '.join(short)}.")
     return said
-
-
-_SHARE = re.compile(r"([\d,]+) of ([\d,]+) official")
 
 
 def _study_notes(records: pd.DataFrame) -> list[str]:
@@ -237,7 +220,7 @@ def _not_measured(records: pd.DataFrame) -> list[str]:
         parts = [part for part in row["note"].split("; ") if part.startswith(_ABSENT)]
         reason = parts[0].removeprefix(_ABSENT).lstrip(": ") if parts else ""
         reasons.setdefault(reason, []).append(row)
-    sentences = [_absent(reason, cells, _names(records)) for reason, cells in reasons.items()]
+    sentences = [_absent(reason, cells, candidate_names(records)) for reason, cells in reasons.items()]
     if len(minor):
         points = minor[["batch", "length"]].drop_duplicates()
         where = "one point" if len(points) == 1 else f"{len(points)} points"
@@ -252,7 +235,7 @@ _MINOR = "latency_p95_ms"
 def _absent(reason: str, cells: Sequence[dict[str, Any]], names: Mapping[tuple[str, str], str]) -> str:
     metrics = dict.fromkeys(str(cell["metric"]) for cell in cells)
     titles = [METRICS[name].title if name in METRICS else name.replace("_", " ") for name in metrics]
-    who = dict.fromkeys(_name(cell, names) for cell in cells)
+    who = dict.fromkeys(name_of(cell, names) for cell in cells)
     where = dict.fromkeys(_place(cell) for cell in cells)
     text = f"Not measured{f' ({reason})' if reason else ''}: {join(titles)}"
     if set(who) not in ({model for model, _ in names}, set(names.values())):

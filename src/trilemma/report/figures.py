@@ -24,7 +24,7 @@ from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS, Metric
 from trilemma.report.pareto import Front, Position, front
 from trilemma.report.skill import NO_SKILL
-from trilemma.report.values import Candidate, Value, candidates, rows_of
+from trilemma.report.values import Candidate, Value, candidate_names, candidates, name_of, rows_of
 
 EFFICIENCY = (
     "latency_ms",
@@ -182,7 +182,7 @@ def length_figure(records: pd.DataFrame) -> Figure | None:
     everyone = candidates(records)
     models = models_at(everyone)
     order = [c.model if models[c.model] == index else c.name for index, c in enumerate(everyone)]
-    names = {(c.model, c.adaptation): c.name for c in everyone}
+    names = candidate_names(records)
     variants: Variants = {}
     for metric in (METRICS[name] for name in OVER_LENGTH):
         rows = records[
@@ -208,7 +208,7 @@ def _length_row(row: dict[str, Any], metric: Metric, names: Mapping[tuple[str, s
     length = int(row["length"])
     return {
         # Only what training takes depends on the adaptation.
-        "candidate": names.get((row["model"], row["adaptation"]), row["model"]),
+        "candidate": name_of(row, names),
         "length": length,
         "kernel": row["kernel"],
         **columns("y", value, metric.unit),

@@ -23,7 +23,7 @@ from trilemma.report.charts import (
 )
 from trilemma.report.evidence import Evidence
 from trilemma.report.metrics import METRICS, format_value
-from trilemma.report.values import Candidate, Value, candidates, of_candidate, rows_of
+from trilemma.report.values import Candidate, Value, candidate_names, candidates, of_candidate, rows_of
 
 LEVELS = ("clean", "word", "sentence", "human", "unknown")
 
@@ -154,7 +154,7 @@ def _levels_chart(
 def methods_figure(evidence: Evidence) -> Figure | None:
     """Heat map of robust accuracy, attack methods against candidates; None where methods are unknown."""
     records = evidence.records
-    names = {(c.model, c.adaptation): c.name for c in candidates(records)}
+    names = candidate_names(records)
     rows = records[(records["method"] != "") & records["seed"].isna() & records["value"].notna()]
     rows = rows[rows["metric"] == "robust_accuracy"].copy()
     if rows.empty:

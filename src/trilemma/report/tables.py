@@ -12,7 +12,15 @@ from trilemma.report.cautions import own_note, study_notes
 from trilemma.report.metrics import METRICS, Metric
 from trilemma.report.plugged import plugged_metrics
 from trilemma.report.points import operating_point
-from trilemma.report.values import OperatingPoint, candidates, points, recorded, rows_of
+from trilemma.report.values import (
+    OperatingPoint,
+    candidate_names,
+    candidates,
+    name_of,
+    points,
+    recorded,
+    rows_of,
+)
 
 NAMES = ("efficiency", "performance", "robustness")
 GROUPS = {
@@ -150,7 +158,7 @@ def _wide(
     records: pd.DataFrame, rows: pd.DataFrame, title: str, keys: tuple[str, ...], metrics: Sequence[str]
 ) -> Table:
     """One line a candidate and key, averages last."""
-    names = {(c.model, c.adaptation): c.name for c in candidates(records)}
+    names = candidate_names(records)
     shared = study_notes(records)
     present = tuple(m for m in metrics if m in set(rows["metric"]))
     cells = []
@@ -191,11 +199,11 @@ def _efficiency_grid(records: pd.DataFrame) -> Table:
     rows = records[(records["axis"] == "E") & records["length"].notna() & records["batch"].notna()]
     plugged = plugged_metrics(rows)
     metrics = tuple(m for m in (*_AT_POINT, *plugged) if m in set(rows["metric"]))
-    names = {(c.model, c.adaptation): c.name for c in candidates(records)}
+    names = candidate_names(records)
     cells = [
         row
         | {
-            "candidate": names.get((row["model"], row["adaptation"]), row["model"]),
+            "candidate": name_of(row, names),
             "batch": int(row["batch"]),
             "length": int(row["length"]),
         }

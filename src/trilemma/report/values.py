@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -94,6 +95,17 @@ def candidates(records: pd.DataFrame) -> list[Candidate]:
             count = None if pd.isna(parameters) else int(parameters)
             result.append(Candidate(name, str(model), str(adaptation), _text(by_model[model]["arch"]), count))
     return result
+
+
+def candidate_names(records: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Model and adaptation to the candidate's name."""
+    return {(c.model, c.adaptation): c.name for c in candidates(records)}
+
+
+def name_of(row: Mapping[str, Any], names: Mapping[tuple[str, str], str]) -> str:
+    """The candidate of a record; the model where the record holds for all its adaptations."""
+    model = str(row["model"])
+    return names.get((model, str(row["adaptation"])), model)
 
 
 def find_candidate(records: pd.DataFrame, name: str) -> Candidate:

@@ -216,7 +216,7 @@ def _headline(rankings: Sequence[Ranking]) -> str:
                 f"{ranking.leader} is the {_SUPERLATIVE[ranking.axis]} by the point estimate, {reason}"
             )
         elif ranking.leader is not None and not alone:
-            shown = [ranking.leader, *(name for name in ranking.others if name in ranking.ties)]
+            shown = [*ranking.first, *ranking.ties]
             if ranking.ahead and len(shown) <= _FEW_LEADERS:
                 leading.append(f"On {ranking.axis} {join(shown)} lead, not distinguishable from one another")
             else:

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$"
 """What names a model, task or set in tables and files."""
 
-RESERVED_TASKS = ("all", "average", "clean")
-"""Names under which the records keep aggregates."""
+RESERVED = ("all", "average", "clean")
+"""Names under which the records keep aggregates: of no task and no set."""
 
-RESERVED_SETS = ("all", "average", "clean")
 RESERVED_SET_STARTS = ("adv_", "advglue", "anli", "test", "train", "validation")
 """How names of published sets and of splits begin: a set of one's own would enter their scores."""
 
@@ -34,9 +33,9 @@ def require_free_set_name(name: str) -> None:
     Raises:
         ValueError: naming what is taken.
     """
-    if name in RESERVED_SETS or name.startswith(RESERVED_SET_STARTS):
+    if name in RESERVED or name.startswith(RESERVED_SET_STARTS):
         raise ValueError(
-            f"a set of your own cannot be called {name!r}: {', '.join(RESERVED_SETS)} and names that begin "
+            f"a set of your own cannot be called {name!r}: {', '.join(RESERVED)} and names that begin "
             f"with {', '.join(RESERVED_SET_STARTS)} are taken by published sets, splits and aggregates"
         )
 
@@ -87,10 +86,10 @@ def _pretraining(study: "Study") -> None:
 
 def _free_names(study: "Study") -> None:
     for index, task in enumerate(study.tasks):
-        if task.name in RESERVED_TASKS:
+        if task.name in RESERVED:
             raise fault(
                 ("tasks", index),
-                f"a task cannot be called {task.name!r}: {', '.join(RESERVED_TASKS)} name aggregates; "
+                f"a task cannot be called {task.name!r}: {', '.join(RESERVED)} name aggregates; "
                 "give it another name",
             )
         for place, chosen in enumerate(study.robustness.sets):

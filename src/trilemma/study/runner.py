@@ -121,11 +121,8 @@ def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
 def _keep_study(study: Study, path: Path, listener: Listener) -> None:
     """Write the study beside its tables, and say so where those of another one will be replaced."""
     content = study.model_dump_json(indent=1, exclude_unset=True)
-    if (
-        (path.parent / "records.parquet").is_file()
-        and path.is_file()
-        and path.read_bytes() != content.encode()
-    ):
+    finished = path.is_file() and (path.parent / "records.parquet").is_file()
+    if finished and path.read_bytes() != content.encode():
         listener.notice(f"replaces the result of an earlier version of the study in {path.parent}")
     write_text(path, content)
 
