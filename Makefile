@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PYTHONWARNINGS=ignore::ResourceWarning
 
-.PHONY: install demo test lint types pytest clean
+.PHONY: install demo test lint types pytest bench-gpu clean
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/trilemma/_native/*.cpp src/trilemma/_native/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trilemma needs Python 3.11 or later; set PYTHON=python3.x")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
@@ -28,6 +28,9 @@ types:
 
 pytest:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
+
+bench-gpu: install
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf .venv build dist runs src/*.egg-info

@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+from trilemma import _native
 
 TINY_STUDY = """\
 name: demo
@@ -22,6 +25,13 @@ robustness: {sets: [advglue]}
 efficiency: {batch: [1], length: [32, 128], decode: 4, seconds: 0.1, training: {batch: [4], length: [16]}}
 """
 """The demo study cut down to seconds."""
+
+
+@pytest.fixture(scope="module", params=[*_native.paths(), _native.TORCH])
+def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every path of the operators that this machine can run, in turn."""
+    with _native.using(request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 import trilemma.models  # noqa: F401  registers the architectures
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = {"transformer": 1e-4, "gla": 2e-4, "mmfree": 5e-5}
 MODELS = sorted(path.name for kind in TOLERANCE for path in GOLDEN.glob(f"{kind}-*"))

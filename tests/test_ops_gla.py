@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops_golden import load_golden
+from trilemma import _native
 from trilemma.ops.gla import gla, gla_recurrent, gla_step, kernel
+
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def draw(batch, time, heads, key_dim, value_dim, decay, seed=0, dtype=torch.float32):
@@ -184,4 +187,7 @@ def test_scale_and_absent_state():
 
 
 def test_kernel_names_the_path():
-    assert kernel("cpu") == kernel(torch.device("cpu")) == "torch-chunkwise"
+    path = _native.path()
+    expected = "torch-chunkwise" if path == "torch" else f"compiled-{path}"
+    assert kernel("cpu") == kernel(torch.device("cpu")) == expected
+    assert kernel("cuda") == "torch-chunkwise"

@@ -6,14 +6,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops_golden import load_golden
+from trilemma import _native
 from trilemma.ops import linear_scan as module
 from trilemma.ops.linear_scan import kernel, linear_scan, linear_scan_recurrent
 
 
-@pytest.fixture(params=["step by step", "pairs"], autouse=True)
-def both_paths(request, monkeypatch):
-    """Small cases would all take one path on a CPU: force each in turn."""
-    monkeypatch.setattr(module, "_LOOP_ELEMENTS", 0 if request.param == "step by step" else 2**60)
+@pytest.fixture(params=[*_native.paths(), "step by step", "pairs"], autouse=True)
+def every_path(request, monkeypatch):
+    """Small cases would all take one PyTorch path on a CPU: force each in turn, and the compiled ones."""
+    if request.param in ("step by step", "pairs"):
+        monkeypatch.setattr(module, "_LOOP_ELEMENTS", 0 if request.param == "step by step" else 2**60)
+    with _native.using(request.param if request.param in _native.paths() else _native.TORCH):
+        yield
 
 
 def draw(batch, time, channels, zeros=0.0, seed=0, dtype=torch.float32):
@@ -132,4 +136,5 @@ def test_nothing_to_scan_keeps_the_state(batch, time):
 
 
 def test_kernel_names_the_path():
-    assert kernel("cpu") == "torch-scan"
+    path = _native.path()
+    assert kernel("cpu") == ("torch-scan" if path == "torch" else f"compiled-{path}")

@@ -8,9 +8,11 @@ from trilemma.ops.ternary import (
     bit_linear,
     bit_linear_reference,
     kernel,
-    quantize_activations,
+    normed_levels,
     ternary_weight,
 )
+
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def draw(tokens=(3, 7), inputs=48, outputs=40, seed=0, dtype=torch.float32):
@@ -82,10 +84,12 @@ def test_gradients_of_the_norm_are_its_derivatives():
 
 
 def test_activations_round_to_eight_bits():
-    y = torch.tensor([[0.0, 0.0, 0.0], [1.0, -2.0, 0.004], [1e-7, 0.0, -1e-7]])
-    levels, step = quantize_activations(y)
-    assert levels.tolist() == [[0, 0, 0], [64, -127, 0], [1, 0, -1]]
-    torch.testing.assert_close(step[:, 0], torch.tensor([1e-5, 2.0, 1e-5]) / 127)
+    x = torch.tensor([[0.0, 0.0, 0.0], [1.2, -2.0, 0.004], [1.0, 1.0, 1.0]])
+    levels, step, inverse_rms = normed_levels(x, torch.tensor([1.0, 1.0, 4.0]), 0.0625)
+    assert levels.tolist() == [[0, 0, 0], [76, -127, 1], [32, 32, 127]]
+    torch.testing.assert_close(inverse_rms[:, 0], (x.square().mean(-1) + 0.0625).rsqrt())
+    largest = torch.stack([torch.tensor(1e-5), 2 * inverse_rms[1, 0], 4 * inverse_rms[2, 0]])
+    torch.testing.assert_close(step[:, 0], largest / 127)
 
 
 def test_zero_tokens_and_zero_weights_are_finite():

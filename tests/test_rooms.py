@@ -23,7 +23,8 @@ LEAVES = {
 }
 ANSWERING = {"ops", "models", "transforms", "tasks", "inference", "attacks", "adapt"}
 LEFT_OF: dict[str, set[str]] = {
-    "ops": set(),
+    "_native": set(),
+    "ops": {"_native"},
     "models": {"ops"},
     "transforms": {"ops", "models"},
     "tasks": set(),

@@ -4,6 +4,7 @@ An architecture supplies its configuration, its block, its cache and what its mi
 (:meth:`Backbone.context`); the frame supplies the Hugging Face interface.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -99,6 +100,20 @@ class Backbone(LanguageModel):
         """What every mixer is given beside its input, computed once a forward pass."""
         raise NotImplementedError
 
+    def through_blocks(
+        self,
+        hidden: torch.Tensor,
+        context: tuple[Any, ...],
+        past: Cache | None,
+        inspect: Callable[[torch.Tensor], object] | None = None,
+    ) -> torch.Tensor:
+        """[B, T, D] to [B, T, D] through all blocks; ``inspect`` is shown the input of each."""
+        for block in self.layers:
+            if inspect is not None:
+                inspect(hidden)
+            hidden = block(hidden, *context, past_key_values=past)
+        return hidden
+
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -142,11 +157,9 @@ class Backbone(LanguageModel):
             output_hidden_states = self.config.output_hidden_states
 
         context = self.context(hidden, attention_mask, position_ids, past_key_values)
-        states = []
-        for block in self.layers:
-            if output_hidden_states:
-                states.append(hidden)
-            hidden = block(hidden, *context, past_key_values=past_key_values)
+        states: list[torch.Tensor] = []
+        inspect = states.append if output_hidden_states else None
+        hidden = self.through_blocks(hidden, context, past_key_values, inspect)
         hidden = self.norm(hidden)
         if isinstance(past_key_values, RecurrentCache):
             past_key_values.advance(hidden.shape[1])

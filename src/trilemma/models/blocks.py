@@ -1,4 +1,4 @@
-"""Layers that several architectures share: norm, gated MLP, residual block."""
+"""Layers that several architectures share: linear layer, norm, gated MLP, residual block."""
 
 from typing import Any
 
@@ -8,7 +8,16 @@ from torch import nn
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from trilemma.ops.dense import linear
 from trilemma.ops.norms import rms_norm
+
+
+class Linear(nn.Linear):
+    """:class:`torch.nn.Linear` by :func:`trilemma.ops.dense.linear`, which is fast for one token too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] to [..., out_features]."""
+        return linear(x, self.weight, self.bias)
 
 
 class RMSNorm(nn.Module):
@@ -33,9 +42,9 @@ class GatedMLP(nn.Module):
 
     def __init__(self, hidden_size: int, width: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, width, bias=False)
-        self.up_proj = nn.Linear(hidden_size, width, bias=False)
-        self.down_proj = nn.Linear(width, hidden_size, bias=False)
+        self.gate_proj = Linear(hidden_size, width, bias=False)
+        self.up_proj = Linear(hidden_size, width, bias=False)
+        self.down_proj = Linear(width, hidden_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, T, D] to [B, T, D]."""

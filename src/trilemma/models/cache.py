@@ -114,6 +114,10 @@ class RecurrentCache(Cache):  # type: ignore[misc]
         """No layer has a window."""
         return [False] * len(self.layers)
 
+    def recurrent_states(self) -> list[torch.Tensor]:
+        """The recurrent states of all layers, of a cache that has read a token."""
+        return [state.recurrent for state in self.layers if state.recurrent is not None]
+
     def state_bytes(self) -> int:
         """Bytes of all states."""
         return state_bytes(self)

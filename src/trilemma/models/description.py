@@ -11,6 +11,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from trilemma.models.backbone import LanguageModel
+from trilemma.models.packed import PackedBitLinear
 
 POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe", "position_embedding")
 """Names under which Hugging Face models keep learned absolute positions."""
@@ -24,7 +25,7 @@ class ModelDescription:
         arch: Hugging Face model type.
         parameters: all parameters, shared ones once.
         non_embedding_parameters: without input embedding, language-model head and learned positions.
-        weight_bytes: bytes of all parameters.
+        weight_bytes: bytes of all parameters, packed ones as they are.
         kernel: path that mixes tokens.
         max_length: most positions the model can take; None for no limit.
         causal: whether a token sees only earlier ones.
@@ -49,11 +50,14 @@ def describe(model: PreTrainedModel) -> ModelDescription:
         if isinstance(module, nn.Module)
         for parameter in module.parameters()
     }
+    packed = [module for module in model.modules() if isinstance(module, PackedBitLinear)]
     return ModelDescription(
         arch=model.config.model_type,
-        parameters=sum(p.numel() for p in parameters.values()),
-        non_embedding_parameters=sum(p.numel() for key, p in parameters.items() if key not in embedding),
-        weight_bytes=sum(p.numel() * p.element_size() for p in parameters.values()),
+        parameters=sum(p.numel() for p in parameters.values()) + sum(p.weights for p in packed),
+        non_embedding_parameters=sum(p.numel() for key, p in parameters.items() if key not in embedding)
+        + sum(layer.weights for layer in packed if layer not in outside),
+        weight_bytes=sum(p.numel() * p.element_size() for p in parameters.values())
+        + sum(layer.packed.nbytes + layer.scale_bits.nbytes for layer in packed),
         kernel=model.kernel if isinstance(model, LanguageModel) else _attention_name(model),
         max_length=_max_length(model),
         causal=isinstance(model, LanguageModel) or _is_causal(model.config),

@@ -9,7 +9,7 @@ from torch import nn
 from transformers.cache_utils import Cache
 
 from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageModel, RecurrentGeneration
-from trilemma.models.blocks import Block, GatedMLP, RMSNorm
+from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 from trilemma.models.cache import RecurrentCache, RecurrentState
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
@@ -156,24 +156,22 @@ class GatedLinearAttention(nn.Module):
         groups = self.heads // self.kv_heads
         self.clamp_min = config.clamp_min
         self.feature_map = FEATURE_MAPS[config.feature_map] if config.feature_map else None
-        self.q_proj = nn.Linear(D, K, bias=False)
-        self.k_proj = nn.Linear(D, K // groups, bias=False)
-        self.v_proj = nn.Linear(D, V // groups, bias=False)
+        self.q_proj = Linear(D, K, bias=False)
+        self.k_proj = Linear(D, K // groups, bias=False)
+        self.v_proj = Linear(D, V // groups, bias=False)
         self.use_short_conv = config.use_short_conv
         if config.use_short_conv:
             self.q_conv1d = ShortConvolution(K, config.conv_size)
             self.k_conv1d = ShortConvolution(K // groups, config.conv_size)
             self.v_conv1d = ShortConvolution(V // groups, config.conv_size)
-        self.gk_proj = nn.Sequential(
-            nn.Linear(D, GATE_LOW_RANK, bias=False), nn.Linear(GATE_LOW_RANK, K // groups)
-        )
+        self.gk_proj = nn.Sequential(Linear(D, GATE_LOW_RANK, bias=False), Linear(GATE_LOW_RANK, K // groups))
         self.use_output_gate = config.use_output_gate
         if config.use_output_gate:
-            self.g_proj = nn.Linear(D, V, bias=False)
+            self.g_proj = Linear(D, V, bias=False)
         norm = RMSNorm(V // self.heads, config.norm_eps)
         self.norm_name = "g_norm_swish_gate" if config.use_output_gate and config.fuse_norm else "g_norm"
         self.add_module(self.norm_name, norm)
-        self.o_proj = nn.Linear(V, D, bias=False)
+        self.o_proj = Linear(V, D, bias=False)
 
     def forward(
         self, x: torch.Tensor, padding: Padding | None, past_key_values: RecurrentCache | None = None
@@ -296,7 +294,7 @@ class GLAForCausalLM(RecurrentGeneration, GLAPreTrainedModel, CausalLanguageMode
     def __init__(self, config: GLAConfig) -> None:
         super().__init__(config)
         self.model = GLAModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
 

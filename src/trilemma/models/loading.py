@@ -24,12 +24,16 @@ from transformers.utils import logging
 import trilemma.models  # noqa: F401  registers the architectures with the Auto classes
 from trilemma.errors import ModelError
 from trilemma.models.description import ModelDescription, describe
+from trilemma.models.matmul_free import HGRNBitPreTrainedModel
+from trilemma.models.placement import place_in_large_pages
 from trilemma.models.sizes import configuration, rounded_vocabulary
 from trilemma.models.source import find
+from trilemma.ops.packed_ternary import multiplies_packed
 
 __all__ = [
     "ModelDescription",
     "create",
+    "deploy",
     "describe",
     "load_classifier",
     "load_language_model",
@@ -139,6 +143,18 @@ def create(arch: str, size: str, tokenizer: PreTrainedTokenizerBase, seed: int) 
     )
     with _seeded(seed):
         return cast(PreTrainedModel, AutoModelForCausalLM.from_config(config))
+
+
+def deploy(model: PreTrainedModel) -> PreTrainedModel:
+    """Bring a model into the form in which it answers fastest on its device, in place.
+
+    MatMul-Free models are packed where there is a kernel for packed weights (they cannot be trained any
+    more); weights in CPU memory move into large pages.
+    """
+    if isinstance(model, HGRNBitPreTrainedModel) and multiplies_packed(model.device):
+        model.pack()
+    place_in_large_pages(model)
+    return model
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:

@@ -6,6 +6,8 @@ weights, not of the paper's formula: the norm is on the gate's projection, the s
 """
 
 import math
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -13,14 +15,17 @@ from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 
+from trilemma.errors import ModelError
 from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageModel, RecurrentGeneration
 from trilemma.models.bit_linear import BitLinear
 from trilemma.models.blocks import Block, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
+from trilemma.models.packed import PackedBitLinear, pack_layers, step_of
 from trilemma.models.padding import checked_mask, pads_only_right
-from trilemma.ops import linear_scan, ternary
+from trilemma.ops import linear_scan, matmul_free_step, packed_ternary, ternary
+from trilemma.ops.matmul_free_step import MatMulFreeStep
 from trilemma.ops.norms import gated_rms_norm
 
 XAVIER_GAIN = 2**-2.5
@@ -39,6 +44,7 @@ class HGRNBitConfig(LanguageModelConfig):
         rms_norm_eps: epsilon of the norms, ``norm_eps`` in some files; by default 1e-6.
         attn_mode: kernel choice of the original implementation; no effect.
         fuse_cross_entropy: likewise.
+        packed: the weights are in their deployed form (:mod:`trilemma.models.packed`).
     """
 
     model_type = "hgrn_bit"
@@ -55,6 +61,7 @@ class HGRNBitConfig(LanguageModelConfig):
     rms_norm_eps: float | None = None
     attn_mode: str = "fused_recurrent"
     fuse_cross_entropy: bool = True
+    packed: bool = False
 
     def check(self) -> None:
         """Refuse what is out of range or not supported."""
@@ -67,6 +74,19 @@ class HGRNBitConfig(LanguageModelConfig):
             self.require_divisor("num_heads", "hidden_size")
 
 
+def bit_linear(
+    config: HGRNBitConfig,
+    in_features: int,
+    out_features: int,
+    xavier_gain: float | None = None,
+    std_scale: float = 1.0,
+) -> nn.Module:
+    """A ternary layer in the form that the configuration asks for; the other arguments initialise it."""
+    if config.packed:
+        return PackedBitLinear(in_features, out_features)
+    return BitLinear(in_features, out_features, xavier_gain, std_scale)
+
+
 class MLGRU(nn.Module):
     """``h_t = f_t * h_{t-1} + (1 - f_t) * silu(i_t)``, elementwise; a normed projection gates the output."""
 
@@ -74,11 +94,11 @@ class MLGRU(nn.Module):
         super().__init__()
         D = config.hidden_size
         self.layer = layer
-        self.i_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
-        self.f_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
-        self.g_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
+        self.i_proj = bit_linear(config, D, D, xavier_gain=XAVIER_GAIN)
+        self.f_proj = bit_linear(config, D, D, xavier_gain=XAVIER_GAIN)
+        self.g_proj = bit_linear(config, D, D, xavier_gain=XAVIER_GAIN)
         self.g_norm = RMSNorm(D, config.norm_eps)
-        self.o_proj = BitLinear(D, D, xavier_gain=XAVIER_GAIN)
+        self.o_proj = bit_linear(config, D, D, xavier_gain=XAVIER_GAIN)
 
     def forward(
         self,
@@ -119,10 +139,11 @@ class MLGRU(nn.Module):
 class TernaryGLU(nn.Module):
     """``down(silu(gate) * up)`` on ternary weights; gate and up are one tensor and share one scale."""
 
-    def __init__(self, hidden_size: int, width: int, layers: int) -> None:
+    def __init__(self, config: HGRNBitConfig) -> None:
         super().__init__()
-        self.gate_proj = BitLinear(hidden_size, 2 * width)
-        self.down_proj = BitLinear(width, hidden_size, std_scale=1 / math.sqrt(2 * layers))
+        D, width = config.hidden_size, config.mlp_width()
+        self.gate_proj = bit_linear(config, D, 2 * width)
+        self.down_proj = bit_linear(config, width, D, std_scale=1 / math.sqrt(2 * config.num_hidden_layers))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, T, D] to [B, T, D]."""
@@ -136,6 +157,17 @@ class HGRNBitPreTrainedModel(LanguageModel):
 
     config_class = HGRNBitConfig
     fused_gate_only = True
+
+    def pack(self) -> Self:
+        """Turn this model into its deployed form, in place: ternary weights at two bits each.
+
+        It answers as before, needs a fraction of the memory, saves and loads like any model, and cannot be
+        trained any more.
+        """
+        pack_layers(self)
+        self.config.packed = True
+        self.eval()
+        return self
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -157,17 +189,18 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         super().__init__(config)
         if config.use_lower_bound:
             self.lower_bounds = nn.Parameter(torch.zeros(config.num_hidden_layers, config.hidden_size))
+        self._step: MatMulFreeStep | None = None
         self.post_init()
 
     @property
     def kernel(self) -> str:
         """Paths of the recurrence and of the ternary product on this model's device."""
-        return f"{linear_scan.kernel(self.device)}, {ternary.kernel(self.device)}"
+        product = packed_ternary if self.config.packed else ternary
+        return f"{linear_scan.kernel(self.device)}, {product.kernel(self.device)}"
 
     def block(self, config: HGRNBitConfig, index: int) -> Block:
         """MLGRU and ternary GLU."""
-        mlp = TernaryGLU(config.hidden_size, config.mlp_width(), config.num_hidden_layers)
-        return Block(config.hidden_size, config.norm_eps, MLGRU(config, index), mlp)
+        return Block(config.hidden_size, config.norm_eps, MLGRU(config, index), TernaryGLU(config))
 
     def new_cache(self) -> RecurrentCache:
         """States of all layers."""
@@ -181,10 +214,7 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         past: Cache | None,
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Lower bounds of all layers, and where the pads are."""
-        bounds = None
-        if self.config.use_lower_bound:
-            shares = self.lower_bounds.float().softmax(dim=0)
-            bounds = shares.cumsum(dim=0) - shares[0]
+        bounds = self._forget_bounds()
         if attention_mask is None:
             return bounds, None
         B, T = embedded.shape[:2]
@@ -194,21 +224,60 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
             return bounds, None  # nothing after the last token is read
         return bounds, ~tokens.unsqueeze(-1)
 
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self._step = None  # it holds the addresses of weights that are moved or cast
+        super()._apply(*args, **kwargs)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._step = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _forget_bounds(self) -> torch.Tensor | None:
+        if not self.config.use_lower_bound:
+            return None
+        shares = self.lower_bounds.float().softmax(dim=0)
+        return shares.cumsum(dim=0) - shares[0]
+
+    def through_blocks(
+        self,
+        hidden: torch.Tensor,
+        context: tuple[Any, ...],
+        past: Cache | None,
+        inspect: Callable[[torch.Tensor], object] | None = None,
+    ) -> torch.Tensor:
+        """[B, T, D] to [B, T, D]; one token of a packed model goes through all blocks in one call."""
+        pads = context[1]
+        if (
+            self.config.packed
+            and isinstance(past, RecurrentCache)
+            and past.is_initialized
+            and inspect is None
+            and matmul_free_step.serves(hidden)
+            and (pads is None or not pads.any())
+        ):
+            if self._step is None:
+                self._step = step_of(self.layers, self._forget_bounds())
+            return self._step(hidden, past.recurrent_states())
+        return super().through_blocks(hidden, context, past, inspect)
+
 
 class HGRNBitForCausalLM(RecurrentGeneration, HGRNBitPreTrainedModel, CausalLanguageModel):
     """MatMul-Free language model; its head is ternary too."""
 
-    lm_head: BitLinear
+    lm_head: nn.Module
 
     def __init__(self, config: HGRNBitConfig) -> None:
         super().__init__(config)
         self.model = HGRNBitModel(config)
-        self.lm_head = BitLinear(config.hidden_size, config.vocab_size)
+        self.lm_head = bit_linear(config, config.hidden_size, config.vocab_size)
         self.post_init()
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         """Replace the head; a plain linear layer (as resizing the vocabulary makes) becomes a ternary one."""
         if not isinstance(new_embeddings, BitLinear):
+            if not isinstance(self.lm_head, BitLinear):
+                raise ModelError("the head of a packed model cannot be replaced; do it before packing")
             head = BitLinear(new_embeddings.in_features, new_embeddings.out_features)
             head.weight = new_embeddings.weight
             head.norm = self.lm_head.norm

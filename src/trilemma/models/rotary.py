@@ -18,20 +18,17 @@ class RotaryTable:
     def __init__(self, head_size: int, theta: float) -> None:
         self.head_size = head_size
         self.theta = theta
-        self._tables: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._tables: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def between(self, start: int, stop: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines [1, stop - start, d/2] of consecutive positions, dtype and device of ``like``."""
-        key = (like.device, like.dtype)
-        if key not in self._tables or self._tables[key][0].shape[1] < stop:
+    def between(self, start: int, stop: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Float32 cosines and sines [1, stop - start, d/2] of consecutive positions."""
+        if device not in self._tables or self._tables[device][0].shape[1] < stop:
             length = max(256, 1 << (stop - 1).bit_length())
             with torch.inference_mode(False):  # a table made in inference mode could not be used in training
-                positions = torch.arange(length, device=like.device)[None]
-                self._tables[key] = self.at(positions, like.dtype)
-        cos, sin = self._tables[key]
+                self._tables[device] = self.at(torch.arange(length, device=device)[None])
+        cos, sin = self._tables[device]
         return cos[:, start:stop], sin[:, start:stop]
 
-    def at(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines [B, T, d/2] at ``positions`` [B, T]; float32 angles, ``dtype`` results."""
-        cos, sin = rotary_angles(positions, self.head_size, self.theta)
-        return cos.to(dtype), sin.to(dtype)
+    def at(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Float32 cosines and sines [B, T, d/2] at ``positions`` [B, T]."""
+        return rotary_angles(positions, self.head_size, self.theta)

@@ -3,17 +3,18 @@
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache
 
 from trilemma.errors import ModelError
 from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageModel
-from trilemma.models.blocks import Block, GatedMLP, RMSNorm
+from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
+from trilemma.models.key_value_cache import preallocate
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.models.rotary import RotaryTable
+from trilemma.ops.attention import attention
 from trilemma.ops.rotary import rotate
 
 QK_NORM_EPS = 1e-5  # a constant of the published code, not norm_eps
@@ -90,14 +91,14 @@ class Attention(nn.Module):
         self.kv_heads = config.num_kv_heads or config.num_heads
         self.head_size = D // self.heads
         kv_size = self.kv_heads * self.head_size
-        self.q_proj = nn.Linear(D, D, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(D, kv_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(D, kv_size, bias=config.qkv_bias)
+        self.q_proj = Linear(D, D, bias=config.qkv_bias)
+        self.k_proj = Linear(D, kv_size, bias=config.qkv_bias)
+        self.v_proj = Linear(D, kv_size, bias=config.qkv_bias)
         self.qk_norm = config.qk_norm
         if config.qk_norm:
             self.q_norm = RMSNorm(self.head_size, QK_NORM_EPS)
             self.k_norm = RMSNorm(self.head_size, QK_NORM_EPS)
-        self.o_proj = nn.Linear(D, D, bias=False)
+        self.o_proj = Linear(D, D, bias=False)
 
     def forward(
         self,
@@ -128,16 +129,11 @@ class Attention(nn.Module):
         k = rotate(k, cos, sin).transpose(1, 2)
         if past_key_values is not None:
             k, v = past_key_values.update(k, v, self.layer)
-        if self.kv_heads != self.heads:
-            k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
-            v = v.repeat_interleave(self.heads // self.kv_heads, dim=1)
         if _backward_is_faster_in_float32(q):
             with torch.autocast("cpu", enabled=False):  # which would make them bfloat16 again
-                o = F.scaled_dot_product_attention(
-                    q.float(), k.float(), v.float(), attn_mask=mask, is_causal=causal
-                ).to(v.dtype)
+                o = attention(q.float(), k.float(), v.float(), mask, causal).to(v.dtype)
         else:
-            o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+            o = attention(q, k, v, mask, causal)
         out: torch.Tensor = self.o_proj(o.transpose(1, 2).reshape(B, T, D))
         return out
 
@@ -195,6 +191,8 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
         """Rotary tables, mask and whether plain causal order suffices."""
         B, T = embedded.shape[:2]
         seen = 0 if past is None else past.get_seq_length()
+        if past is not None and seen == 0:
+            preallocate(past)
         tokens = None
         if attention_mask is not None:
             tokens = checked_mask(attention_mask, B, seen + T)
@@ -213,13 +211,13 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         T = embedded.shape[1]
         if position_ids is None and tokens is None:
-            return self.rotary.between(seen, seen + T, embedded)
+            return self.rotary.between(seen, seen + T, embedded.device)
         if position_ids is None:
             counted = cast(torch.Tensor, tokens).cumsum(dim=-1) - 1
             position_ids = counted.clamp(min=0)[:, -T:]
         elif position_ids.dim() != 2 or position_ids.shape[-1] != T:
             raise ModelError(f"position_ids have shape {tuple(position_ids.shape)}; they must be [B, {T}]")
-        return self.rotary.at(position_ids, embedded.dtype)
+        return self.rotary.at(position_ids)
 
     def _mask(
         self, tokens: torch.Tensor | None, T: int, seen: int, past: Cache | None, device: torch.device
@@ -249,7 +247,7 @@ class TransformerForCausalLM(TransformerPreTrainedModel, CausalLanguageModel):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config)
         self.model = TransformerModel(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
 

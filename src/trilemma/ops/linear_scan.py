@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trilemma import _native
+
 _LOOP_ELEMENTS = 8192
 """On a CPU, steps of at least this many elements are done one by one: the work then outweighs the call."""
 
@@ -21,7 +23,8 @@ _SHORT = 4
 
 def kernel(device: torch.device | str) -> str:
     """Name of the path that runs on ``device``."""
-    del device  # one path everywhere
+    if torch.device(device).type == "cpu" and _native.available():
+        return f"compiled-{_native.path()}"
     return "torch-scan"
 
 
@@ -44,7 +47,10 @@ def linear_scan(
     """
     if x.numel() == 0:
         return x.clone(), _state_or_zeros(initial_state, x) if output_final_state else None
-    h, state = _LinearScan.apply(x, f, initial_state, output_final_state)  # type: ignore[no-untyped-call]
+    state_fits = initial_state is None or initial_state.dtype == torch.float32
+    compiled = state_fits and x.dtype == f.dtype and _native.serves(x, f, initial_state)
+    function: Any = _CompiledScan if compiled else _LinearScan
+    h, state = function.apply(x, f, initial_state, output_final_state)
     return h, state
 
 
@@ -139,3 +145,33 @@ class _LinearScan(torch.autograd.Function):
             df[:, 0].copy_(total[:, 0] * initial_state)
             d_initial = (total[:, 0] * f[:, 0]).to(initial_state.dtype)
         return total.to(h.dtype), df, d_initial, None
+
+
+class _CompiledScan(torch.autograd.Function):
+    """The same by the compiled kernels (``_native/scan.h``): one read of the inputs, one write."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, f: Tensor, initial_state: Tensor | None, output_final_state: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        x, f = x.contiguous(), f.contiguous()
+        initial_state = None if initial_state is None else initial_state.contiguous()
+        h = torch.empty_like(x)
+        final = x.new_empty(x.shape[0], x.shape[2], dtype=torch.float32) if output_final_state else None
+        _native.call("scan", *x.shape, x.dtype, x, f, initial_state, h, final)
+        ctx.save_for_backward(f, h, initial_state)
+        ctx.set_materialize_grads(False)
+        return h, final
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_output: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
+        f, h, initial_state = ctx.saved_tensors
+        dx, df = torch.empty_like(h), torch.empty_like(f)
+        d_initial = None if initial_state is None else torch.empty_like(initial_state)
+        d_output = None if d_output is None else d_output.to(h.dtype).contiguous()
+        d_final = None if d_final is None else d_final.float().contiguous()
+        _native.call(
+            "scan_gradient", *h.shape, h.dtype, f, h, d_output, initial_state, d_final, dx, df, d_initial
+        )
+        return dx, df, d_initial, None

@@ -7,6 +7,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from trilemma import _native
+
+_ROWS = 64
+"""Rows of a block, whose part of the weight's gradient is summed by itself: the sum does not depend on the
+number of threads."""
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
@@ -21,7 +27,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """
     if x.device.type == "cuda":  # one kernel there, but a chain of them on a CPU
         return functional.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
-    y: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+    function: Any = _CompiledRMSNorm if _native.serves(x) else _RMSNorm
+    y: Tensor = function.apply(x, weight, eps)
     return y
 
 
@@ -41,6 +48,35 @@ def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tenso
         ``[..., D]`` in the dtype of ``x``.
     """
     return rms_norm(x, weight, eps) * functional.silu(gate).to(x.dtype)
+
+
+class _CompiledRMSNorm(torch.autograd.Function):
+    """The same by the compiled kernels (``_native/norm.h``)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        x, channels = x.contiguous(), weight.numel()
+        rows = x.numel() // channels
+        floats = weight.detach().float().contiguous()
+        y = torch.empty_like(x)
+        inverse_rms = torch.empty(rows) if any(ctx.needs_input_grad) else None
+        _native.call("norm", rows, channels, x.dtype, x, floats, eps, y, inverse_rms)
+        ctx.save_for_backward(x, weight, inverse_rms)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, inverse_rms = ctx.saved_tensors
+        channels = weight.numel()
+        rows = x.numel() // channels
+        d_x = torch.empty_like(x)
+        blocks = torch.empty(-(-rows // _ROWS), channels)
+        _native.call(
+            "norm_gradient", rows, channels, _ROWS, x.dtype, x, weight.detach().float().contiguous(),
+            inverse_rms, d_y.to(x.dtype).contiguous(), d_x, blocks,
+        )  # fmt: skip
+        return d_x, blocks.sum(0).to(weight.dtype), None
 
 
 class _RMSNorm(torch.autograd.Function):

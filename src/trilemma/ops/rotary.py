@@ -1,7 +1,13 @@
 """Rotary position embedding (Su et al. 2021, arXiv 2104.09864), channels paired by halves."""
 
+import ctypes
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from trilemma import _native
 
 
 def rotary_angles(positions: Tensor, channels: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
@@ -31,6 +37,33 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Returns:
         ``[B, T, H, K]`` in the dtype of ``x``.
     """
+    if _native.serves(x, cos, sin) and cos.dtype == torch.float32:
+        y: Tensor = _CompiledRotation.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+        return y
     cos, sin = cos.to(x.dtype).unsqueeze(-2), sin.to(x.dtype).unsqueeze(-2)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+class _CompiledRotation(torch.autograd.Function):
+    """By the compiled kernels (``_native/attention.h``); the gradient is turned back. Angles have none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        cos, sin = cos.contiguous(), sin.contiguous()
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(d_y, cos, sin, -1.0), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, direction: float) -> Tensor:
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    shape = (ctypes.c_int64 * 4)(*x.shape)
+    _native.call("rotate", shape, len(cos), x.dtype, x, cos, sin, ctypes.c_float(direction), y)
+    return y

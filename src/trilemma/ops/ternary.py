@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trilemma import _native
 from trilemma.ops.norms import rms_norm_gradients
 
 _SMALLEST = 1e-5
@@ -28,7 +29,12 @@ _LEVELS = 128
 
 def kernel(device: torch.device | str) -> str:
     """Name of the path that runs on ``device``: weights are not packed, so no memory is saved."""
-    return f"{'torch-int8' if _multiplies_int8(torch.device(device)) else 'torch'}, fake-quantised"
+    return f"{path(device)}, fake-quantised"
+
+
+def path(device: torch.device | str) -> str:
+    """What multiplies levels by levels on ``device``."""
+    return "torch-int8" if _multiplies_int8(torch.device(device)) else "torch"
 
 
 def ternary_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,18 +54,41 @@ def ternary_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (values * scale.reciprocal()).round_().clamp_(-1, 1).to(torch.int8), scale
 
 
-def quantize_activations(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Round activations to 8 bits, by token.
+def normed_levels(rows: Tensor, norm_weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """RMS norm, then rounding to 8 bits by token.
+
+    Squares are summed in float64: whatever the order of summation, the same float32 comes of it, and so the
+    same levels on every path, compiled or not.
 
     Args:
-        y: ``[..., channels]``.
+        rows: ``[tokens, channels]``, contiguous.
+        norm_weight: weight of the norm ``[channels]``.
+        eps: added to the mean square.
 
     Returns:
-        Whole-number levels -128..127 in the dtype of ``y``, ``[..., channels]``, and the step between levels,
-        ``[..., 1]``: ``levels * step`` is the rounded activation.
+        int8 levels -127..127 ``[tokens, channels]``; the step between levels and the inverse root mean
+        square, each ``[tokens, 1]`` in float32 (float64 for float64 rows). ``levels * step`` is the rounded
+        activation.
     """
-    largest = y.abs().amax(dim=-1, keepdim=True).clamp_min_(_SMALLEST)
-    return (y * (127.0 / largest)).round_(), largest / 127.0  # at most 127 by construction: nothing to clamp
+    tokens, channels = rows.shape
+    if _native.serves(rows) and not torch.compiler.is_compiling():
+        rows = rows.contiguous()
+        levels = torch.empty(tokens, channels, dtype=torch.int8)
+        step, inverse_rms = torch.empty(tokens, 1), torch.empty(tokens, 1)
+        sums = torch.empty(tokens, dtype=torch.int32)
+        _native.call(
+            "quantize", rows, rows.dtype, tokens, channels, norm_weight.float().contiguous(), eps,
+            levels, channels, sums, step, inverse_rms,
+        )  # fmt: skip
+        return levels, step, inverse_rms
+    dtype = _compute_dtype(rows.dtype)
+    rows = rows.to(dtype)
+    mean = rows.square().sum(-1, keepdim=True, dtype=torch.float64) / channels
+    inverse_rms = mean.add_(eps).rsqrt_().to(dtype)
+    normed = (rows * inverse_rms).mul_(norm_weight.to(dtype))
+    largest = normed.abs().amax(dim=-1, keepdim=True).clamp_min_(_SMALLEST)
+    # At most 127 by construction: nothing to clamp.
+    return normed.mul_(127.0 / largest).round_().to(torch.int8), largest / 127.0, inverse_rms
 
 
 def bit_linear(
@@ -116,15 +145,29 @@ def _fractions(activations: Tensor, dtype: torch.dtype) -> Tensor:
     return activations.to(dtype).div_(_LEVELS)
 
 
-def _product(activations: Tensor, ternary: Tensor, dtype: torch.dtype) -> Tensor:
-    """int8 ``activations [tokens, in]`` times int8 ``ternary [out, in]`` transposed, divided by 128.
+def levels_product(
+    activations: Tensor, step: Tensor, ternary: Tensor, scale: Tensor, product: torch.dtype
+) -> Tensor:
+    """The product of rounded activations and a rounded weight.
 
-    Exact on int8 units, elsewhere up to accumulation and the result's rounding in ``dtype``.
+    Exact on int8 units, elsewhere up to accumulation and the result's rounding in ``product``.
+
+    Args:
+        activations: int8 levels ``[tokens, in]``.
+        step: between levels ``[tokens, 1]``.
+        ternary: int8 ``[out, in]``.
+        scale: of the weight.
+        product: dtype in which to multiply where there are no int8 units.
+
+    Returns:
+        ``[tokens, out]`` in the dtype of ``step``.
     """
     # torch 2.13 leaves the product of one channel unwritten
     if _multiplies_int8(activations.device) and activations.shape[1] > 1:
-        return torch._int_mm(activations, ternary.T).to(_compute_dtype(dtype)).div_(_LEVELS)
-    return (_fractions(activations, dtype) @ ternary.to(dtype).T).to(_compute_dtype(dtype))
+        sums = torch._int_mm(activations, ternary.T).to(step.dtype)
+        return sums.mul_(step * scale)
+    fractions = (_fractions(activations, product) @ ternary.to(product).T).to(step.dtype)
+    return fractions.mul_((step * _LEVELS) * scale)
 
 
 class _BitLinear(torch.autograd.Function):
@@ -141,13 +184,9 @@ class _BitLinear(torch.autograd.Function):
         eps: float,
         product: torch.dtype,
     ) -> Tensor:
-        dtype = _compute_dtype(x.dtype)
-        rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        inverse_rms = rows.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
-        activations, step = quantize_activations((rows * inverse_rms).mul_(norm_weight.to(dtype)))
-        activations = activations.to(torch.int8)
-        step = step * _LEVELS
-        out = _product(activations, levels, product).mul_(step * scale)
+        rows = x.reshape(-1, x.shape[-1])
+        activations, step, inverse_rms = normed_levels(rows, norm_weight, eps)
+        out = levels_product(activations, step, levels, scale, product)
         ctx.save_for_backward(x, norm_weight, inverse_rms, activations, step, levels, scale)
         ctx.product, ctx.weight_dtype = product, weight.dtype
         return out.view(*x.shape[:-1], out.shape[-1]).to(product)
@@ -165,7 +204,8 @@ def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
     d_rows = d_out.reshape(-1, d_out.shape[-1])
     d_weight = d_x = d_norm_weight = None
     if ctx.needs_input_grad[1]:
-        d_weight = ((d_rows * step).to(product).T @ _fractions(activations, product)).to(ctx.weight_dtype)
+        steps = step * _LEVELS
+        d_weight = ((d_rows * steps).to(product).T @ _fractions(activations, product)).to(ctx.weight_dtype)
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[2]:
         d_y = (d_rows.to(product) @ levels.to(product)).to(dtype)  # lacks the weight's scale
         normed = x.reshape(-1, x.shape[-1]).to(dtype) * inverse_rms

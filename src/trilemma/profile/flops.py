@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trilemma.inference import fixed_arguments
+from trilemma.ops import by_pytorch
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.points import Point
 from trilemma.profile.session import Loaded, Session, beyond_positions, failure
@@ -30,7 +31,7 @@ GLA_CHUNK = 64
 
 def measure(session: Session) -> Iterator[Record]:
     """FLOPs a token of the classifier's forward pass at each length, one sequence."""
-    models = session.classifiers()
+    models = session.trainable()
     for index, loaded in enumerate(models):
         for length in sorted(set(session.grid.length)):
             yield from _measure_one(session, loaded, Point(1, length))
@@ -58,7 +59,8 @@ def _measure_one(session: Session, loaded: Loaded, point: Point) -> Iterator[Rec
 
 def count_flops(model: Any, inputs: dict[str, torch.Tensor]) -> int:
     """FLOPs of one forward pass, as torch counts them."""
-    with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter, torch.no_grad():
+    counting = FlopCounterMode(display=False, custom_mapping=_FORMULAS)  # sees PyTorch's operators alone
+    with by_pytorch(), counting as counter, torch.no_grad():
         model(**inputs, **fixed_arguments(model))
     return int(counter.get_total_flops())
 

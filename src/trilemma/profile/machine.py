@@ -125,10 +125,16 @@ def _gpus() -> Iterator[Finding]:
 def _kernels() -> Iterator[Finding]:
     import torch
 
-    from trilemma.ops import gla, linear_scan, ternary
+    from trilemma.ops import compiled_kernels, gla, linear_scan, packed_ternary, ternary
 
+    yield Finding("compiled kernels", compiled_kernels())
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for name, module in (("gla", gla), ("linear_scan", linear_scan), ("ternary", ternary)):
+    for name, module in (
+        ("gla", gla),
+        ("linear_scan", linear_scan),
+        ("ternary", ternary),
+        ("packed ternary", packed_ternary),
+    ):
         for device in devices:
             yield Finding(f"kernel of {name} on {device}", module.kernel(torch.device(device)))
 

@@ -5,7 +5,7 @@ Protocol: JSON, one object a line (shown broken here). First a model comes in::
     {"folder": ..., "trust_remote_code": ..., "allow_pickle": ..., "dtype": ..., "device": ...,
      "threads": ..., "adaptations": [{...}, ...]}
 
-and ``{"method": "high-water mark" | "lifetime peak" | "CUDA allocator"}`` goes out once it is loaded. Then
+and ``{"method": "high-water mark" | "lifetime peak" | "CUDA allocator"}`` goes out. Then
 each ``{"batch": ..., "length": ..., "adaptation": null | {...}}``, inference or training by those settings,
 is answered by ``{"bytes": ..., "low": ..., "high": ..., "n": ...}``, ``{"out_of_memory": true}`` or
 ``{"failed": reason}``. After ``"lifetime peak"`` only one of them can be answered. The worker ends with its
@@ -14,10 +14,11 @@ input.
 What is measured. On a GPU: the most that torch's allocator had handed out, weights included. On a CPU: the
 peak of the resident set during the work, minus a baseline, which is the resident set of the same process
 after it has imported everything, loaded the model, run it once on eight tokens, in inference and by each
-adaptation, and dropped it again. So weights, gradients, optimiser state, activations and all buffers count;
-the interpreter and the libraries do not. Weights are copied out of the mapped file first, since pages of a
-mapped file become resident only as they are touched. Repeated while that is quick, as often as an interval
-of the median needs; the median counts.
+adaptation, and dropped it again. Inference is that of the deployed form, training of the form that is
+trained; only one of them is in memory. So weights, gradients, optimiser state, activations and all buffers
+count; the interpreter and the libraries do not. Weights are copied out of the mapped file first, since pages
+of a mapped file become resident only as they are touched. Repeated while that is quick, as often as an
+interval of the median needs; the median counts.
 """
 
 import gc
@@ -33,7 +34,7 @@ import torch
 
 from trilemma.adapt import ADAPTATIONS, AdaptSettings
 from trilemma.inference import fixed_arguments
-from trilemma.models.loading import load_classifier
+from trilemma.models.loading import deploy, load_classifier
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.peak import peak_bytes, reset_peak, resident_bytes
 from trilemma.profile.points import Point
@@ -72,31 +73,48 @@ class _Meter:
             ADAPTATIONS.get(settings.method)  # what it imports is in no peak
         folder, dtype = Path(request.pop("folder")), getattr(torch, request.pop("dtype"))
 
-        def load() -> Any:
+        def load(trained: bool) -> Any:
             model = load_classifier(folder, OUTPUTS, seed=0, dtype=dtype, **request)
             for parameter in model.parameters():
                 parameter.data = parameter.data.clone()
-            return model.to(self.device).eval()
+            model.to(self.device).eval()
+            return model if trained else deploy(model)
 
         if torch.device(self.device).type == "cuda":
             self.method, self.baseline = "CUDA allocator", 0
         elif reset_peak():
             self.method = "high-water mark"
-            warm = load()
+            warm = load(trained=False)
             _work(None, warm, WARM_UP, self.device)
+            if adaptations:
+                del warm
+                warm = load(trained=True)
             for settings in adaptations:
                 with suppress(Exception):  # one that does not fit the model is told when it is asked for
                     _work(settings, warm, WARM_UP, self.device)
             del warm
+            gc.collect()
             self.baseline = resident_bytes()
         else:
             # A warm-up would itself be in the lifetime's peak.
             self.method, self.baseline = "lifetime peak", resident_bytes()
-        self.model = load()
+        self._load = load
+        self._model: Any = None
+        self._trained = False
+
+    def _loaded(self, trained: bool) -> Any:
+        """The model, deployed or as it is trained; only one of them is in memory."""
+        if self._model is None or self._trained != trained:
+            self._model = None
+            gc.collect()
+            self._model, self._trained = self._load(trained), trained
+            gc.collect()
+        return self._model
 
     def measure(self, adaptation: AdaptSettings | None, point: Point) -> dict[str, Any]:
         peaks: list[int] = []
         try:
+            self._loaded(trained=adaptation is not None)
             while len(peaks) < FEWEST_ROUNDS:
                 start = time.perf_counter()
                 peaks.append(self._measure_once(adaptation, point))
@@ -113,12 +131,12 @@ class _Meter:
         with memory_ceiling():
             if self.method == "CUDA allocator":
                 torch.cuda.reset_peak_memory_stats(self.device)
-                _work(adaptation, self.model, point, self.device)
+                _work(adaptation, self._model, point, self.device)
                 torch.cuda.synchronize(self.device)
                 return int(torch.cuda.max_memory_allocated(self.device))
             if self.method == "high-water mark":
                 reset_peak()
-            _work(adaptation, self.model, point, self.device)
+            _work(adaptation, self._model, point, self.device)
             return peak_bytes()
 
 

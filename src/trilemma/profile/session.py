@@ -7,7 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from trilemma.models.loading import ModelDescription, describe, load_classifier, load_language_model
+from trilemma.models.loading import (
+    ModelDescription,
+    deploy,
+    describe,
+    load_classifier,
+    load_language_model,
+)
 from trilemma.profile.grid import EfficiencyGrid
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.machine import hardware, versions
@@ -26,7 +32,7 @@ OUTPUTS = 2  # of the classification head; its cost is negligible whatever the t
 
 NOT_GENERATIVE = "not a generative model"
 
-Kind = Literal["classifier", "language model"]
+Kind = Literal["classifier", "trainable classifier", "language model"]
 
 
 @dataclass(frozen=True)
@@ -99,11 +105,15 @@ class Session:
         return grid_points(self.grid.training.batch, self.grid.training.length)
 
     def classifiers(self) -> list[Loaded]:
-        """All models with a new classification head of two outputs."""
+        """All models with a new classification head of two outputs, deployed: packed where they can be."""
         return self._load("classifier")
 
+    def trainable(self) -> list[Loaded]:
+        """The same as they are trained."""
+        return self._load("trainable classifier")
+
     def language_models(self) -> list[Loaded]:
-        """The causal models with their language-model head."""
+        """The causal models with their language-model head, deployed."""
         return self._load("language model")
 
     def describe(self, subject: ProfiledModel) -> ModelDescription:
@@ -137,11 +147,13 @@ class Session:
             "allow_pickle": subject.allow_pickle,
             "dtype": dtype,
         }
-        if kind == "classifier":
-            model = load_classifier(subject.folder, OUTPUTS, seed=0, **flags)
-        else:
+        if kind == "language model":
             model = load_language_model(subject.folder, **flags)
+        else:
+            model = load_classifier(subject.folder, OUTPUTS, seed=0, **flags)
         model.to(self.device).eval()
+        if kind != "trainable classifier":
+            deploy(model)
         description = describe(model)
         if kind == "classifier":
             self._descriptions[subject.name] = description

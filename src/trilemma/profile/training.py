@@ -25,7 +25,7 @@ def measure(session: Session) -> Iterator[Record]:
 
 
 def _measure_method(session: Session, method: str) -> Iterator[Record]:
-    models = [loaded for loaded in session.classifiers() if loaded.subject.adaptation(method)]
+    models = [loaded for loaded in session.trainable() if loaded.subject.adaptation(method)]
     steps: dict[str, TrainingStep] = {}
     prepare = partial(_prepare, session, method, steps)
     for loaded, point, samples in session.sweep(models, session.training_points(), prepare):

@@ -85,10 +85,15 @@ def provenance() -> dict[str, str]:
     """What an artifact was computed with, beside what its key holds."""
     import torch
 
+    from trilemma.ops import compiled_kernels
     from trilemma.profile import machine
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {"hardware": machine.hardware(device, clock=False), "versions": machine.versions()}
+    return {
+        "hardware": machine.hardware(device, clock=False),
+        "versions": machine.versions(),
+        "kernels": compiled_kernels(),
+    }
 
 
 def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:

@@ -60,7 +60,7 @@ VERSIONS = {
     "adapt": 2,
     "answer": 2,
     "attack": 2,
-    "profile": 2,
+    "profile": 3,
 }
 """Raised by one when a stage computes something else from the same settings: old artifacts are not reused."""
 

@@ -1,0 +1,74 @@
+"""A key-value cache that writes in place: a new token costs its own keys and values, not a copy of all."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+_STEP = 256
+"""Least positions by which the room grows."""
+
+
+@dataclass
+class _Room:
+    """Memory [B, H, capacity, d] of keys and of values, of which the layer shows the filled part."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
+    """A layer of the cache with room for tokens to come."""
+
+    _room: _Room | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append [B, H, T, d] and return all keys and values, [B, H, filled, d]."""
+        if key_states.requires_grad:  # what is overwritten later cannot be differentiated
+            return super().update(key_states, value_states)  # type: ignore[no-any-return]
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        seen = self.get_seq_length()
+        filled = seen + key_states.shape[-2]
+        room = self._room
+        if room is None or filled > room.keys.shape[-2] or not self._shows(room):
+            room = self._room = self._larger(key_states, value_states, filled)
+        room.keys[:, :, seen:filled].copy_(key_states)
+        room.values[:, :, seen:filled].copy_(value_states)
+        self.keys, self.values = room.keys[:, :, :filled], room.values[:, :, :filled]
+        return self.keys, self.values
+
+    def _shows(self, room: _Room) -> bool:
+        """Whether keys and values are still the beginning of the room: a beam search puts others there."""
+        return bool(
+            self.keys.data_ptr() == room.keys.data_ptr()
+            and self.values.data_ptr() == room.values.data_ptr()
+            and self.keys.stride() == room.keys.stride()
+            and len(self.keys) == len(room.keys)
+        )
+
+    def _larger(self, key_states: torch.Tensor, value_states: torch.Tensor, filled: int) -> _Room:
+        capacity = filled + max(_STEP, filled // 8)
+        room = _Room(*(_empty(states, capacity) for states in (key_states, value_states)))
+        if seen := self.get_seq_length():
+            room.keys[:, :, :seen].copy_(self.keys)
+            room.values[:, :, :seen].copy_(self.values)
+        return room
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._room = None
+        super().reset()
+
+
+def _empty(states: torch.Tensor, capacity: int) -> torch.Tensor:
+    return states.new_empty(*states.shape[:2], capacity, states.shape[3])
+
+
+def preallocate(cache: Cache) -> None:
+    """Let the empty layers of a dynamic cache that keep all tokens write in place."""
+    for index, layer in enumerate(getattr(cache, "layers", ())):
+        if type(layer) is DynamicLayer and not layer.is_initialized:
+            cache.layers[index] = PreallocatedLayer()
