@@ -30,9 +30,17 @@ void trilemma_gla_gradient(int32_t, const int64_t*, int32_t, int32_t, const void
 void trilemma_gla_step(int32_t, int64_t, int64_t, int64_t, int32_t, int32_t, const void*, const void*, const void*,
                        const void*, float, float*, void*);
 void trilemma_dense(int32_t, const uint16_t*, int64_t, int64_t, const uint16_t*, int64_t, uint16_t*);
-void trilemma_norm(int32_t, int64_t, int64_t, int32_t, const void*, const float*, double, void*, float*);
-void trilemma_norm_gradient(int32_t, int64_t, int64_t, int64_t, int32_t, const void*, const float*, const float*,
-                            const void*, void*, float*);
+void trilemma_norm(int32_t, int64_t, int64_t, int32_t, const void*, const void*, const float*, double, void*, float*);
+void trilemma_norm_gradient(int32_t, int64_t, int64_t, int64_t, int32_t, const void*, const void*, const float*,
+                            const float*, const void*, void*, void*, float*);
+void trilemma_mlgru(int32_t, int64_t, int64_t, int64_t, int32_t, const void*, const void*, const float*, const uint8_t*,
+                    const float*, void*, float*);
+void trilemma_mlgru_gradient(int32_t, int64_t, int64_t, int64_t, int32_t, const void*, const void*, const void*,
+                             const float*, const uint8_t*, const float*, const void*, const float*, void*, void*, float*,
+                             float*);
+void trilemma_glu(int32_t, int64_t, int64_t, int64_t, int32_t, const void*, const void*, void*);
+void trilemma_glu_gradient(int32_t, int64_t, int64_t, int64_t, int32_t, const void*, const void*, const void*, void*,
+                           void*);
 void trilemma_rotate(int32_t, const int64_t*, int64_t, int32_t, const void*, const float*, const float*, float, void*);
 void trilemma_attention_step(int32_t, const int64_t*, int32_t, const void*, const void*, const int64_t*, const void*,
                              const int64_t*, const uint8_t*, int64_t, float, void*);
@@ -172,9 +180,13 @@ void norm(int64_t rows, int64_t channels) {
     const auto x = draw(rows * channels), weight = draw(channels), d_y = draw(rows * channels);
     const int64_t block = 4, blocks = (rows + block - 1) / block;
     std::vector<float> y(rows * channels), inverse(rows), d_x(rows * channels), d_weight(blocks * channels);
-    trilemma_norm(kThreads, rows, channels, 0, x.data(), weight.data(), 1e-6, y.data(), inverse.data());
-    trilemma_norm_gradient(kThreads, rows, channels, block, 0, x.data(), weight.data(), inverse.data(), d_y.data(),
-                           d_x.data(), d_weight.data());
+    trilemma_norm(kThreads, rows, channels, 0, x.data(), d_y.data(), weight.data(), 1e-6, y.data(), inverse.data());
+    std::vector<float> d_gate(rows * channels);
+    trilemma_norm_gradient(kThreads, rows, channels, block, 0, x.data(), d_y.data(), weight.data(), inverse.data(),
+                           d_y.data(), d_x.data(), d_gate.data(), d_weight.data());
+    trilemma_norm(kThreads, rows, channels, 0, x.data(), nullptr, weight.data(), 1e-6, y.data(), nullptr);
+    trilemma_norm_gradient(kThreads, rows, channels, block, 0, x.data(), nullptr, weight.data(), inverse.data(),
+                           d_y.data(), d_x.data(), nullptr, d_weight.data());
     std::vector<double> expected(rows * channels);
     for (int64_t r = 0; r < rows; ++r) {
         double squares = 0;
@@ -183,6 +195,36 @@ void norm(int64_t rows, int64_t channels) {
         for (int64_t c = 0; c < channels; ++c) expected[r * channels + c] = x[r * channels + c] * scale * weight[c];
     }
     require(near(y, expected), "norm");
+}
+
+void mlgru(int64_t batch, int64_t time, int64_t channels) {
+    const int64_t size = batch * time * channels, states = batch * channels;
+    const auto i = draw(size), f = draw(size), bound = draw(channels, 0.0f, 1.0f), initial = draw(states);
+    std::vector<uint8_t> pads(batch * time);
+    if (time > 2) pads[1] = 1;
+    std::vector<float> h(size), last(states), d_i(size), d_f(size), d_bound(states), d_initial(states);
+    trilemma_mlgru(kThreads, batch, time, channels, 0, i.data(), f.data(), bound.data(), pads.data(), initial.data(),
+                   h.data(), last.data());
+    trilemma_mlgru_gradient(kThreads, batch, time, channels, 0, i.data(), f.data(), h.data(), bound.data(), pads.data(),
+                            initial.data(), i.data(), last.data(), d_i.data(), d_f.data(), d_bound.data(),
+                            d_initial.data());
+    std::vector<double> expected(size);
+    for (int64_t b = 0; b < batch; ++b) {
+        for (int64_t c = 0; c < channels; ++c) {
+            double state = initial[b * channels + c];
+            for (int64_t t = 0; t < time; ++t) {
+                const int64_t at = (b * time + t) * channels + c;
+                const double forget = bound[c] + (1.0 - bound[c]) / (1 + std::exp(-f[at]));
+                if (pads[b * time + t] == 0) state = forget * state + (1 - forget) * i[at] / (1 + std::exp(-i[at]));
+                expected[at] = state;
+            }
+        }
+    }
+    require(near(h, expected), "MLGRU");
+    std::vector<float> y(size), both(2 * size), d_both(2 * size);
+    trilemma_glu(kThreads, batch * time, channels, 2 * channels, 0, both.data(), both.data() + channels, y.data());
+    trilemma_glu_gradient(kThreads, batch * time, channels, 2 * channels, 0, both.data(), both.data() + channels, y.data(),
+                          d_both.data(), d_both.data() + channels);
 }
 
 void attention(int64_t batch, int64_t heads, int64_t kv_heads, int64_t size, int64_t length) {
@@ -234,6 +276,7 @@ int main() {
         }
         for (int64_t channels : {1, 7, 64, 1025}) {
             for (int64_t time : {0, 1, 5}) scan(2, time, channels);
+            for (int64_t time : {1, 6}) mlgru(2, time, channels);
         }
         for (float strength : {0.1f, 20.0f}) {
             gla(1, 1, 1, 1, 1, strength);

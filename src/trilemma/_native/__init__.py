@@ -125,6 +125,11 @@ def call(function: str, *arguments: object) -> None:
     )
 
 
+def strided(tensor: torch.Tensor) -> ctypes.c_void_p:
+    """The address of a tensor whose strides the function is told."""
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
 def _argument(value: object) -> object:
     if isinstance(value, torch.Tensor):
         assert value.is_contiguous()

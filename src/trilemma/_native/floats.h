@@ -56,6 +56,8 @@ inline float sigmoid(float x) { return 1.0f / (1.0f + exp_(-x)); }
 
 inline float silu(float x) { return x * sigmoid(x); }
 
+inline float silu_slope(float x, float s) { return s * (1.0f + x * (1.0f - s)); }  // s = sigmoid(x)
+
 // Squares are summed in double, so that the order of summation is not seen in the float that comes of it: all
 // paths, torch's too, round the same activations to the same levels.
 template <typename T>

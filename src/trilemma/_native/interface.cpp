@@ -109,23 +109,63 @@ EXPORTED void trilemma_dense(int32_t threads, const uint16_t* weight, int64_t ro
     parallel(rows, kRows, [&](int64_t begin, int64_t end) { kernels().dense(work, begin, end); });
 }
 
+// gate may be null
 EXPORTED void trilemma_norm(int32_t threads, int64_t rows, int64_t channels, int32_t type, const void* x,
-                            const float* weight, double eps, void* y, float* inverse_rms) {
+                            const void* gate, const float* weight, double eps, void* y, float* inverse_rms) {
     set_threads(threads);
     const Type t = static_cast<Type>(type);
-    const Norm work{channels, {x, t}, weight, eps, {y, t}, inverse_rms};
+    const Norm work{channels, {x, t}, {gate, t}, weight, eps, {y, t}, inverse_rms};
     parallel(rows, grain(channels), [&](int64_t begin, int64_t end) { kernels().norm(work, begin, end); });
 }
 
-// d_weight[blocks of rows, channels], to be summed
+// d_weight[blocks of rows, channels], to be summed; gate and d_gate may be null
 EXPORTED void trilemma_norm_gradient(int32_t threads, int64_t rows, int64_t channels, int64_t block, int32_t type,
-                                     const void* x, const float* weight, const float* inverse_rms, const void* d_y,
-                                     void* d_x, float* d_weight) {
+                                     const void* x, const void* gate, const float* weight, const float* inverse_rms,
+                                     const void* d_y, void* d_x, void* d_gate, float* d_weight) {
     set_threads(threads);
     const Type t = static_cast<Type>(type);
-    const NormGradient work{rows, channels, block, {x, t}, weight, inverse_rms, {d_y, t}, {d_x, t}, d_weight};
+    const NormGradient work{rows,        channels, block,    {x, t},      {gate, t}, weight,
+                            inverse_rms, {d_y, t}, {d_x, t}, {d_gate, t}, d_weight};
     parallel((rows + block - 1) / block, 1,
              [&](int64_t begin, int64_t end) { kernels().norm_gradient(work, begin, end); });
+}
+
+EXPORTED void trilemma_mlgru(int32_t threads, int64_t batch, int64_t time, int64_t channels, int32_t type, const void* i,
+                             const void* f, const float* lower_bound, const uint8_t* pads, const float* initial,
+                             void* h, float* final_state) {
+    set_threads(threads);
+    const Type t = static_cast<Type>(type);
+    const MlGru work{time, channels, {i, t}, {f, t}, lower_bound, pads, initial, {h, t}, final_state};
+    parallel(batch * channels, kStripOfThread,
+             [&](int64_t begin, int64_t end) { kernels().mlgru_scan(work, begin, end); });
+}
+
+EXPORTED void trilemma_mlgru_gradient(int32_t threads, int64_t batch, int64_t time, int64_t channels, int32_t type,
+                                      const void* i, const void* f, const void* h, const float* lower_bound,
+                                      const uint8_t* pads, const float* initial, const void* d_h, const float* d_final,
+                                      void* d_i, void* d_f, float* d_bound, float* d_initial) {
+    set_threads(threads);
+    const Type t = static_cast<Type>(type);
+    const MlGruGradient work{time, channels, {i, t}, {f, t},  {h, t},   lower_bound, pads,     initial,
+                             {d_h, t}, d_final, {d_i, t}, {d_f, t}, d_bound, d_initial};
+    parallel(batch * channels, kStripOfThread,
+             [&](int64_t begin, int64_t end) { kernels().mlgru_gradient(work, begin, end); });
+}
+
+EXPORTED void trilemma_glu(int32_t threads, int64_t rows, int64_t channels, int64_t stride, int32_t type,
+                           const void* gate, const void* up, void* y) {
+    set_threads(threads);
+    const Type t = static_cast<Type>(type);
+    const Glu work{channels, stride, {gate, t}, {up, t}, {y, t}};
+    parallel(rows, grain(channels), [&](int64_t begin, int64_t end) { kernels().glu_rows(work, begin, end); });
+}
+
+EXPORTED void trilemma_glu_gradient(int32_t threads, int64_t rows, int64_t channels, int64_t stride, int32_t type,
+                                    const void* gate, const void* up, const void* d_y, void* d_gate, void* d_up) {
+    set_threads(threads);
+    const Type t = static_cast<Type>(type);
+    const GluGradient work{channels, stride, {gate, t}, {up, t}, {d_y, t}, {d_gate, t}, {d_up, t}};
+    parallel(rows, grain(channels), [&](int64_t begin, int64_t end) { kernels().glu_gradient(work, begin, end); });
 }
 
 // shape: [batch, time, heads, size]

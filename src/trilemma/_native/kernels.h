@@ -39,10 +39,10 @@ struct Dense {
     uint16_t* out;
 };
 
-// y = x / rms(x) * weight over rows [rows, channels]
+// y = x / rms(x) * weight over rows [rows, channels], times silu(gate) where there is one
 struct Norm {
     int64_t channels;
-    Values x;
+    Values x, gate;  // gate's data may be null
     const float* weight;
     double eps;
     MutableValues y;
@@ -51,10 +51,10 @@ struct Norm {
 
 struct NormGradient {
     int64_t rows, channels, block;  // rows a block
-    Values x;
+    Values x, gate;
     const float *weight, *inverse_rms;
     Values d_y;
-    MutableValues d_x;
+    MutableValues d_x, d_gate;
     float* d_weight;  // [blocks, channels]
 };
 
@@ -112,6 +112,43 @@ struct ScanGradient {
     const float* d_final;  // likewise
     MutableValues d_x, d_f;
     float* d_initial;  // [batch, channels], or null
+};
+
+// h_t = f_t h_{t-1} + (1 - f_t) silu(i_t), f_t = b + (1 - b) sigmoid(f_t) over [batch, time, channels]
+struct MlGru {
+    int64_t time, channels;
+    Values i, f;
+    const float* lower_bound;  // b [channels], or null for 0
+    const uint8_t* pads;       // [batch, time], not 0 where h stays as it is, or null
+    const float* initial;      // [batch, channels], or null
+    MutableValues h;
+    float* final_state;  // [batch, channels], or null
+};
+
+struct MlGruGradient {
+    int64_t time, channels;
+    Values i, f, h;
+    const float* lower_bound;
+    const uint8_t* pads;
+    const float* initial;
+    Values d_h;            // data may be null
+    const float* d_final;  // or null
+    MutableValues d_i, d_f;
+    float* d_bound;    // [batch, channels]
+    float* d_initial;  // [batch, channels], or null
+};
+
+// y = silu(gate) up over rows [rows, channels]; rows of gate and up stand `stride` elements apart.
+struct Glu {
+    int64_t channels, stride;
+    Values gate, up;
+    MutableValues y;
+};
+
+struct GluGradient {
+    int64_t channels, stride;
+    Values gate, up, d_y;
+    MutableValues d_gate, d_up;  // with the stride of gate and up
 };
 
 // Gated linear attention over [batch, time, heads, key or value].
@@ -176,6 +213,11 @@ struct Kernels {
     // Of channels begin..end, counted through the batch.
     void (*scan)(const Scan&, int64_t begin, int64_t end);
     void (*scan_gradient)(const ScanGradient&, int64_t begin, int64_t end);
+
+    void (*mlgru_scan)(const MlGru&, int64_t begin, int64_t end);
+    void (*mlgru_gradient)(const MlGruGradient&, int64_t begin, int64_t end);
+    void (*glu_rows)(const Glu&, int64_t begin, int64_t end);  // of rows
+    void (*glu_gradient)(const GluGradient&, int64_t begin, int64_t end);
 
     // Of heads begin..end, counted through the batch.
     void (*gla)(const GlaForward&, int64_t begin, int64_t end);

@@ -5,6 +5,7 @@
 #include "attention.h"
 #include "dense.h"
 #include "gla.h"
+#include "mlgru.h"
 #include "norm.h"
 #include "rows.h"
 #include "scan.h"
@@ -15,7 +16,8 @@ namespace {
 
 constexpr Kernels table(const char* name, decltype(Kernels::ternary) ternary) {
     return {name,     ternary, to_floats, dense, norm, norm_gradient, rotate, attention_step, quantize,
-            rms_norm, mlgru,   glu,       scan,  scan_gradient,       gla,    gla_gradient,   gla_step};
+            rms_norm, mlgru,   glu,       scan,  scan_gradient,       mlgru_scan, mlgru_gradient, glu_rows,
+            glu_gradient,      gla,       gla_gradient, gla_step};
 }
 
 }  // namespace

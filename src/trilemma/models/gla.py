@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.convolution import ShortConvolution
 from trilemma.models.padding import checked_mask, pads_only_right, reordered, tokens_first
 from trilemma.ops import gla as gla_ops
+from trilemma.ops.norms import gated_rms_norm
 
 # Constants of the published models that no configuration holds.
 GATE_LOW_RANK = 16
@@ -209,10 +211,12 @@ class GatedLinearAttention(nn.Module):
         if self.kv_heads != self.heads:
             k, v, g = (tensor.repeat_interleave(self.heads // self.kv_heads, dim=2) for tensor in (k, v, g))
         o = self._attend(q, k, v, g, state, past_key_values is not None)
-        o = self.get_submodule(self.norm_name)(o).flatten(2)
+        norm = cast(RMSNorm, self.get_submodule(self.norm_name))
         if self.use_output_gate:
-            o = o * F.silu(self.g_proj(x))
-        out: torch.Tensor = self.o_proj(o)
+            o = gated_rms_norm(o, self._split(self.g_proj(x), self.heads), norm.weight, norm.eps)
+        else:
+            o = norm(o)
+        out: torch.Tensor = self.o_proj(o.flatten(2))
         if padding is not None and padding.inverse is not None:
             out = reordered(out, padding.inverse)
         return out

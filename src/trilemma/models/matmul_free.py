@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 
@@ -25,7 +24,9 @@ from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.packed import PackedBitLinear, pack_layers, step_of
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.ops import linear_scan, matmul_free_step, packed_ternary, ternary
+from trilemma.ops.glu import joint_glu
 from trilemma.ops.matmul_free_step import MatMulFreeStep
+from trilemma.ops.mlgru import mlgru
 from trilemma.ops.norms import gated_rms_norm
 
 XAVIER_GAIN = 2**-2.5
@@ -115,17 +116,12 @@ class MLGRU(nn.Module):
             pads: [B, T, 1], True where the state must neither decay nor take input; None for nowhere.
             past_key_values: cache, whose state of this layer is read and replaced.
         """
-        f = torch.sigmoid(self.f_proj(x))
-        if lower_bounds is not None and self.layer > 0:
-            bound = lower_bounds[self.layer].to(f.dtype)
-            f = bound + (1 - bound) * f
-        inputs = F.silu(self.i_proj(x)) * (1 - f)
-        if pads is not None:
-            inputs, f = inputs.masked_fill(pads, 0), f.masked_fill(pads, 1)
         state = None if past_key_values is None else past_key_values.layers[self.layer]
-        h, final = linear_scan.linear_scan(
-            inputs,
-            f,
+        h, final = mlgru(
+            self.i_proj(x),
+            self.f_proj(x),
+            None if lower_bounds is None or self.layer == 0 else lower_bounds[self.layer],
+            pads,
             initial_state=None if state is None else state.recurrent,
             output_final_state=state is not None,
         )
@@ -147,8 +143,7 @@ class TernaryGLU(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, T, D] to [B, T, D]."""
-        gate, up = self.gate_proj(x).chunk(2, dim=-1)
-        out: torch.Tensor = self.down_proj(F.silu(gate) * up)
+        out: torch.Tensor = self.down_proj(joint_glu(self.gate_proj(x)))
         return out
 
 

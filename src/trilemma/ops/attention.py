@@ -42,8 +42,8 @@ def _attention_step(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Ten
         mask = mask.contiguous()
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     _native.call(
-        "attention_step", shape, q.dtype, q.contiguous(), ctypes.c_void_p(k.data_ptr()), strides[0],
-        ctypes.c_void_p(v.data_ptr()), strides[1], mask, 0 if mask is None or len(mask) == 1 else k.shape[2],
+        "attention_step", shape, q.dtype, q.contiguous(), _native.strided(k), strides[0],
+        _native.strided(v), strides[1], mask, 0 if mask is None or len(mask) == 1 else k.shape[2],
         ctypes.c_float(size**-0.5), out,
     )  # fmt: skip
     return out

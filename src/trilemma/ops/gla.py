@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from trilemma import _native
-from trilemma.ops import gla_compiled
+from trilemma.ops import fla_kernels, gla_compiled
 from trilemma.ops.gla_chunkwise import gla_chunkwise, state_dtype
 
 
 def kernel(device: torch.device | str) -> str:
     """Name of the path that runs on ``device``."""
+    if torch.device(device).type == "cuda" and fla_kernels.available():
+        return fla_kernels.kernel()
     if torch.device(device).type == "cpu" and _native.available():
         return f"compiled-{_native.path()}"
     return "torch-chunkwise"
@@ -61,6 +63,8 @@ def gla(
         if lengths is not None:
             beyond = torch.arange(q.shape[1], device=q.device) >= lengths.unsqueeze(-1)
             q, k, v, g = (x.masked_fill(beyond[:, :, None, None], 0) for x in (q, k, v, g))
+        if fla_kernels.serves_gla(q, k, v, g):
+            return fla_kernels.gla(q, k, v, g, initial_state, scale, output_final_state)
         return gla_chunkwise(q, k, v, g, initial_state, scale, output_final_state)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trilemma import _native
+from trilemma.ops import fla_kernels
 
 _LOOP_ELEMENTS = 8192
 """On a CPU, steps of at least this many elements are done one by one: the work then outweighs the call."""
@@ -23,6 +24,8 @@ _SHORT = 4
 
 def kernel(device: torch.device | str) -> str:
     """Name of the path that runs on ``device``."""
+    if torch.device(device).type == "cuda" and fla_kernels.available():
+        return fla_kernels.kernel()
     if torch.device(device).type == "cpu" and _native.available():
         return f"compiled-{_native.path()}"
     return "torch-scan"
@@ -47,6 +50,8 @@ def linear_scan(
     """
     if x.numel() == 0:
         return x.clone(), _state_or_zeros(initial_state, x) if output_final_state else None
+    if fla_kernels.serves_scan(x, f):
+        return fla_kernels.linear_scan(x, f, initial_state, output_final_state)
     state_fits = initial_state is None or initial_state.dtype == torch.float32
     compiled = state_fits and x.dtype == f.dtype and _native.serves(x, f, initial_state)
     function: Any = _CompiledScan if compiled else _LinearScan

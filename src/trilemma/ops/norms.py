@@ -27,8 +27,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """
     if x.device.type == "cuda":  # one kernel there, but a chain of them on a CPU
         return functional.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
-    function: Any = _CompiledRMSNorm if _native.serves(x) else _RMSNorm
-    y: Tensor = function.apply(x, weight, eps)
+    if _native.serves(x):
+        return _compiled(x, None, weight, eps)
+    y: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -47,36 +48,48 @@ def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tenso
     Returns:
         ``[..., D]`` in the dtype of ``x``.
     """
+    if gate.dtype == x.dtype and gate.shape == x.shape and _native.serves(x, gate):
+        return _compiled(x, gate, weight, eps)
     return rms_norm(x, weight, eps) * functional.silu(gate).to(x.dtype)
 
 
+def _compiled(x: Tensor, gate: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+    y: Tensor = _CompiledRMSNorm.apply(x, gate, weight, eps)  # type: ignore[no-untyped-call]
+    return y
+
+
 class _CompiledRMSNorm(torch.autograd.Function):
-    """The same by the compiled kernels (``_native/norm.h``)."""
+    """The same by the compiled kernels (``_native/norm.h``), times ``silu(gate)`` where there is a gate."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gate: Tensor | None, weight: Tensor, eps: float) -> Tensor:
         x, channels = x.contiguous(), weight.numel()
+        gate = None if gate is None else gate.contiguous()
         rows = x.numel() // channels
-        floats = weight.detach().float().contiguous()
         y = torch.empty_like(x)
         inverse_rms = torch.empty(rows) if any(ctx.needs_input_grad) else None
-        _native.call("norm", rows, channels, x.dtype, x, floats, eps, y, inverse_rms)
-        ctx.save_for_backward(x, weight, inverse_rms)
+        _native.call("norm", rows, channels, x.dtype, x, gate, _floats(weight), eps, y, inverse_rms)
+        ctx.save_for_backward(x, gate, weight, inverse_rms)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight, inverse_rms = ctx.saved_tensors
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, gate, weight, inverse_rms = ctx.saved_tensors
         channels = weight.numel()
         rows = x.numel() // channels
         d_x = torch.empty_like(x)
+        d_gate = None if gate is None else torch.empty_like(gate)
         blocks = torch.empty(-(-rows // _ROWS), channels)
         _native.call(
-            "norm_gradient", rows, channels, _ROWS, x.dtype, x, weight.detach().float().contiguous(),
-            inverse_rms, d_y.to(x.dtype).contiguous(), d_x, blocks,
+            "norm_gradient", rows, channels, _ROWS, x.dtype, x, gate, _floats(weight), inverse_rms,
+            d_y.to(x.dtype).contiguous(), d_x, d_gate, blocks,
         )  # fmt: skip
-        return d_x, blocks.sum(0).to(weight.dtype), None
+        return d_x, d_gate, blocks.sum(0).to(weight.dtype), None
+
+
+def _floats(weight: Tensor) -> Tensor:
+    return weight.detach().float().contiguous()
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trilemma import _native
+from trilemma.ops import ternary_triton
 from trilemma.ops.ternary import levels_product, normed_levels
 from trilemma.ops.ternary import path as ternary_path
 
@@ -23,6 +24,8 @@ _BYTES = BLOCK // 4
 
 def kernel(device: torch.device | str) -> str:
     """Name of the path that runs on ``device``."""
+    if torch.device(device).type == "cuda" and ternary_triton.available():
+        return ternary_triton.kernel()
     if multiplies_packed(device):
         return f"compiled-{_native.path()}, packed 2-bit"
     return f"{ternary_path(device)}, unpacked to int8"
@@ -81,6 +84,8 @@ def packed_linear(
     Returns:
         ``[..., out]`` in the dtype of ``x``.
     """
+    if ternary_triton.serves(x):
+        return ternary_triton.packed_linear(x, packed, scale, norm_weight, eps)
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)
     if _native.serves(rows):
@@ -94,6 +99,8 @@ def packed_linear(
 
 def multiplies_packed(device: torch.device | str) -> bool:
     """Whether ``device`` has a path that multiplies by packed weights as they are."""
+    if torch.device(device).type == "cuda":
+        return ternary_triton.available()
     return torch.device(device).type == "cpu" and _native.available()
 
 
