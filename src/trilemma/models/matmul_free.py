@@ -116,6 +116,7 @@ class MLGRU(nn.Module):
             pads: [B, T, 1], True where the state must neither decay nor take input; None for nowhere.
             past_key_values: cache, whose state of this layer is read and replaced.
         """
+        x = ternary.shared_input(x)
         state = None if past_key_values is None else past_key_values.layers[self.layer]
         h, final = mlgru(
             self.i_proj(x),
@@ -143,7 +144,7 @@ class TernaryGLU(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, T, D] to [B, T, D]."""
-        out: torch.Tensor = self.down_proj(joint_glu(self.gate_proj(x)))
+        out: torch.Tensor = self.down_proj(joint_glu(self.gate_proj(ternary.shared_input(x))))
         return out
 
 

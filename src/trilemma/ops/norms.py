@@ -76,16 +76,23 @@ class _CompiledRMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         x, gate, weight, inverse_rms = ctx.saved_tensors
-        channels = weight.numel()
-        rows = x.numel() // channels
-        d_x = torch.empty_like(x)
-        d_gate = None if gate is None else torch.empty_like(gate)
-        blocks = torch.empty(-(-rows // _ROWS), channels)
-        _native.call(
-            "norm_gradient", rows, channels, _ROWS, x.dtype, x, gate, _floats(weight), inverse_rms,
-            d_y.to(x.dtype).contiguous(), d_x, d_gate, blocks,
-        )  # fmt: skip
-        return d_x, d_gate, blocks.sum(0).to(weight.dtype), None
+        d_x, d_gate, d_weight = _compiled_gradients(d_y, x, gate, weight, inverse_rms)
+        return d_x, d_gate, d_weight.to(weight.dtype), None
+
+
+def _compiled_gradients(
+    d_y: Tensor, x: Tensor, gate: Tensor | None, weight: Tensor, inverse_rms: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    channels = weight.numel()
+    rows = x.numel() // channels
+    d_x = torch.empty_like(x)
+    d_gate = None if gate is None else torch.empty_like(gate)
+    blocks = torch.empty(-(-rows // _ROWS), channels)
+    _native.call(
+        "norm_gradient", rows, channels, _ROWS, x.dtype, x, gate, _floats(weight), inverse_rms,
+        d_y.to(x.dtype).contiguous(), d_x, d_gate, blocks,
+    )  # fmt: skip
+    return d_x, d_gate, blocks.sum(0)
 
 
 def _floats(weight: Tensor) -> Tensor:
@@ -108,23 +115,29 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, inverse_rms = ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
-            normed = x.to(inverse_rms.dtype) * inverse_rms
-            d_x, d_weight = rms_norm_gradients(d_y.to(inverse_rms.dtype), normed, weight)
-            return d_x.mul_(inverse_rms).to(x.dtype), d_weight.to(weight.dtype), None
+            d_x, d_weight = rms_norm_gradients(d_y, x, weight, inverse_rms)
+        return d_x, d_weight.to(weight.dtype), None
 
 
-def rms_norm_gradients(d_y: Tensor, normed: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of ``y = x * inverse_rms * weight``.
+def rms_norm_gradients(d_y: Tensor, x: Tensor, weight: Tensor, inverse_rms: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of ``y = x * inverse_rms * weight``, where ``inverse_rms`` is that of x.
 
     Args:
-        d_y: gradient to y ``[..., D]``, float32 or float64.
-        normed: ``x * inverse_rms``, in shape and dtype of ``d_y``.
+        d_y: gradient to y ``[..., D]``.
+        x: ``[..., D]``.
         weight: ``[D]``.
+        inverse_rms: ``[..., 1]``, float32 or float64.
 
     Returns:
-        The gradient to x divided by ``inverse_rms``, ``[..., D]``, and the gradient to the weight ``[D]``.
+        The gradient to x in its dtype, ``[..., D]``, and that to the weight in the dtype of ``inverse_rms``,
+        ``[D]``.
     """
-    weight = weight.to(d_y.dtype)
+    if _native.serves(x, inverse_rms):
+        d_x, _, d_weight = _compiled_gradients(d_y, x.contiguous(), None, weight, inverse_rms)
+        return d_x, d_weight
+    dtype = inverse_rms.dtype
+    d_y, weight, normed = d_y.to(dtype), weight.to(dtype), x.to(dtype) * inverse_rms
     shared = d_y * normed
     mean = (shared @ weight).unsqueeze(-1) / weight.numel()
-    return (d_y * weight).addcmul_(normed, mean, value=-1), shared.reshape(-1, weight.numel()).sum(0)
+    d_x = (d_y * weight).addcmul_(normed, mean, value=-1).mul_(inverse_rms)
+    return d_x.to(x.dtype), shared.reshape(-1, weight.numel()).sum(0)

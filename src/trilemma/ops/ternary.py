@@ -121,6 +121,12 @@ def bit_linear(
     return y
 
 
+def shared_input(x: Tensor) -> Tensor:
+    """``x`` in autocast's dtype where it is on: several layers that read it then keep one tensor of that."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 def bit_linear_reference(x: Tensor, weight: Tensor, norm_weight: Tensor, eps: float = 1e-6) -> Tensor:
     """The definition, recorded by autograd: reference for :func:`bit_linear`."""
     y = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * norm_weight
@@ -171,7 +177,7 @@ def levels_product(
 
 
 class _BitLinear(torch.autograd.Function):
-    """Saves the input by reference, 8-bit activations and weights, and one number or two a token."""
+    """Saves the input and the rounded weight by reference; norm and rounding are cheap to do again."""
 
     @staticmethod
     def forward(
@@ -185,10 +191,10 @@ class _BitLinear(torch.autograd.Function):
         product: torch.dtype,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        activations, step, inverse_rms = normed_levels(rows, norm_weight, eps)
+        activations, step, _ = normed_levels(rows, norm_weight, eps)
         out = levels_product(activations, step, levels, scale, product)
-        ctx.save_for_backward(x, norm_weight, inverse_rms, activations, step, levels, scale)
-        ctx.product, ctx.weight_dtype = product, weight.dtype
+        ctx.save_for_backward(x, norm_weight, levels, scale)
+        ctx.product, ctx.weight_dtype, ctx.eps = product, weight.dtype, eps
         return out.view(*x.shape[:-1], out.shape[-1]).to(product)
 
     @staticmethod
@@ -199,17 +205,17 @@ class _BitLinear(torch.autograd.Function):
 
 
 def _backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-    x, norm_weight, inverse_rms, activations, step, levels, scale = ctx.saved_tensors
-    dtype, product = inverse_rms.dtype, ctx.product
-    d_rows = d_out.reshape(-1, d_out.shape[-1])
+    x, norm_weight, levels, scale = ctx.saved_tensors
+    product = ctx.product
+    rows, d_rows = x.reshape(-1, x.shape[-1]), d_out.reshape(-1, d_out.shape[-1])
+    activations, step, inverse_rms = normed_levels(rows, norm_weight, ctx.eps)
     d_weight = d_x = d_norm_weight = None
     if ctx.needs_input_grad[1]:
-        steps = step * _LEVELS
-        d_weight = ((d_rows * steps).to(product).T @ _fractions(activations, product)).to(ctx.weight_dtype)
+        scaled = (d_rows * (step * _LEVELS)).to(product)
+        d_weight = (scaled.T @ _fractions(activations, product)).to(ctx.weight_dtype)
     if ctx.needs_input_grad[0] or ctx.needs_input_grad[2]:
-        d_y = (d_rows.to(product) @ levels.to(product)).to(dtype)  # lacks the weight's scale
-        normed = x.reshape(-1, x.shape[-1]).to(dtype) * inverse_rms
-        d_x, d_norm_weight = rms_norm_gradients(d_y, normed, norm_weight)
-        d_x = d_x.mul_(inverse_rms * scale).view(x.shape).to(x.dtype)
+        d_y = d_rows.to(product) @ levels.to(product)  # lacks the weight's scale
+        d_x, d_norm_weight = rms_norm_gradients(d_y, rows, norm_weight * scale, inverse_rms)
+        d_x = d_x.view(x.shape)
         d_norm_weight = (d_norm_weight * scale).to(norm_weight.dtype)
     return d_x, d_weight, d_norm_weight, None, None, None, None
