@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PYTHONWARNINGS=ignore::ResourceWarning
 
-.PHONY: install demo test lint types pytest bench-gpu clean
+.PHONY: install demo test lint types pytest bench bench-gpu clean
 
 install: .venv/installed
 
@@ -28,6 +28,11 @@ types:
 
 pytest:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
+
+# Fails where a ratio is more than 15% worse than benchmarks/recorded.json says.
+bench: install
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/models.py
 
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py

@@ -101,7 +101,12 @@ def available() -> bool:
 
 
 def serves(*tensors: torch.Tensor | None) -> bool:
-    """Whether compiled kernels are in use and take these tensors: on the CPU, float32 or bfloat16."""
+    """Whether compiled kernels are in use and take these tensors: on the CPU, float32 or bfloat16.
+
+    While ``torch.compile`` traces they do not, since it sees PyTorch's operators alone.
+    """
+    if torch.compiler.is_compiling():
+        return False
     return available() and all(t is None or (t.device.type == "cpu" and t.dtype in _TYPES) for t in tensors)
 
 

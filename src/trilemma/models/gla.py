@@ -136,12 +136,14 @@ class Padding:
     Attributes:
         tokens: [B, T, 1, 1], True at tokens.
         lengths: tokens of every row, [B].
+        right: all pads come after the tokens, so that lengths say all.
         order: [B, T], puts the tokens of a row before its pads; None where they are.
         inverse: undoes ``order``.
     """
 
     tokens: torch.Tensor
     lengths: torch.Tensor
+    right: bool
     order: torch.Tensor | None = None
     inverse: torch.Tensor | None = None
 
@@ -205,12 +207,13 @@ class GatedLinearAttention(nn.Module):
         k, v, g = (self._split(tensor, self.kv_heads) for tensor in (k, v, g))
         if self.feature_map is not None:
             q, k = self.feature_map(q), self.feature_map(k)
-        if padding is not None:
+        lengths = padding.lengths if padding is not None and padding.right else None
+        if padding is not None and not padding.right:
             k = k.masked_fill(~padding.tokens, 0)
             g = g.masked_fill(~padding.tokens, 0)
         if self.kv_heads != self.heads:
             k, v, g = (tensor.repeat_interleave(self.heads // self.kv_heads, dim=2) for tensor in (k, v, g))
-        o = self._attend(q, k, v, g, state, past_key_values is not None)
+        o = self._attend(q, k, v, g, state, past_key_values is not None, lengths)
         norm = cast(RMSNorm, self.get_submodule(self.norm_name))
         if self.use_output_gate:
             o = gated_rms_norm(o, self._split(self.g_proj(x), self.heads), norm.weight, norm.eps)
@@ -232,11 +235,14 @@ class GatedLinearAttention(nn.Module):
         g: torch.Tensor,
         state: RecurrentState,
         keep_state: bool,
+        lengths: torch.Tensor | None,
     ) -> torch.Tensor:
         if q.shape[1] == 1 and state.recurrent is not None and not torch.is_grad_enabled():
             o, state.recurrent = gla_ops.gla_step(q, k, v, g, state.recurrent)
         else:
-            o, final = gla_ops.gla(q, k, v, g, initial_state=state.recurrent, output_final_state=keep_state)
+            o, final = gla_ops.gla(
+                q, k, v, g, state.recurrent, output_final_state=keep_state, lengths=lengths
+            )
             state.recurrent = final
         return o.to(v.dtype)
 
@@ -281,15 +287,16 @@ class GLAModel(GLAPreTrainedModel, Backbone):
             return (None,)
         seen = 0 if past is None else past.get_seq_length()
         tokens = checked_mask(attention_mask, B, seen + T)[:, seen:]
-        right = T == 1 or pads_only_right(tokens)
-        if right and past is None:
-            return (None,)  # nothing after the last token is read
+        if bool(tokens.all()):
+            return (None,)
+        right = pads_only_right(tokens)
         order = inverse = None
-        if self.config.use_short_conv and not right:
+        if self.config.use_short_conv and T > 1 and not right:
             order = tokens_first(tokens)
             inverse = order.argsort(dim=-1)
             tokens = tokens.gather(1, order)
-        return (Padding(tokens[:, :, None, None], tokens.sum(dim=-1), order, inverse),)
+        # A single step is not told lengths: it must meet a key and a gate of 0.
+        return (Padding(tokens[:, :, None, None], tokens.sum(dim=-1), right and T > 1, order, inverse),)
 
 
 class GLAForCausalLM(RecurrentGeneration, GLAPreTrainedModel, CausalLanguageModel):

@@ -27,7 +27,7 @@ def place_in_large_pages(module: nn.Module) -> None:
     sizes = [-(-t.numel() * t.element_size() // _ALIGNMENT) * _ALIGNMENT for t in tensors]
     if sum(sizes) < _PAGE:
         return
-    memory = mmap.mmap(-1, sum(sizes) + _PAGE)
+    memory = mmap.mmap(-1, sum(sizes) + _PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
     pool = torch.frombuffer(memory, dtype=torch.uint8)
     at = -pool.data_ptr() % _PAGE

@@ -21,6 +21,8 @@ def glu(gate: Tensor, up: Tensor) -> Tensor:
         ``[..., W]``.
     """
     if gate.dtype == up.dtype and _native.serves(gate, up):
+        if not torch.is_grad_enabled():
+            return _forward(gate.contiguous(), up.contiguous(), gate.shape[-1])
         y: Tensor = _CompiledGLU.apply(gate, up)  # type: ignore[no-untyped-call]
         return y
     return functional.silu(gate) * up

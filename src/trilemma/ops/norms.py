@@ -54,7 +54,20 @@ def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tenso
 
 
 def _compiled(x: Tensor, gate: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+    if not torch.is_grad_enabled():
+        return _compiled_forward(x.contiguous(), gate, weight, eps, None)
     y: Tensor = _CompiledRMSNorm.apply(x, gate, weight, eps)  # type: ignore[no-untyped-call]
+    return y
+
+
+def _compiled_forward(
+    x: Tensor, gate: Tensor | None, weight: Tensor, eps: float, inverse_rms: Tensor | None
+) -> Tensor:
+    channels = weight.numel()
+    gate = None if gate is None else gate.contiguous()
+    y = torch.empty_like(x)
+    rows = x.numel() // channels
+    _native.call("norm", rows, channels, x.dtype, x, gate, _floats(weight), eps, y, inverse_rms)
     return y
 
 
@@ -63,12 +76,10 @@ class _CompiledRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor | None, weight: Tensor, eps: float) -> Tensor:
-        x, channels = x.contiguous(), weight.numel()
+        x = x.contiguous()
         gate = None if gate is None else gate.contiguous()
-        rows = x.numel() // channels
-        y = torch.empty_like(x)
-        inverse_rms = torch.empty(rows) if any(ctx.needs_input_grad) else None
-        _native.call("norm", rows, channels, x.dtype, x, gate, _floats(weight), eps, y, inverse_rms)
+        inverse_rms = torch.empty(x.numel() // weight.numel()) if any(ctx.needs_input_grad) else None
+        y = _compiled_forward(x, gate, weight, eps, inverse_rms)
         ctx.save_for_backward(x, gate, weight, inverse_rms)
         return y
 

@@ -38,6 +38,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ``[B, T, H, K]`` in the dtype of ``x``.
     """
     if _native.serves(x, cos, sin) and cos.dtype == torch.float32:
+        if not torch.is_grad_enabled():
+            return _turned(x, cos.contiguous(), sin.contiguous(), 1.0)
         y: Tensor = _CompiledRotation.apply(x, cos, sin)  # type: ignore[no-untyped-call]
         return y
     cos, sin = cos.to(x.dtype).unsqueeze(-2), sin.to(x.dtype).unsqueeze(-2)

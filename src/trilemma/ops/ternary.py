@@ -71,7 +71,7 @@ def normed_levels(rows: Tensor, norm_weight: Tensor, eps: float) -> tuple[Tensor
         activation.
     """
     tokens, channels = rows.shape
-    if _native.serves(rows) and not torch.compiler.is_compiling():
+    if _native.serves(rows):
         rows = rows.contiguous()
         levels = torch.empty(tokens, channels, dtype=torch.int8)
         step, inverse_rms = torch.empty(tokens, 1), torch.empty(tokens, 1)

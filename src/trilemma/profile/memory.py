@@ -6,6 +6,7 @@
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import tempfile
@@ -171,7 +172,7 @@ class _KilledError(Exception):
 
 
 class _EndedError(Exception):
-    """The worker ended by an error of its own; the message is the last line it wrote."""
+    """The worker ended by an error of its own; the message is that error, or the last line it wrote."""
 
 
 class _Process:
@@ -217,9 +218,10 @@ class _Process:
             raise _KilledError
         self._errors.seek(0)
         written = self._errors.read().decode(errors="replace").strip().splitlines()
-        raise _EndedError(
-            written[-1] if written else f"the worker ended with code {self._process.returncode}"
-        )
+        # Libraries may write more after the traceback, as the process ends.
+        errors = [line for line in written if re.match(r"[\w.]+(Error|Exception)\b", line)]
+        ended = f"the worker ended with code {self._process.returncode}"
+        raise _EndedError([ended, *written[-1:], *errors][-1])
 
     def kill(self) -> None:
         self._process.kill()
