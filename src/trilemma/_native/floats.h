@@ -12,6 +12,9 @@ namespace {
 
 constexpr int kLanes = 16;  // partial sums of a reduction
 
+// Bytes ahead that weights are fetched from memory: what one processor reads while memory answers.
+constexpr int64_t kAhead = 2048;
+
 inline float to_float(float x) { return x; }
 
 inline float to_float(uint16_t bits) {  // bfloat16

@@ -104,7 +104,7 @@ EXPORTED void trilemma_dense(int32_t threads, const uint16_t* weight, int64_t ro
                              int64_t tokens, uint16_t* out) {
     set_threads(threads);
     std::vector<float> floats(tokens * channels);
-    kernels().to_floats(x, tokens * channels, floats.data());
+    for (int64_t t = 0; t < tokens; ++t) kernels().split(x + t * channels, channels, floats.data() + t * channels);
     const Dense work{weight, rows, channels, tokens, floats.data(), out};
     parallel(rows, kRows, [&](int64_t begin, int64_t end) { kernels().dense(work, begin, end); });
 }

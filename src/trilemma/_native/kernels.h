@@ -35,7 +35,7 @@ struct Ternary {
 struct Dense {
     const uint16_t* weight;
     int64_t rows, channels, tokens;
-    const float* x;
+    const float* x;  // [tokens, channels], each as `split` leaves it
     uint16_t* out;
 };
 
@@ -195,7 +195,7 @@ struct Kernels {
     // out[token * stride + row] = or += the product, for the rows begin..end of the weight and all tokens
     void (*ternary)(const Ternary&, const Levels&, int64_t tokens, int64_t begin, int64_t end, float* out,
                     int64_t stride, bool add);
-    void (*to_floats)(const uint16_t* bfloat16, int64_t count, float* out);
+    void (*split)(const uint16_t* bfloat16, int64_t channels, float* out);  // even channels before odd ones
     void (*dense)(const Dense&, int64_t begin, int64_t end);  // of the weight's rows
     void (*norm)(const Norm&, int64_t begin, int64_t end);                    // of rows
     void (*norm_gradient)(const NormGradient&, int64_t begin, int64_t end);   // of blocks of rows

@@ -64,12 +64,14 @@ class Pool {
         const int64_t threads = static_cast<int64_t>(workers_.size()) + 1;
         const int64_t step = std::max<int64_t>(1, units / (kPartsPerThread * threads)) * grain;
         const int64_t parts = (count + step - 1) / step;
-        count_.store(count, std::memory_order_relaxed);
-        step_.store(step, std::memory_order_relaxed);
-        body_.store(body, std::memory_order_relaxed);
-        context_.store(context, std::memory_order_relaxed);
-        done_.store(0, std::memory_order_relaxed);
+        // Closed first: a worker that comes late to the last loop must not take a part of it by the sizes of this one.
         const uint64_t job = generation() + 1;
+        ticket_.store((job - 1) << kPartBits | kClosed, std::memory_order_relaxed);
+        count_.store(count, std::memory_order_release);
+        step_.store(step, std::memory_order_release);
+        body_.store(body, std::memory_order_release);
+        context_.store(context, std::memory_order_release);
+        done_.store(0, std::memory_order_relaxed);
         {
             std::lock_guard<std::mutex> lock(mutex_);
             ticket_.store(job << kPartBits, std::memory_order_release);
@@ -94,17 +96,17 @@ class Pool {
 
     uint64_t generation() const { return ticket_.load(std::memory_order_acquire) >> kPartBits; }
 
-    // Run parts of job number `job` until none is left. A worker that comes late finds another job's number, or
-    // no part left; whoever gets a part has read the job's fields before they could change, since the next job
-    // is not set up before every part of this one is done.
+    // Run parts of job number `job` until none is left. A worker that comes late finds another job's number, no
+    // part left, or the job closed. Whoever reads a field of the next job has seen the ticket closed before it, so
+    // that its claim of a part of this one fails.
     void take(uint64_t job) {
         for (;;) {
             uint64_t ticket = ticket_.load(std::memory_order_acquire);
-            const int64_t count = count_.load(std::memory_order_relaxed), step = step_.load(std::memory_order_relaxed);
-            const Body body = body_.load(std::memory_order_relaxed);
-            const void* context = context_.load(std::memory_order_relaxed);
-            const int64_t begin = static_cast<int64_t>(ticket & kPartMask) * step;
-            if (ticket >> kPartBits != job || begin >= count) return;
+            const int64_t count = count_.load(std::memory_order_acquire), step = step_.load(std::memory_order_acquire);
+            const Body body = body_.load(std::memory_order_acquire);
+            const void* context = context_.load(std::memory_order_acquire);
+            const int64_t begin = static_cast<int64_t>(ticket & kClosed) * step;
+            if (ticket >> kPartBits != job || (ticket & kClosed) == kClosed || begin >= count) return;
             if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
             body(context, begin, std::min(count, begin + step));
             done_.fetch_add(1, std::memory_order_release);
@@ -141,7 +143,7 @@ class Pool {
     }
 
     static constexpr int kPartBits = 16;
-    static constexpr uint64_t kPartMask = (uint64_t{1} << kPartBits) - 1;
+    static constexpr uint64_t kClosed = (uint64_t{1} << kPartBits) - 1;  // as the number of a part
 
     std::mutex use_;    // held by the thread whose loop has the workers
     std::mutex mutex_;  // orders falling asleep and handing out work

@@ -15,7 +15,7 @@ namespace trilemma {
 namespace {
 
 constexpr Kernels table(const char* name, decltype(Kernels::ternary) ternary) {
-    return {name,     ternary, to_floats, dense, norm, norm_gradient, rotate, attention_step, quantize,
+    return {name,     ternary, split, dense, norm, norm_gradient, rotate, attention_step, quantize,
             rms_norm, mlgru,   glu,       scan,  scan_gradient,       mlgru_scan, mlgru_gradient, glu_rows,
             glu_gradient,      gla,       gla_gradient, gla_step};
 }

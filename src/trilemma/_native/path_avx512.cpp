@@ -8,6 +8,8 @@ namespace {
 
 struct Vector {
     static constexpr int kBytes = 64;
+    static constexpr int kTileRows = 4;
+    static constexpr int64_t kBlocksInPart = kAllBlocks;
     using Bytes = __m512i;
     using Sums = __m512i;
     static Sums zero() { return _mm512_setzero_si512(); }
@@ -16,6 +18,7 @@ struct Vector {
         return _mm512_and_si512(_mm512_srli_epi16(packed, 2 * pair), _mm512_set1_epi8(3));
     }
     static Sums dot(Sums sums, Bytes codes, Bytes levels) { return _mm512_dpbusd_epi32(sums, codes, levels); }
+    static Sums sum(Sums sums, Sums part) { return _mm512_add_epi32(sums, part); }
     static int32_t total(Sums sums) { return _mm512_reduce_add_epi32(sums); }
 };
 

@@ -8,6 +8,8 @@ namespace {
 
 struct Vector {
     static constexpr int kBytes = 16;
+    static constexpr int kTileRows = 4;
+    static constexpr int64_t kBlocksInPart = kAllBlocks;
     using Bytes = int8x16_t;
     using Sums = int32x4_t;
     static Sums zero() { return vdupq_n_s32(0); }
@@ -20,6 +22,7 @@ struct Vector {
         const int16x8_t low = vmull_s8(vget_low_s8(codes), vget_low_s8(levels));
         return vpadalq_s16(sums, vmlal_s8(low, vget_high_s8(codes), vget_high_s8(levels)));
     }
+    static Sums sum(Sums sums, Sums part) { return vaddq_s32(sums, part); }
     static int32_t total(Sums sums) { return vaddvq_s32(sums); }
 };
 

@@ -6,6 +6,8 @@ namespace {
 
 struct Vector {
     static constexpr int kBytes = 16;
+    static constexpr int kTileRows = 4;
+    static constexpr int64_t kBlocksInPart = kAllBlocks;
     struct Bytes {
         uint8_t bytes[kBytes];
     };
@@ -24,6 +26,10 @@ struct Vector {
     }
     static Sums dot(Sums sums, const Bytes& codes, const Bytes& levels) {
         for (int j = 0; j < kBytes; ++j) sums.lanes[j] += codes.bytes[j] * static_cast<int8_t>(levels.bytes[j]);
+        return sums;
+    }
+    static Sums sum(Sums sums, const Sums& part) {
+        for (int j = 0; j < kBytes; ++j) sums.lanes[j] += part.lanes[j];
         return sums;
     }
     static int32_t total(const Sums& sums) {
