@@ -1,5 +1,6 @@
 // Every path of the kernels against plain loops, at awkward sizes, on exact allocations: built with the address
 // and undefined-behaviour sanitizers, it ends with an error at the first access beyond a buffer.
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "decode.h"
+#include "dense_step.h"
 #include "kernels.h"
 #include "parallel.h"
 
@@ -45,6 +47,8 @@ void trilemma_rotate(int32_t, const int64_t*, int64_t, int32_t, const void*, con
 void trilemma_attention_step(int32_t, const int64_t*, int32_t, const void*, const void*, const int64_t*, const void*,
                              const int64_t*, const uint8_t*, int64_t, float, void*);
 void trilemma_matmul_free_step(int32_t, const void*, int64_t, int64_t, float*, float* const*);
+void trilemma_transformer_step(int32_t, const void*, int64_t, const void*, const void*, void*);
+void trilemma_gla_model_step(int32_t, const void*, int64_t, const void*, const void*, void*);
 }
 
 namespace {
@@ -264,9 +268,49 @@ void step(int64_t tokens, int64_t D, int64_t width) {
     for (float value : hidden) require(std::isfinite(value), "decoding step");
 }
 
+void dense_steps(int64_t batch, int64_t width, int64_t heads, int64_t size, int64_t mlp_width) {
+    const auto weight = draw(width * (mlp_width > heads * size ? mlp_width : heads * size) + width);
+    const void* w = weight.data();
+    const trilemma::DenseMlp mlp{w, w, w, w};
+    const trilemma::DenseShape shape{batch, width, mlp_width, trilemma::Type::kFloat32, 1e-6};
+    const int64_t room = 4, seen = 2;
+    auto keys = draw(batch * heads * room * size), values = draw(batch * heads * room * size);
+    const trilemma::AttentionLayer attention{w, w, w, w, w, keys.data(), values.data(), {heads * room * size, room * size, size},
+                                             {heads * room * size, room * size, size}, mlp};
+    const auto cos = draw(size), sin = draw(size);
+    const std::vector<uint8_t> mask(seen + 1, 1);
+    const trilemma::AttentionShape of_attention{heads, heads, size, seen, 1, cos.data(), sin.data(), mask.data(), 0};
+    auto hidden = draw(batch * width);
+    trilemma_transformer_step(kThreads, &attention, 1, &shape, &of_attention, hidden.data());
+    for (float value : hidden) require(std::isfinite(value), "Transformer++ step");
+    auto state = draw(batch * heads * size * size);
+    const trilemma::GlaLayer gated{w, w, w, w, w, w, w, w, w, w, state.data(), mlp};
+    const trilemma::GlaShape of_gla{heads, size, size, 3, 16.0f};
+    trilemma_gla_model_step(kThreads, &gated, 1, &shape, &of_gla, hidden.data());
+    for (float value : hidden) require(std::isfinite(value), "GLA step");
+}
+
+// Short loops of changing sizes, one upon the other, with more threads than there are processors: every part of
+// every loop runs once, and with the loop's own sizes.
+void loops() {
+    constexpr int64_t kMost = 40;
+    std::atomic<int64_t> runs[kMost];
+    trilemma::set_threads(8);
+    for (int64_t round = 0; round < 100000; ++round) {
+        const int64_t count = 1 + round * 7 % kMost;
+        for (auto& run : runs) run.store(0, std::memory_order_relaxed);
+        trilemma::parallel(count, 1, [&](int64_t begin, int64_t end) {
+            require(0 <= begin && begin < end && end <= count, "part of a loop");
+            for (int64_t i = begin; i < end; ++i) runs[i].fetch_add(1, std::memory_order_relaxed);
+        });
+        for (int64_t i = 0; i < kMost; ++i) require(runs[i].load() == (i < count ? 1 : 0), "runs of a part");
+    }
+}
+
 }  // namespace
 
 int main() {
+    loops();
     for (int32_t index = 0; const char* path = trilemma_path(index); ++index) {
         require(trilemma_use(path) == 0, path);
         for (int64_t channels : {1, 255, 256, 700}) {
@@ -293,6 +337,8 @@ int main() {
         attention(1, 3, 3, 66, 130);
         step(1, 64, 48);
         step(3, 300, 257);
+        dense_steps(1, 24, 3, 8, 40);
+        dense_steps(3, 17, 1, 6, 5);
         std::printf("%s: right\n", path);
     }
     return 0;

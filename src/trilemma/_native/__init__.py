@@ -130,6 +130,11 @@ def call(function: str, *arguments: object) -> None:
     )
 
 
+def type_code(dtype: torch.dtype) -> int:
+    """Number of an element type among the kernels."""
+    return _TYPES[dtype]
+
+
 def strided(tensor: torch.Tensor) -> ctypes.c_void_p:
     """The address of a tensor whose strides the function is told."""
     return ctypes.c_void_p(tensor.data_ptr())

@@ -55,6 +55,19 @@ inline float exp_(float x) {
     return x < -87.0f ? 0.0f : p * power;
 }
 
+// log(1 + exp(x)) for x <= 0: with u = exp(x), twice the area hyperbolic tangent of u / (2 + u), which is at most 1/3.
+inline float log1p_exp(float x) {
+    const float u = exp_(x), z = u / (2.0f + u), square = z * z;
+    float p = 1.0f / 15;
+    p = p * square + 1.0f / 13;
+    p = p * square + 1.0f / 11;
+    p = p * square + 1.0f / 9;
+    p = p * square + 1.0f / 7;
+    p = p * square + 0.2f;
+    p = p * square + 1.0f / 3;
+    return 2.0f * z * (p * square + 1.0f);
+}
+
 inline float sigmoid(float x) { return 1.0f / (1.0f + exp_(-x)); }
 
 inline float silu(float x) { return x * sigmoid(x); }

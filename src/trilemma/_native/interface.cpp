@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "decode.h"
+#include "dense_step.h"
 #include "kernels.h"
 #include "parallel.h"
 
@@ -105,7 +106,7 @@ EXPORTED void trilemma_dense(int32_t threads, const uint16_t* weight, int64_t ro
     set_threads(threads);
     std::vector<float> floats(tokens * channels);
     for (int64_t t = 0; t < tokens; ++t) kernels().split(x + t * channels, channels, floats.data() + t * channels);
-    const Dense work{weight, rows, channels, tokens, floats.data(), out};
+    const Dense work{{weight, Type::kBFloat16}, rows, channels, tokens, floats.data(), out};
     parallel(rows, kRows, [&](int64_t begin, int64_t end) { kernels().dense(work, begin, end); });
 }
 
@@ -194,6 +195,21 @@ EXPORTED void trilemma_matmul_free_step(int32_t threads, const void* layers, int
                                         float* hidden, float* const* states) {
     set_threads(threads);
     matmul_free_step(static_cast<const MatMulFreeLayer*>(layers), count, tokens, hidden, states);
+}
+
+// hidden [batch, width] in and out
+EXPORTED void trilemma_transformer_step(int32_t threads, const void* layers, int64_t count, const void* shape,
+                                        const void* attention, void* hidden) {
+    set_threads(threads);
+    transformer_step(static_cast<const AttentionLayer*>(layers), count, *static_cast<const DenseShape*>(shape),
+                     *static_cast<const AttentionShape*>(attention), hidden);
+}
+
+EXPORTED void trilemma_gla_model_step(int32_t threads, const void* layers, int64_t count, const void* shape,
+                                      const void* gla, void* hidden) {
+    set_threads(threads);
+    gla_model_step(static_cast<const GlaLayer*>(layers), count, *static_cast<const DenseShape*>(shape),
+                   *static_cast<const GlaShape*>(gla), hidden);
 }
 
 EXPORTED void trilemma_scan(int32_t threads, int64_t batch, int64_t time, int64_t channels, int32_t type, const void* x,

@@ -31,12 +31,12 @@ struct Ternary {
     float scale;
 };
 
-// out [tokens, rows] = x [tokens, channels] times a bfloat16 weight [rows, channels] transposed.
+// out [tokens, rows] = x [tokens, channels] times a weight [rows, channels] transposed.
 struct Dense {
-    const uint16_t* weight;
+    Values weight;
     int64_t rows, channels, tokens;
-    const float* x;  // [tokens, channels], each as `split` leaves it
-    uint16_t* out;
+    const float* x;  // [tokens, channels], beside a bfloat16 weight as `split` leaves them
+    void* out;       // of the weight's type
 };
 
 // y = x / rms(x) * weight over rows [rows, channels], times silu(gate) where there is one
@@ -209,6 +209,8 @@ struct Kernels {
     void (*mlgru)(const float* i, const float* f, const float* g, const float* lower_bound, const float* g_norm,
                   double eps, int64_t channels, float* h, float* out);
     void (*glu)(const float* gate, const float* up, int64_t channels, float* out);
+    // out = log(sigmoid(x)) / divisor
+    void (*log_sigmoid)(const Values& x, int64_t count, float divisor, float* out);
 
     // Of channels begin..end, counted through the batch.
     void (*scan)(const Scan&, int64_t begin, int64_t end);

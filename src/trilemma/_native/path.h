@@ -16,7 +16,7 @@ namespace {
 
 constexpr Kernels table(const char* name, decltype(Kernels::ternary) ternary) {
     return {name,     ternary, split, dense, norm, norm_gradient, rotate, attention_step, quantize,
-            rms_norm, mlgru,   glu,       scan,  scan_gradient,       mlgru_scan, mlgru_gradient, glu_rows,
+            rms_norm, mlgru,   glu,       log_sigmoid, scan, scan_gradient, mlgru_scan, mlgru_gradient, glu_rows,
             glu_gradient,      gla,       gla_gradient, gla_step};
 }
 

@@ -83,5 +83,21 @@ void glu(const float* __restrict gate, const float* __restrict up, int64_t chann
     for (int64_t c = 0; c < channels; ++c) out[c] = silu(gate[c]) * up[c];
 }
 
+template <typename T>
+inline void log_sigmoid_of(const T* __restrict x, int64_t count, float divisor, float* __restrict out) {
+    for (int64_t c = 0; c < count; ++c) {
+        const float value = to_float(x[c]);
+        out[c] = ((value < 0.0f ? value : 0.0f) - log1p_exp(-__builtin_fabsf(value))) / divisor;
+    }
+}
+
+void log_sigmoid(const Values& x, int64_t count, float divisor, float* out) {
+    if (x.type == Type::kFloat32) {
+        log_sigmoid_of(static_cast<const float*>(x.data), count, divisor, out);
+    } else {
+        log_sigmoid_of(static_cast<const uint16_t*>(x.data), count, divisor, out);
+    }
+}
+
 }  // namespace
 }  // namespace trilemma

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,18 @@ from trilemma.models.cache import RecurrentCache, RecurrentState
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.convolution import ShortConvolution
+from trilemma.models.dense_step import (
+    ChangedLayerError,
+    check_hooks,
+    child,
+    mlp_weights,
+    norm_weight,
+    weights,
+)
 from trilemma.models.padding import checked_mask, pads_only_right, reordered, tokens_first
+from trilemma.ops import dense_step
 from trilemma.ops import gla as gla_ops
+from trilemma.ops.dense_step import GLAWeights
 from trilemma.ops.norms import gated_rms_norm
 
 # Constants of the published models that no configuration holds.
@@ -177,6 +187,12 @@ class GatedLinearAttention(nn.Module):
         self.add_module(self.norm_name, norm)
         self.o_proj = Linear(V, D, bias=False)
 
+    @property
+    def plain(self) -> bool:
+        """Whether this is the published layer without any of its options: what one compiled call computes."""
+        options = self.use_short_conv, self.feature_map is not None, self.clamp_min is not None
+        return self.use_output_gate and self.kv_heads == self.heads and not any(options)
+
     def forward(
         self, x: torch.Tensor, padding: Padding | None, past_key_values: RecurrentCache | None = None
     ) -> torch.Tensor:
@@ -262,8 +278,8 @@ class GLAModel(GLAPreTrainedModel, Backbone):
 
     @property
     def kernel(self) -> str:
-        """Path of the gated linear attention on this model's device."""
-        return gla_ops.kernel(self.device)
+        """Path of the gated linear attention on this model's device, and what decodes."""
+        return f"{gla_ops.kernel(self.device)}{dense_step.kernel(self.device)}"
 
     def block(self, config: GLAConfig, index: int) -> Block:
         """Gated linear attention and SwiGLU."""
@@ -297,6 +313,43 @@ class GLAModel(GLAPreTrainedModel, Backbone):
             tokens = tokens.gather(1, order)
         # A single step is not told lengths: it must meet a key and a gate of 0.
         return (Padding(tokens[:, :, None, None], tokens.sum(dim=-1), right and T > 1, order, inverse),)
+
+    def through_blocks(
+        self,
+        hidden: torch.Tensor,
+        context: tuple[Any, ...],
+        past: Cache | None,
+        inspect: Callable[[torch.Tensor], object] | None = None,
+    ) -> torch.Tensor:
+        """[B, T, D] to [B, T, D]; one token goes through all blocks in one call where that is possible."""
+        started = isinstance(past, RecurrentCache) and past.is_initialized
+        if started and inspect is None and context[0] is None and dense_step.serves(hidden):
+            past = cast(RecurrentCache, past)
+            try:
+                check_hooks()
+                layers = self._layers_for_step(past.recurrent_states())
+            except ChangedLayerError:
+                return super().through_blocks(hidden, context, past)
+            out = dense_step.gla_model_step(hidden, layers, GATE_LOGIT_NORMALIZER, self.config.norm_eps)
+            if out is not None:
+                return out
+        return super().through_blocks(hidden, context, past, inspect)
+
+    def _layers_for_step(self, states: list[torch.Tensor]) -> list[GLAWeights]:
+        layers = []
+        for index, state in enumerate(states):
+            block = child(self.layers, str(index), Block)
+            mixer = child(block, "attn", GatedLinearAttention)
+            if not mixer.plain:
+                raise ChangedLayerError
+            q, k, v, out_gate, o = weights(mixer, ("q_proj", "k_proj", "v_proj", "g_proj", "o_proj"))
+            gate = child(mixer, "gk_proj", nn.Sequential)
+            (gate_down,) = weights(gate, ("0",))
+            gate_up = child(gate, "1", Linear)
+            norm, out_norm = norm_weight(block, "attn_norm"), norm_weight(mixer, mixer.norm_name)
+            gates = (gate_down, gate_up.weight, gate_up.bias, out_gate)
+            layers.append(GLAWeights(norm, q, k, v, *gates, out_norm, o, mlp_weights(block), state))
+        return layers
 
 
 class GLAForCausalLM(RecurrentGeneration, GLAPreTrainedModel, CausalLanguageModel):

@@ -32,11 +32,33 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
         seen = self.get_seq_length()
         filled = seen + key_states.shape[-2]
+        keys, values = self._with_room(filled, key_states, value_states)
+        keys[:, :, seen:filled].copy_(key_states)
+        values[:, :, seen:filled].copy_(value_states)
+        return self._show(filled)
+
+    def place_for_token(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Memory of keys and values [B, H, capacity, d] with a place for one more token behind those held.
+
+        The layer must hold some; whoever fills the place calls :meth:`token_placed`.
+        """
+        return self._with_room(self.get_seq_length() + 1, self.keys, self.values)
+
+    def token_placed(self) -> None:
+        """Count the token that was written where :meth:`place_for_token` said."""
+        self._show(self.get_seq_length() + 1)
+
+    def _with_room(
+        self, filled: int, key_states: torch.Tensor, value_states: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         room = self._room
         if room is None or filled > room.keys.shape[-2] or not self._shows(room):
             room = self._room = self._larger(key_states, value_states, filled)
-        room.keys[:, :, seen:filled].copy_(key_states)
-        room.values[:, :, seen:filled].copy_(value_states)
+        return room.keys, room.values
+
+    def _show(self, filled: int) -> tuple[torch.Tensor, torch.Tensor]:
+        room = self._room
+        assert room is not None
         self.keys, self.values = room.keys[:, :, :filled], room.values[:, :, :filled]
         return self.keys, self.values
 

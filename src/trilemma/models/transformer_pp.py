@@ -1,6 +1,7 @@
 """Transformer++: Llama's recipe (RMSNorm, rotary positions, SwiGLU), published names."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -11,10 +12,20 @@ from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageMode
 from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.key_value_cache import preallocate
+from trilemma.models.dense_step import (
+    ChangedLayerError,
+    check_hooks,
+    child,
+    mlp_weights,
+    norm_weight,
+    weights,
+)
+from trilemma.models.key_value_cache import PreallocatedLayer, preallocate
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.models.rotary import RotaryTable
+from trilemma.ops import dense_step
 from trilemma.ops.attention import attention
+from trilemma.ops.dense_step import AttentionWeights
 from trilemma.ops.rotary import rotate
 
 QK_NORM_EPS = 1e-5  # a constant of the published code, not norm_eps
@@ -169,8 +180,8 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
 
     @property
     def kernel(self) -> str:
-        """Scaled dot-product attention as PyTorch dispatches it."""
-        return "sdpa"
+        """Scaled dot-product attention as PyTorch dispatches it, and what decodes."""
+        return f"sdpa{dense_step.kernel(self.device)}"
 
     def block(self, config: TransformerConfig, index: int) -> Block:
         """Attention and SwiGLU."""
@@ -239,6 +250,44 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
         # a pad sees itself: a row without any key would be 0 / 0
         visible = tokens[:, None, offset : offset + length] | (key == query)
         return (mask & visible)[:, None], False
+
+    def through_blocks(
+        self,
+        hidden: torch.Tensor,
+        context: tuple[Any, ...],
+        past: Cache | None,
+        inspect: Callable[[torch.Tensor], object] | None = None,
+    ) -> torch.Tensor:
+        """[B, T, D] to [B, T, D]; one token goes through all blocks in one call where that is possible."""
+        if inspect is None and past is not None and past.get_seq_length() and dense_step.serves(hidden):
+            try:
+                check_hooks()
+                layers = self._layers_for_step(past)
+            except ChangedLayerError:
+                return super().through_blocks(hidden, context, past)
+            cos, sin, mask, _ = context
+            seen, heads, eps = past.get_seq_length(), self.config.num_heads, self.config.norm_eps
+            out = dense_step.transformer_step(hidden, layers, seen, heads, (cos, sin), mask, eps)
+            if out is not None:
+                for cache in past.layers:
+                    cache.token_placed()
+                return out
+        return super().through_blocks(hidden, context, past, inspect)
+
+    def _layers_for_step(self, past: Cache) -> list[AttentionWeights]:
+        caches = past.layers
+        if len(caches) != len(self.layers) or any(type(cache) is not PreallocatedLayer for cache in caches):
+            raise ChangedLayerError
+        layers = []
+        for index, cache in enumerate(caches):
+            block = child(self.layers, str(index), Block)
+            mixer = child(block, "attn", Attention)
+            if mixer.qk_norm:
+                raise ChangedLayerError
+            q, k, v, o = weights(mixer, ("q_proj", "k_proj", "v_proj", "o_proj"))
+            norm = norm_weight(block, "attn_norm")
+            layers.append(AttentionWeights(norm, q, k, v, o, mlp_weights(block), *cache.place_for_token()))
+        return layers
 
 
 class TransformerForCausalLM(TransformerPreTrainedModel, CausalLanguageModel):

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from trilemma import _native
 
-_FEW = 4
+FEW = 4
+"""Tokens."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -25,7 +26,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``[..., out]``. Few bfloat16 tokens on a CPU are summed in float32, without gradients.
     """
     tokens = x.numel() // max(1, x.shape[-1])
-    few = 0 < tokens <= _FEW and x.dtype == weight.dtype == torch.bfloat16
+    few = 0 < tokens <= FEW and x.dtype == weight.dtype == torch.bfloat16
     if not few or torch.is_grad_enabled() or not _native.serves(x, weight, bias):
         return functional.linear(x, weight, bias)
     out = x.new_empty(*x.shape[:-1], weight.shape[0])

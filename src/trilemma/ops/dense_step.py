@@ -1,0 +1,255 @@
+"""One token through all layers of a model with dense weights, by one call of the compiled kernels.
+
+Between two products of a decoding step there is less to do than a call from Python costs
+(``_native/dense_step.cpp``). Nothing is kept between calls: weights may change or move at any time.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trilemma import _native
+from trilemma.ops.dense import FEW
+
+
+@dataclass(frozen=True)
+class GatedMLPWeights:
+    """Weights of a gated MLP: its norm ``[D]``, gate and up ``[W, D]``, down ``[D, W]``."""
+
+    norm: Tensor
+    gate: Tensor
+    up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True)
+class AttentionWeights:
+    """One layer of Transformer++ and its cache.
+
+    Attributes:
+        norm: before the mixer ``[D]``.
+        q: ``[H * d, D]``.
+        k: ``[H_kv * d, D]``.
+        v: ``[H_kv * d, D]``.
+        o: ``[D, H * d]``.
+        mlp: the layer's MLP.
+        keys: room for them ``[B, H_kv, more than seen, d]``; channels are neighbours in memory.
+        values: likewise.
+    """
+
+    norm: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    o: Tensor
+    mlp: GatedMLPWeights
+    keys: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class GLAWeights:
+    """One layer of gated linear attention and its state.
+
+    Attributes:
+        norm: before the mixer ``[D]``.
+        q: ``[H * K, D]``.
+        k: ``[H * K, D]``.
+        v: ``[H * V, D]``.
+        gate_down: ``[rank, D]``.
+        gate_up: ``[H * K, rank]``.
+        gate_bias: ``[H * K]``.
+        out_gate: ``[H * V, D]``.
+        out_norm: ``[V]``.
+        o: ``[D, H * V]``.
+        mlp: the layer's MLP.
+        state: float32 ``[B, H, K, V]``, updated in place.
+    """
+
+    norm: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    gate_down: Tensor
+    gate_up: Tensor
+    gate_bias: Tensor
+    out_gate: Tensor
+    out_norm: Tensor
+    o: Tensor
+    mlp: GatedMLPWeights
+    state: Tensor
+
+
+def _pointers(*names: str) -> tuple[tuple[str, type], ...]:
+    return tuple((name, ctypes.c_void_p) for name in names)
+
+
+_Strides = ctypes.c_int64 * 3
+
+
+class _MLP(ctypes.Structure):
+    _fields_ = _pointers("norm", "gate", "up", "down")
+
+
+class _AttentionLayer(ctypes.Structure):
+    _fields_ = (
+        *_pointers("norm", "q", "k", "v", "o", "keys", "values"),
+        ("key_strides", _Strides),
+        ("value_strides", _Strides),
+        ("mlp", _MLP),
+    )
+
+
+_OF_GLA = ("norm", "q", "k", "v", "gate_down", "gate_up", "gate_bias", "out_gate", "out_norm", "o")
+
+
+class _GLALayer(ctypes.Structure):
+    _fields_ = (
+        *_pointers(*_OF_GLA),
+        ("state", ctypes.c_void_p),
+        ("mlp", _MLP),
+    )
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        ("batch", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("mlp_width", ctypes.c_int64),
+        ("type", ctypes.c_int32),
+        ("eps", ctypes.c_double),
+    )
+
+
+class _AttentionShape(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "size", "seen", "angle_batch")),
+        *_pointers("cos", "sin", "mask"),
+        ("mask_stride", ctypes.c_int64),
+    )
+
+
+class _GLAShape(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("heads", "key", "value", "gate_rank")),
+        ("gate_divisor", ctypes.c_float),
+    )
+
+
+def kernel(device: torch.device | str) -> str:
+    """What the name of a mixer's kernel gains: the path that decodes on ``device``, or nothing."""
+    compiled = torch.device(device).type == "cpu" and _native.available()
+    return f", compiled-{_native.path()} decoding" if compiled else ""
+
+
+def serves(hidden: Tensor) -> bool:
+    """Whether the compiled step takes these activations, ``[B, 1, D]``: one token of few sequences."""
+    few = hidden.shape[1] == 1 and 0 < hidden.shape[0] <= FEW
+    plain = not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    return few and plain and _native.serves(hidden)
+
+
+def transformer_step(
+    hidden: Tensor,
+    layers: Sequence[AttentionWeights],
+    seen: int,
+    heads: int,
+    angles: tuple[Tensor, Tensor],
+    mask: Tensor | None,
+    eps: float,
+) -> Tensor | None:
+    """Run all layers of Transformer++ on one token a sequence, whose keys and values join the cache.
+
+    Args:
+        hidden: ``[B, 1, D]`` that :func:`serves` accepts.
+        layers: weights and caches.
+        seen: tokens in the caches.
+        heads: query heads.
+        angles: float32 cosines and sines ``[B or 1, 1, d / 2]`` of the token's position.
+        mask: bool ``[B or 1, 1, 1, seen + 1]``, True where a key is seen, or None.
+        eps: of the norms.
+
+    Returns:
+        ``[B, 1, D]``; None, and nothing done, where a tensor is of another dtype or not contiguous.
+    """
+    native = (_AttentionLayer * len(layers))()
+    for target, layer in zip(native, layers, strict=True):
+        weights = (layer.norm, layer.q, layer.k, layer.v, layer.o)
+        cached = (layer.keys, layer.values)
+        if not _fill(target, ("norm", "q", "k", "v", "o"), weights, layer.mlp, hidden.dtype):
+            return None
+        if any(tensor.dtype != hidden.dtype or tensor.stride(3) != 1 for tensor in cached):
+            return None
+        target.keys, target.values = layer.keys.data_ptr(), layer.values.data_ptr()
+        target.key_strides = _Strides(*layer.keys.stride()[:3])
+        target.value_strides = _Strides(*layer.values.stride()[:3])
+    cos, sin = (angle.contiguous() for angle in angles)
+    mask = None if mask is None else mask.contiguous()
+    _, kv_heads, _, size = layers[0].keys.shape
+    seen_by = (None, 0) if mask is None else (mask.data_ptr(), 0 if len(mask) == 1 else seen + 1)
+    angles_at = (len(cos), cos.data_ptr(), sin.data_ptr())
+    shape = _AttentionShape(heads, kv_heads, size, seen, *angles_at, *seen_by)
+    return _run("transformer_step", hidden, native, layers[0].mlp, eps, shape)
+
+
+def gla_model_step(
+    hidden: Tensor, layers: Sequence[GLAWeights], gate_divisor: float, eps: float
+) -> Tensor | None:
+    """Run all layers of gated linear attention on one token a sequence.
+
+    Args:
+        hidden: ``[B, 1, D]`` that :func:`serves` accepts.
+        layers: weights and states.
+        gate_divisor: of the log sigmoid that is the log decay.
+        eps: of all norms.
+
+    Returns:
+        ``[B, 1, D]``; None, and nothing done, where a tensor is of another dtype or not contiguous.
+    """
+    native = (_GLALayer * len(layers))()
+    for target, layer in zip(native, layers, strict=True):
+        weights = [getattr(layer, name) for name in _OF_GLA]
+        if not _fill(target, _OF_GLA, weights, layer.mlp, hidden.dtype):
+            return None
+        if layer.state.dtype != torch.float32 or not layer.state.is_contiguous():
+            return None
+        target.state = layer.state.data_ptr()
+    _, heads, key, value = layers[0].state.shape
+    shape = _GLAShape(heads, key, value, layers[0].gate_down.shape[0], gate_divisor)
+    return _run("gla_model_step", hidden, native, layers[0].mlp, eps, shape)
+
+
+def _fill(
+    target: ctypes.Structure,
+    names: Sequence[str],
+    weights: Sequence[Tensor],
+    mlp: GatedMLPWeights,
+    dtype: torch.dtype,
+) -> bool:
+    """Write the addresses of a layer's weights; False where the kernels cannot read one."""
+    of_mlp = (mlp.norm, mlp.gate, mlp.up, mlp.down)
+    for tensor in (*weights, *of_mlp):
+        if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
+            return False
+    for name, tensor in zip(names, weights, strict=True):
+        setattr(target, name, tensor.data_ptr())
+    target.mlp = _MLP(*(tensor.data_ptr() for tensor in of_mlp))
+    return True
+
+
+def _run(
+    function: str,
+    hidden: Tensor,
+    layers: ctypes.Array[_AttentionLayer] | ctypes.Array[_GLALayer],
+    mlp: GatedMLPWeights,
+    eps: float,
+    of_mixer: ctypes.Structure,
+) -> Tensor:
+    out = hidden.clone(memory_format=torch.contiguous_format)  # the kernel works in place
+    batch, _, width = hidden.shape
+    shape = _Shape(batch, width, mlp.gate.shape[0], _native.type_code(hidden.dtype), eps)
+    _native.call(function, layers, len(layers), ctypes.byref(shape), ctypes.byref(of_mixer), out)
+    return out
