@@ -2,7 +2,7 @@
 
 A *ratio* is formed within each round, between works that ran one after the other; its interval is that of a
 median over rounds. Ratios are what is recorded and compared between runs, since absolute times depend on the
-machine and on its neighbours.
+machine and on its neighbours. They are recorded by processor and instruction set, on which they depend too.
 """
 
 import json
@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from trilemma import _native
 from trilemma.models.placement import place_in_large_pages
+from trilemma.profile.machine import cpu_model
 from trilemma.profile.timing import Median, interleave, median
 
 RECORDED = Path(__file__).parent / "recorded.json"
@@ -144,16 +146,22 @@ def check(findings: list[Finding], part: str, *, record: bool) -> int:
     print("\n## Findings\n")
     for finding in findings:
         print(f"- {finding}")
-    content: dict[str, dict[str, float]] = {}
+    content: dict[str, dict[str, dict[str, float]]] = {}
     if RECORDED.exists():
         content = json.loads(RECORDED.read_text("utf-8"))
+    machine = f"{cpu_model()}, {torch.get_num_threads()} threads, {_native.path()}"
+    ours = content.setdefault(machine, {})
     if record:
-        content[part] = {finding.name: round(finding.ratio.value, 3) for finding in findings}
+        ours[part] = {finding.name: round(finding.ratio.value, 3) for finding in findings}
         RECORDED.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         return 0
+    if part not in ours:
+        print(
+            f"\nNothing is recorded of {part!r} for {machine}: there is nothing to compare with (--record)."
+        )
     worse = 0
     for finding in findings:
-        before = content.get(part, {}).get(finding.name, -math.inf)
+        before = ours.get(part, {}).get(finding.name, -math.inf)
         best = finding.ratio.value if finding.ratio.high is None else finding.ratio.high
         if best < before * (1 - TOLERANCE):
             worse += 1

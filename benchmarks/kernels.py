@@ -5,9 +5,11 @@
 - ``ternary``: the product with packed weights (4096 to 11008) for 1 to 512 tokens, against ``torch._int_mm``
   on int8-held levels and ``F.linear`` in float32 and bfloat16, over copies of the weights that no cache
   holds. Floor: packed bytes over the rate at which memory is read.
-- ``scan``: the linear recurrence of HGRN, forward and backward. Floor: its bytes over the rate of a copy.
-- ``gla``: gated linear attention against causal scaled dot-product attention of the same width and PyTorch's
-  chunkwise form; against length; with gradients; one decoding step at a time.
+- ``scan``: the linear recurrence of HGRN, forward and backward, beside flash-linear-attention's form for
+  CPUs. Floor: its bytes over the rate of a copy.
+- ``gla``: gated linear attention against causal scaled dot-product attention of the same width, PyTorch's
+  chunkwise form and flash-linear-attention's form for CPUs; against length; with gradients; one decoding step
+  at a time.
 - ``alternate``: kernels and PyTorch in turn, against each by itself: what their two sets of threads cost.
 
 Everything of a table runs in interleaved rounds. Ends with the findings against their targets, and with exit
@@ -17,18 +19,23 @@ code 1 where one is more than 15% worse than recorded (``--record`` records them
 import argparse
 import ctypes
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 # From this file's own folder Transformers would import it as the package `kernels` that it looks for.
 sys.path[0] = str(Path(__file__).parent.parent)
 
-from trilemma.threads import wait_politely
+from trilemma.process import prepare
 
-wait_politely()
+prepare()
+
+warnings.filterwarnings("ignore", message="Triton is not supported", category=UserWarning)  # said by fla
 
 import torch
 from benchmarks.contest import Contest, Finding, Memory, check, cycle
+from fla.ops.gla.naive import naive_recurrent_gla
+from fla.ops.hgrn.naive import naive_recurrent_hgrn
 from torch.nn import functional
 
 from trilemma import _native
@@ -115,6 +122,7 @@ def scan(memory: Memory, rounds: int) -> list[Finding]:
     batch, time, channels = 4, 2048, 1024
     x, d_h = torch.randn(batch, time, channels), torch.randn(batch, time, channels)
     f = torch.rand(batch, time, channels)
+    log_f = f.log()
     h, d_x, d_f = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
     shape = (batch, time, channels, torch.float32)
     contest = Contest(
@@ -124,6 +132,7 @@ def scan(memory: Memory, rounds: int) -> list[Finding]:
             "backward": lambda: _native.call("scan_gradient", *shape, f, h, d_h, None, None, d_x, d_f, None),
             "forward, memory of its own": lambda: linear_scan(x, f),
             "PyTorch": lambda: _by_pytorch(lambda: linear_scan(x, f)),
+            "fla, naive": lambda: naive_recurrent_hgrn(x, log_f),
             "copying 256 MiB": memory.copy,
         },
         rounds,
@@ -131,13 +140,17 @@ def scan(memory: Memory, rounds: int) -> list[Finding]:
     print(f"\n{contest.table()}")
     # Forward: two tensors read, one written; backward: three and two. A copy moves its bytes twice.
     size = x.numel() * 4
+    over_fla = contest.speed("forward, memory of its own", "fla, naive")
     return [
-        Finding(
-            f"scan {name}: share of the copy rate",
-            contest.share(name, "copying 256 MiB", moved * size / (2 * memory.bytes)),
-            0.6,
-        )
-        for name, moved in (("forward", 3), ("backward", 5))
+        Finding("scan forward: speed over fla's naive form", over_fla, None),
+        *(
+            Finding(
+                f"scan {name}: share of the copy rate",
+                contest.share(name, "copying 256 MiB", moved * size / (2 * memory.bytes)),
+                0.6,
+            )
+            for name, moved in (("forward", 3), ("backward", 5))
+        ),
     ]
 
 
@@ -175,11 +188,14 @@ def gated(memory: Memory, rounds: int) -> list[Finding]:
             "compiled, with gradients": _gradients(inputs),
             "PyTorch, chunkwise": lambda i=inputs: gla_chunkwise(*i, None, 0.125, False),
             "causal attention": lambda a=heads: functional.scaled_dot_product_attention(*a, is_causal=True),
+            "fla, naive": lambda i=inputs: naive_recurrent_gla(*i),
         }
         contest = Contest(f"Gated linear attention, {time} steps, 4 heads of 64", works, rounds)
         print(f"\n{contest.table()}")
         speed = contest.speed("compiled", "causal attention")
         findings.append(Finding(f"gla, {time} steps: speed over causal attention", speed, target))
+        over_fla = contest.speed("compiled", "fla, naive")
+        findings.append(Finding(f"gla, {time} steps: speed over fla's naive form", over_fla, None))
         findings.append(_with_gradients(contest, f"{time} steps"))
     large = _inputs(2048, 256, 512)
     works = {

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ops_golden import load_golden
+from trilemma.ops import ternary
 from trilemma.ops.ternary import (
     bit_linear,
     bit_linear_reference,
@@ -162,3 +163,20 @@ def test_non_contiguous_and_single_token():
 def test_kernel_says_that_weights_are_not_packed():
     assert "fake-quantised" in kernel("cpu")
     assert "fake-quantised" in kernel("cuda")
+
+
+@pytest.mark.parametrize("has_int8_units", [True, False])
+@pytest.mark.parametrize("channels", [2, 257, 4096])
+def test_products_of_levels_are_exact_whatever_multiplies(has_int8_units, channels, monkeypatch):
+    if has_int8_units and not torch.backends.mkldnn.is_available():
+        pytest.skip("this PyTorch has no int8 product on CPUs (no oneDNN)")
+    monkeypatch.setattr(ternary, "_cpu_multiplies_int8", lambda: has_int8_units)
+    generator = torch.Generator().manual_seed(0)
+    activations = torch.randint(-127, 128, (5, channels), dtype=torch.int8, generator=generator)
+    activations[0] = 127
+    levels = torch.randint(-1, 2, (7, channels), dtype=torch.int8, generator=generator)
+    levels[0] = 1
+    step, scale = torch.rand(5, 1, generator=generator), torch.tensor(0.37)
+    expected = (activations.long() @ levels.long().T).float() * (step * scale)
+    for product in (torch.float32, torch.bfloat16):
+        assert torch.equal(ternary.levels_product(activations, step, levels, scale, product), expected)

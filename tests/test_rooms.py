@@ -15,7 +15,7 @@ LEAVES = {
     "progress",
     "registry",
     "terminal",
-    "threads",
+    "process",
     "architectures",
     "records",
     "statistics",

@@ -56,9 +56,9 @@ def run(
     Raises:
         TrilemmaError: with one sentence that names the remedy.
     """
-    from trilemma.threads import wait_politely
+    from trilemma.process import prepare
 
-    wait_politely()
+    prepare()
 
     from rich.console import Console
 

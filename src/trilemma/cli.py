@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trilemma.errors import TrilemmaError
+from trilemma.process import prepare
 from trilemma.report.metrics import METRICS
 from trilemma.terminal import printable
-from trilemma.threads import wait_politely
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -297,7 +297,7 @@ _SENTENCES = {
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit code 2."""
-    wait_politely()
+    prepare()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character gets another one
             stream.reconfigure(errors="replace")

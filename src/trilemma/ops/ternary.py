@@ -11,6 +11,7 @@ The product is one of small integers, so it is computed on the integers and scal
 weights are kept in full precision for training; gradients pass both roundings as if they were not there.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ _SMALLEST = 1e-5
 
 _LEVELS = 128
 """Levels of an activation on either side of 0."""
+
+_EXACT = 1 << 24
+"""Up to here float32 holds every whole number, so that a product of levels is exact in any order."""
 
 
 def kernel(device: torch.device | str) -> str:
@@ -142,8 +146,18 @@ def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+@cache
+def _cpu_multiplies_int8() -> bool:
+    """Whether this processor has instructions for products of 8-bit levels.
+
+    Without them PyTorch's int8 product is sixteen times slower than its float32 one (measured on an AMD EPYC
+    of the first generation).
+    """
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()  # type: ignore[no-untyped-call]
+
+
 def _multiplies_int8(device: torch.device) -> bool:
-    return device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return device.type == "cpu" and _cpu_multiplies_int8()
 
 
 def _fractions(activations: Tensor, dtype: torch.dtype) -> Tensor:
@@ -156,7 +170,7 @@ def levels_product(
 ) -> Tensor:
     """The product of rounded activations and a rounded weight.
 
-    Exact on int8 units, elsewhere up to accumulation and the result's rounding in ``product``.
+    Exact on CPUs, elsewhere up to accumulation and the result's rounding in ``product``.
 
     Args:
         activations: int8 levels ``[tokens, in]``.
@@ -172,6 +186,9 @@ def levels_product(
     if _multiplies_int8(activations.device) and activations.shape[1] > 1:
         sums = torch._int_mm(activations, ternary.T).to(step.dtype)
         return sums.mul_(step * scale)
+    if activations.device.type == "cpu" and activations.shape[1] * _LEVELS <= _EXACT:
+        sums = activations.float() @ ternary.float().T
+        return sums.to(step.dtype).mul_(step * scale)
     fractions = (_fractions(activations, product) @ ternary.to(product).T).to(step.dtype)
     return fractions.mul_((step * _LEVELS) * scale)
 

@@ -1,0 +1,22 @@
+"""What a tensor library must find in the environment when it is first imported: idle threads, large pages."""
+
+import os
+
+_SPINS = "4000"
+"""About ten microseconds. Measured on two cores with small models: as fast as GNU OpenMP's default of some
+milliseconds where nothing else runs, and many times faster beside another busy process."""
+
+
+def prepare() -> None:
+    """Let idle threads sleep soon and large tensors lie in large pages; call before torch is imported.
+
+    On a machine that anything else uses too, a worker that spins keeps the processor from the very thread it
+    waits for: training beside one other busy process became twenty times slower. A tensor of some megabytes
+    costs its time once more when it is new, a page of 4 KiB at a time: on a virtual machine a scan into a new
+    tensor took 2.4 times that into an old one, and 1.5 times over pages of 2 MiB.
+
+    ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT``, and ``THP_MEM_ALLOC_ENABLE``, take precedence where set.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
