@@ -80,7 +80,7 @@ struct AttentionStep {
 
 // Activations as 8-bit levels: level * step is the value.
 struct Levels {
-    int8_t* levels;  // [tokens, stride], zeros beyond the channels
+    int8_t* levels;  // [tokens, stride], -127 to 127, zeros beyond the channels
     int32_t* sums;   // [tokens], of the levels
     float* steps;    // [tokens]
     int64_t stride;  // for products with packed weights: blocks * 256
@@ -162,7 +162,7 @@ struct Gla {
 
 // Steps between the states that are kept for the gradients: few enough for a segment's inputs to stay in the
 // second-level cache, more where a state is as large as the inputs of many steps.
-inline int64_t gla_segment(int64_t key, int64_t value) { return key * value > (32 << 10) ? 1024 : 256; }
+static inline int64_t gla_segment(int64_t key, int64_t value) { return key * value > (32 << 10) ? 1024 : 256; }
 
 struct GlaForward {
     Gla in;

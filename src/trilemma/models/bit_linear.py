@@ -49,8 +49,15 @@ class BitLinear(nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., in_features] to [..., out_features]."""
-        quantized = None if self.training else self._rounded_weight()
-        return bit_linear(x, self.weight, self.norm.weight, self.norm.eps, quantized)
+        if self.training:
+            return bit_linear(x, self.weight, self.norm.weight, self.norm.eps)
+        out: torch.Tensor = self._by_kept_weight(x)
+        return out
+
+    # torch.compile cannot see whether a weight has changed, and to round it in every call would be slower.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _by_kept_weight(self, x: torch.Tensor) -> torch.Tensor:
+        return bit_linear(x, self.weight, self.norm.weight, self.norm.eps, self._rounded_weight())
 
     def train(self, mode: bool = True) -> "BitLinear":
         """Switch mode; a kept rounded weight is dropped."""

@@ -26,7 +26,8 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append [B, H, T, d] and return all keys and values, [B, H, filled, d]."""
-        if key_states.requires_grad:  # what is overwritten later cannot be differentiated
+        # What is overwritten later cannot be differentiated; torch.compile cannot compare addresses.
+        if key_states.requires_grad or torch.compiler.is_compiling():
             return super().update(key_states, value_states)  # type: ignore[no-any-return]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)

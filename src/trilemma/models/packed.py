@@ -60,9 +60,10 @@ class PackedBitLinear(nn.Module):
         """[..., in_features] to [..., out_features]."""
         if x.requires_grad and torch.is_grad_enabled():
             raise ModelError("a packed model has no gradients; train the model that it was packed from")
-        return packed_ternary.packed_linear(
+        out: torch.Tensor = packed_ternary.packed_linear(
             x, self.packed, self.scale, self.norm.weight, self.norm.eps, self._unpacked
         )
+        return out
 
     def _unpacked(self) -> torch.Tensor:
         """The weight as int8, kept: for machines that cannot multiply by packed weights."""

@@ -60,6 +60,9 @@ def unpack(packed: Tensor, channels: int) -> Tensor:
     return codes.view(rows, -1)[:, :channels].to(torch.int8).sub_(1).contiguous()
 
 
+# Traced, it would unpack the weights and keep them beside the packed ones: the compiled kernels cannot be
+# traced.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def packed_linear(
     x: Tensor,
     packed: Tensor,
