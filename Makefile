@@ -29,7 +29,7 @@ types:
 pytest:
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
 
-# Fails where a ratio is more than 15% worse than benchmarks/recorded.json says.
+# Fails where the whole interval of a ratio is more than 15% worse than benchmarks/recorded.json says.
 bench: install
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/models.py

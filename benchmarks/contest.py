@@ -1,6 +1,6 @@
 """What the benchmarks of kernels and models share: contests in interleaved rounds, floors, recorded ratios.
 
-A *ratio* is formed within each round, between works that ran one after the other; its interval is that of a
+A *ratio* is formed within each round; its interval is that of a
 median over rounds. Ratios are what is recorded and compared between runs, since absolute times depend on the
 machine and on its neighbours. They are recorded by processor and instruction set, on which they depend too.
 """
@@ -148,21 +148,35 @@ def check(findings: list[Finding], part: str, *, record: bool) -> int:
     content: dict[str, dict[str, dict[str, float]]] = {}
     if RECORDED.exists():
         content = json.loads(RECORDED.read_text("utf-8"))
-    machine = f"{cpu_model()}, {torch.get_num_threads()} threads, {_native.path()}"
-    ours = content.setdefault(machine, {})
+    ours = content.setdefault(_machine(), {}).setdefault(part, {})
     if record:
-        ours[part] = {finding.name: round(finding.ratio.value, 3) for finding in findings}
+        ours.update({finding.name: round(finding.ratio.value, 3) for finding in findings})
         RECORDED.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         return 0
-    if part not in ours:
-        print(
-            f"\nNothing is recorded of {part!r} for {machine}: there is nothing to compare with (--record)."
-        )
     worse = 0
+    unknown = [finding.name for finding in findings if finding.name not in ours]
+    if unknown:
+        print(f"\nNot recorded for {_machine()}, so not compared (--record records): {'; '.join(unknown)}")
     for finding in findings:
-        before = ours.get(part, {}).get(finding.name, -math.inf)
+        before = ours.get(finding.name, -math.inf)
         best = finding.ratio.value if finding.ratio.high is None else finding.ratio.high
         if best < before * (1 - TOLERANCE):
             worse += 1
             print(f"\nWORSE than recorded ({before:.2f}): {finding}")
     return worse
+
+
+def _machine() -> str:
+    """Processor, threads and instruction set; a virtual machine hides a processor's name, not its family."""
+    family = model = "?"
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "cpu family":
+                family = value.strip()
+            elif name.strip() == "model":
+                model = value.strip()
+    except OSError:
+        pass
+    processor = f"{cpu_model()}, family {family}, model {model}"
+    return f"{processor}, {torch.get_num_threads()} threads, {_native.path()}"

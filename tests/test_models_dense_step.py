@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 import trilemma.models  # noqa: F401  registers the architectures
 from trilemma import _native
+from trilemma.errors import ModelError
 from trilemma.models.gla import GLAConfig
 from trilemma.models.transformer_pp import TransformerConfig
 from trilemma.ops import dense_step
@@ -194,3 +195,91 @@ def test_log_sigmoid_of_extreme_gates(dtype):
         for block, bias in zip(model.model.layers, (-320.0, 100.0, -3.0), strict=True):
             block.attn.gk_proj[1].bias.fill_(bias)
     assert_same(model, decode(model, ids)[0], by_modules(model, ids)[0])
+
+
+def errors_of(model, ids, cache):
+    """What is raised by a step, or None."""
+    try:
+        with torch.no_grad():
+            model(ids, past_key_values=cache)
+    except (ModelError, RuntimeError, IndexError) as error:
+        return type(error)
+    return None
+
+
+def prefilled(model, batch=1):
+    with torch.no_grad():
+        return model(torch.zeros(batch, PROMPT, dtype=torch.long)).past_key_values
+
+
+def test_a_cache_of_another_batch_or_model_is_refused(model, calls):
+    one, token = torch.zeros(1, 1, dtype=torch.long), torch.zeros(3, 1, dtype=torch.long)
+    assert errors_of(model, token, prefilled(model)) is not None
+    config = type(model.config)(**{**model.config.to_dict(), "num_heads": 12, "num_kv_heads": 12})
+    other = AutoModelForCausalLM.from_config(config, dtype=model.dtype).eval()
+    assert errors_of(model, one, prefilled(other)) is not None
+    assert not any(calls)
+
+
+def test_a_cache_of_fewer_layers_is_not_answered_by_fewer_blocks(model):
+    config = type(model.config)(**{**model.config.to_dict(), "num_hidden_layers": 2})
+    other = AutoModelForCausalLM.from_config(config, dtype=model.dtype).eval()
+    cache, one = prefilled(other), torch.zeros(1, 1, dtype=torch.long)
+    seen = []
+    hook = model.model.norm.register_forward_pre_hook(lambda *_: seen.append(1))
+    error = errors_of(model, one, cache)
+    hook.remove()
+    assert error is not None or model.config.model_type == "transformer"  # whose cache grows by a layer
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["forward", "eps", "order", "bias", "attribute", "narrow", "negative"],
+)
+def test_changed_models_are_left_to_their_modules(model, change, calls):
+    block = model.model.layers[1]
+    if change == "forward":
+        plain = block.mlp.forward
+        block.mlp.forward = lambda x: 2 * plain(x)
+    elif change == "eps":
+        block.mlp_norm.eps = 1.0
+    elif change == "order":
+        model.model.layers = nn.ModuleList(reversed(model.model.layers))
+    elif change == "bias":
+        block.attn.o_proj.bias = nn.Parameter(torch.ones(72, dtype=model.dtype))
+    elif change == "attribute":
+        weight = block.mlp.up_proj.weight
+        del block.mlp.up_proj.weight
+        block.mlp.up_proj.weight = weight.detach()
+    elif change == "narrow":
+        for name in ("gate_proj", "up_proj"):
+            layer = getattr(block.mlp, name)
+            layer.weight = nn.Parameter(layer.weight[:20])
+        block.mlp.down_proj.weight = nn.Parameter(block.mlp.down_proj.weight[:, :20])
+    else:
+        block.mlp.up_proj.weight = nn.Parameter(torch._neg_view(block.mlp.up_proj.weight.detach()))
+    ids = torch.randint(0, 64, (1, 10), generator=torch.Generator().manual_seed(3))
+    logits, _ = decode(model, ids)
+    assert not any(calls)
+    with torch.no_grad():
+        whole = model(ids).logits[:, PROMPT:]
+    torch.testing.assert_close(logits, whole, atol=1e-3 if model.dtype == torch.float32 else 1.0, rtol=0.05)
+
+
+def test_a_cache_made_in_inference_mode_goes_on_outside(model):
+    ids = torch.randint(0, 64, (1, 10), generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        cache = model(ids[:, :PROMPT]).past_key_values
+    with torch.no_grad():
+        found = model(ids[:, PROMPT:], past_key_values=cache).logits
+        expected = model(ids).logits[:, PROMPT:]
+    torch.testing.assert_close(found, expected, atol=1e-3 if model.dtype == torch.float32 else 1.0, rtol=0.05)
+
+
+def test_only_what_decodes_in_one_call_says_so(model):
+    says = "decoding" in model.kernel
+    assert says == _native.available()
+    assert "decoding" not in model.model.kernel
+    assert "decoding" not in model.to(torch.float64).kernel
+    config = TransformerConfig(num_heads=6, qk_norm=True, **SHAPE)
+    assert "decoding" not in AutoModelForCausalLM.from_config(config).kernel

@@ -170,7 +170,7 @@ def test_kernel_says_that_weights_are_not_packed():
 def test_products_of_levels_are_exact_whatever_multiplies(has_int8_units, channels, monkeypatch):
     if has_int8_units and not torch.backends.mkldnn.is_available():
         pytest.skip("this PyTorch has no int8 product on CPUs (no oneDNN)")
-    monkeypatch.setattr(ternary, "_cpu_multiplies_int8", lambda: has_int8_units)
+    monkeypatch.setattr(ternary, "_INT8_INSTRUCTIONS", has_int8_units)
     generator = torch.Generator().manual_seed(0)
     activations = torch.randint(-127, 128, (5, channels), dtype=torch.int8, generator=generator)
     activations[0] = 127

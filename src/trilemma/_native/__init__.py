@@ -20,7 +20,7 @@ VARIABLE = "TRILEMMA_KERNELS"
 TORCH = "torch"
 """Stands for no compiled path."""
 
-_VERSION = 1
+_VERSION = 2
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 FLOATS = tuple(_TYPES)
@@ -103,11 +103,17 @@ def available() -> bool:
 def serves(*tensors: torch.Tensor | None) -> bool:
     """Whether compiled kernels are in use and take these tensors: on the CPU, float32 or bfloat16.
 
-    While ``torch.compile`` traces they do not, since it sees PyTorch's operators alone.
+    While ``torch.compile`` or ``torch.jit`` traces they do not, since those see PyTorch's operators alone.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return False
-    return available() and all(t is None or (t.device.type == "cpu" and t.dtype in _TYPES) for t in tensors)
+    return available() and all(t is None or _readable(t) for t in tensors)
+
+
+def _readable(tensor: torch.Tensor) -> bool:
+    return (
+        tensor.is_cpu and tensor.dtype in _TYPES and not tensor.is_neg()
+    )  # whose memory holds other numbers
 
 
 def gla_segment(key: int, value: int) -> int:

@@ -60,7 +60,7 @@ using namespace trilemma;
 extern "C" {
 
 // Version of this interface; Python refuses another one.
-EXPORTED int32_t trilemma_version() { return 1; }
+EXPORTED int32_t trilemma_version() { return 2; }
 
 // Name of path number `index`, best first; null behind the last.
 EXPORTED const char* trilemma_path(int32_t index) {

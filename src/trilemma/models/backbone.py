@@ -82,6 +82,11 @@ class Backbone(LanguageModel):
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.gradient_checkpointing = False
 
+    @property
+    def decoding_kernel(self) -> str:
+        """What a language model's kernel is called further, if one token takes another path."""
+        return ""
+
     def block(self, config: Any, index: int) -> Block:
         """Block number ``index``."""
         raise NotImplementedError
@@ -182,8 +187,8 @@ class CausalLanguageModel(LanguageModel, GenerationMixin):  # type: ignore[misc]
 
     @property
     def kernel(self) -> str:
-        """Name of the path that the token mixer runs on."""
-        return self.model.kernel
+        """Names of the path that the token mixer runs on, and of what decodes where that is another."""
+        return self.model.kernel + self.model.decoding_kernel
 
     def forward(  # noqa: D417
         self,

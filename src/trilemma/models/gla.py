@@ -21,6 +21,7 @@ from trilemma.models.dense_step import (
     child,
     mlp_weights,
     norm_weight,
+    parameter,
     weights,
 )
 from trilemma.models.padding import checked_mask, pads_only_right, reordered, tokens_first
@@ -278,8 +279,14 @@ class GLAModel(GLAPreTrainedModel, Backbone):
 
     @property
     def kernel(self) -> str:
-        """Path of the gated linear attention on this model's device, and what decodes."""
-        return f"{gla_ops.kernel(self.device)}{dense_step.kernel(self.device)}"
+        """Path of the gated linear attention on this model's device."""
+        return gla_ops.kernel(self.device)
+
+    @property
+    def decoding_kernel(self) -> str:
+        """What decodes, where it is one compiled call."""
+        plain = len(self.layers) > 0 and getattr(self.layers[0].attn, "plain", False)
+        return dense_step.kernel(self.device, self.dtype) if plain else ""
 
     def block(self, config: GLAConfig, index: int) -> Block:
         """Gated linear attention and SwiGLU."""
@@ -327,7 +334,7 @@ class GLAModel(GLAPreTrainedModel, Backbone):
             past = cast(RecurrentCache, past)
             try:
                 check_hooks()
-                layers = self._layers_for_step(past.recurrent_states())
+                layers = self._layers_for_step(past)
             except ChangedLayerError:
                 return super().through_blocks(hidden, context, past)
             out = dense_step.gla_model_step(hidden, layers, GATE_LOGIT_NORMALIZER, self.config.norm_eps)
@@ -335,20 +342,25 @@ class GLAModel(GLAPreTrainedModel, Backbone):
                 return out
         return super().through_blocks(hidden, context, past, inspect)
 
-    def _layers_for_step(self, states: list[torch.Tensor]) -> list[GLAWeights]:
+    def _layers_for_step(self, past: RecurrentCache) -> list[GLAWeights]:
+        eps = self.config.norm_eps
+        states = [state.recurrent for state in past.layers]
+        if len(states) != len(self.layers):
+            raise ChangedLayerError
         layers = []
         for index, state in enumerate(states):
             block = child(self.layers, str(index), Block)
             mixer = child(block, "attn", GatedLinearAttention)
-            if not mixer.plain:
+            gate = child(mixer, "gk_proj", nn.Sequential)
+            heads = self.config.num_heads
+            if state is None or not mixer.plain or (mixer.layer, mixer.heads, len(gate)) != (index, heads, 2):
                 raise ChangedLayerError
             q, k, v, out_gate, o = weights(mixer, ("q_proj", "k_proj", "v_proj", "g_proj", "o_proj"))
-            gate = child(mixer, "gk_proj", nn.Sequential)
             (gate_down,) = weights(gate, ("0",))
             gate_up = child(gate, "1", Linear)
-            norm, out_norm = norm_weight(block, "attn_norm"), norm_weight(mixer, mixer.norm_name)
-            gates = (gate_down, gate_up.weight, gate_up.bias, out_gate)
-            layers.append(GLAWeights(norm, q, k, v, *gates, out_norm, o, mlp_weights(block), state))
+            norm, out_norm = norm_weight(block, "attn_norm", eps), norm_weight(mixer, mixer.norm_name, eps)
+            gates = (gate_down, parameter(gate_up, "weight"), parameter(gate_up, "bias"), out_gate)
+            layers.append(GLAWeights(norm, q, k, v, *gates, out_norm, o, mlp_weights(block, eps), state))
         return layers
 
 

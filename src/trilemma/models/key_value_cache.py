@@ -53,7 +53,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         self, filled: int, key_states: torch.Tensor, value_states: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         room = self._room
-        if room is None or filled > room.keys.shape[-2] or not self._shows(room):
+        if room is None or filled > room.keys.shape[-2] or not self._shows(room) or _is_locked(room.keys):
             room = self._room = self._larger(key_states, value_states, filled)
         return room.keys, room.values
 
@@ -84,6 +84,11 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         """Forget everything."""
         self._room = None
         super().reset()
+
+
+def _is_locked(tensor: torch.Tensor) -> bool:
+    """Whether it was made in inference mode, outside which nobody may write to it."""
+    return tensor.is_inference() and not torch.is_inference_mode_enabled()
 
 
 def _empty(states: torch.Tensor, capacity: int) -> torch.Tensor:

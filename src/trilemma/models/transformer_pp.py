@@ -180,8 +180,14 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
 
     @property
     def kernel(self) -> str:
-        """Scaled dot-product attention as PyTorch dispatches it, and what decodes."""
-        return f"sdpa{dense_step.kernel(self.device)}"
+        """Scaled dot-product attention as PyTorch dispatches it."""
+        return "sdpa"
+
+    @property
+    def decoding_kernel(self) -> str:
+        """What decodes, where it is one compiled call."""
+        options = self.config.qk_norm or self.config.qkv_bias or self.config.window_size is not None
+        return "" if options else dense_step.kernel(self.device, self.dtype)
 
     def block(self, config: TransformerConfig, index: int) -> Block:
         """Attention and SwiGLU."""
@@ -275,18 +281,24 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
         return super().through_blocks(hidden, context, past, inspect)
 
     def _layers_for_step(self, past: Cache) -> list[AttentionWeights]:
-        caches = past.layers
-        if len(caches) != len(self.layers) or any(type(cache) is not PreallocatedLayer for cache in caches):
+        caches, seen = past.layers, past.get_seq_length()
+        if len(caches) != len(self.layers):
             raise ChangedLayerError
+        if any(type(cache) is not PreallocatedLayer or cache.get_seq_length() != seen for cache in caches):
+            raise ChangedLayerError
+        heads, kv_heads = self.config.num_heads, self.config.num_kv_heads or self.config.num_heads
         layers = []
         for index, cache in enumerate(caches):
             block = child(self.layers, str(index), Block)
             mixer = child(block, "attn", Attention)
-            if mixer.qk_norm:
+            if mixer.qk_norm or (mixer.layer, mixer.heads, mixer.kv_heads) != (index, heads, kv_heads):
                 raise ChangedLayerError
             q, k, v, o = weights(mixer, ("q_proj", "k_proj", "v_proj", "o_proj"))
-            norm = norm_weight(block, "attn_norm")
-            layers.append(AttentionWeights(norm, q, k, v, o, mlp_weights(block), *cache.place_for_token()))
+            norm, mlp = (
+                norm_weight(block, "attn_norm", self.config.norm_eps),
+                mlp_weights(block, self.config.norm_eps),
+            )
+            layers.append(AttentionWeights(norm, q, k, v, o, mlp, *cache.place_for_token()))
         return layers
 
 

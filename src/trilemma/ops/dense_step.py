@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from trilemma import _native
 from trilemma.ops.dense import FEW
@@ -94,9 +95,12 @@ class _MLP(ctypes.Structure):
     _fields_ = _pointers("norm", "gate", "up", "down")
 
 
+_OF_ATTENTION = ("norm", "q", "k", "v", "o")
+
+
 class _AttentionLayer(ctypes.Structure):
     _fields_ = (
-        *_pointers("norm", "q", "k", "v", "o", "keys", "values"),
+        *_pointers(*_OF_ATTENTION, "keys", "values"),
         ("key_strides", _Strides),
         ("value_strides", _Strides),
         ("mlp", _MLP),
@@ -139,10 +143,10 @@ class _GLAShape(ctypes.Structure):
     )
 
 
-def kernel(device: torch.device | str) -> str:
-    """What the name of a mixer's kernel gains: the path that decodes on ``device``, or nothing."""
-    compiled = torch.device(device).type == "cpu" and _native.available()
-    return f", compiled-{_native.path()} decoding" if compiled else ""
+def kernel(device: torch.device, dtype: torch.dtype) -> str:
+    """What the name of a language model's kernel gains: the path that decodes, or nothing."""
+    compiled = device.type == "cpu" and dtype in _native.FLOATS and _native.available()
+    return f", compiled-{_native.path()} decoding of up to {FEW} sequences" if compiled else ""
 
 
 def serves(hidden: Tensor) -> bool:
@@ -173,26 +177,35 @@ def transformer_step(
         eps: of the norms.
 
     Returns:
-        ``[B, 1, D]``; None, and nothing done, where a tensor is of another dtype or not contiguous.
+        ``[B, 1, D]``; None, and nothing done, where a tensor is of another shape, dtype or layout.
     """
+    batch, _, width = hidden.shape
+    _, kv_heads, _, size = layers[0].keys.shape
+    mlp_width = layers[0].mlp.gate.shape[0]
+    q_width, kv_width = heads * size, kv_heads * size
+    shapes = ((width,), (q_width, width), (kv_width, width), (kv_width, width), (width, q_width))
     native = (_AttentionLayer * len(layers))()
     for target, layer in zip(native, layers, strict=True):
         weights = (layer.norm, layer.q, layer.k, layer.v, layer.o)
-        cached = (layer.keys, layer.values)
-        if not _fill(target, ("norm", "q", "k", "v", "o"), weights, layer.mlp, hidden.dtype):
+        if not _fill(target, _OF_ATTENTION, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
             return None
-        if any(tensor.dtype != hidden.dtype or tensor.stride(3) != 1 for tensor in cached):
-            return None
+        for cached in (layer.keys, layer.values):
+            fits = (*cached.shape[:2], cached.shape[3]) == (batch, kv_heads, size) and cached.shape[2] > seen
+            if not fits or cached.dtype != hidden.dtype or cached.stride(3) != 1 or not cached.is_cpu:
+                return None
         target.keys, target.values = layer.keys.data_ptr(), layer.values.data_ptr()
         target.key_strides = _Strides(*layer.keys.stride()[:3])
         target.value_strides = _Strides(*layer.values.stride()[:3])
     cos, sin = (angle.contiguous() for angle in angles)
     mask = None if mask is None else mask.contiguous()
-    _, kv_heads, _, size = layers[0].keys.shape
+    if any(angle.shape not in ((1, 1, size // 2), (batch, 1, size // 2)) for angle in (cos, sin)):
+        return None
+    if mask is not None and mask.shape not in ((1, 1, 1, seen + 1), (batch, 1, 1, seen + 1)):
+        return None
     seen_by = (None, 0) if mask is None else (mask.data_ptr(), 0 if len(mask) == 1 else seen + 1)
     angles_at = (len(cos), cos.data_ptr(), sin.data_ptr())
     shape = _AttentionShape(heads, kv_heads, size, seen, *angles_at, *seen_by)
-    return _run("transformer_step", hidden, native, layers[0].mlp, eps, shape)
+    return _run("transformer_step", hidden, native, mlp_width, eps, shape)
 
 
 def gla_model_step(
@@ -207,32 +220,48 @@ def gla_model_step(
         eps: of all norms.
 
     Returns:
-        ``[B, 1, D]``; None, and nothing done, where a tensor is of another dtype or not contiguous.
+        ``[B, 1, D]``; None, and nothing done, where a tensor is of another shape, dtype or layout.
     """
+    batch, _, width = hidden.shape
+    _, heads, key, value = layers[0].state.shape
+    mlp_width, rank = layers[0].mlp.gate.shape[0], layers[0].gate_down.shape[0]
+    K, V = heads * key, heads * value
+    projections = ((K, width), (K, width), (V, width), (rank, width), (K, rank))
+    shapes = ((width,), *projections, (K,), (V, width), (value,), (width, V))
     native = (_GLALayer * len(layers))()
     for target, layer in zip(native, layers, strict=True):
         weights = [getattr(layer, name) for name in _OF_GLA]
-        if not _fill(target, _OF_GLA, weights, layer.mlp, hidden.dtype):
+        if not _fill(target, _OF_GLA, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
             return None
-        if layer.state.dtype != torch.float32 or not layer.state.is_contiguous():
+        if not _readable(layer.state, (batch, heads, key, value), torch.float32):
             return None
         target.state = layer.state.data_ptr()
-    _, heads, key, value = layers[0].state.shape
-    shape = _GLAShape(heads, key, value, layers[0].gate_down.shape[0], gate_divisor)
-    return _run("gla_model_step", hidden, native, layers[0].mlp, eps, shape)
+    shape = _GLAShape(heads, key, value, rank, gate_divisor)
+    return _run("gla_model_step", hidden, native, mlp_width, eps, shape)
+
+
+def _readable(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> bool:
+    """Whether the kernels can read a tensor by its address."""
+    plain = type(tensor) in (Tensor, Parameter) and not tensor.is_neg()
+    fits = tensor.shape == shape and tensor.dtype == dtype
+    return plain and fits and tensor.is_cpu and tensor.is_contiguous()
 
 
 def _fill(
     target: ctypes.Structure,
     names: Sequence[str],
     weights: Sequence[Tensor],
+    shapes: Sequence[Sequence[int]],
     mlp: GatedMLPWeights,
+    mlp_width: int,
     dtype: torch.dtype,
 ) -> bool:
     """Write the addresses of a layer's weights; False where the kernels cannot read one."""
+    (width,) = shapes[0]
     of_mlp = (mlp.norm, mlp.gate, mlp.up, mlp.down)
-    for tensor in (*weights, *of_mlp):
-        if tensor.dtype != dtype or not tensor.is_contiguous() or tensor.device.type != "cpu":
+    shapes_of_mlp = ((width,), (mlp_width, width), (mlp_width, width), (width, mlp_width))
+    for tensor, shape in zip((*weights, *of_mlp), (*shapes, *shapes_of_mlp), strict=True):
+        if not _readable(tensor, shape, dtype):
             return False
     for name, tensor in zip(names, weights, strict=True):
         setattr(target, name, tensor.data_ptr())
@@ -244,12 +273,12 @@ def _run(
     function: str,
     hidden: Tensor,
     layers: ctypes.Array[_AttentionLayer] | ctypes.Array[_GLALayer],
-    mlp: GatedMLPWeights,
+    mlp_width: int,
     eps: float,
     of_mixer: ctypes.Structure,
 ) -> Tensor:
     out = hidden.clone(memory_format=torch.contiguous_format)  # the kernel works in place
     batch, _, width = hidden.shape
-    shape = _Shape(batch, width, mlp.gate.shape[0], _native.type_code(hidden.dtype), eps)
+    shape = _Shape(batch, width, mlp_width, _native.type_code(hidden.dtype), eps)
     _native.call(function, layers, len(layers), ctypes.byref(shape), ctypes.byref(of_mixer), out)
     return out

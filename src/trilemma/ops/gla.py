@@ -12,6 +12,7 @@ from torch import Tensor
 from trilemma import _native
 from trilemma.ops import fla_kernels, gla_compiled
 from trilemma.ops.gla_chunkwise import gla_chunkwise, state_dtype
+from trilemma.ops.states import check_state
 
 
 def kernel(device: torch.device | str) -> str:
@@ -54,6 +55,7 @@ def gla(
     """
     if scale is None:
         scale = q.shape[-1] ** -0.5
+    check_state(initial_state, (q.shape[0], q.shape[2], q.shape[3], v.shape[3]))
     if v.numel() == 0:
         state = _state_or_zeros(initial_state, k, v) if output_final_state else None
         return v.clone(), state
@@ -86,6 +88,7 @@ def gla_step(
     """
     if scale is None:
         scale = q.shape[-1] ** -0.5
+    check_state(state, (q.shape[0], q.shape[2], q.shape[3], v.shape[3]))
     if state.is_contiguous() and not torch.is_grad_enabled() and gla_compiled.serves(q, k, v, g, state):
         return gla_compiled.step_compiled(q, k, v, g, state, scale), state
     return _step(q, k, v, g, state, scale)

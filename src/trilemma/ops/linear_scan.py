@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from trilemma import _native
 from trilemma.ops import fla_kernels
+from trilemma.ops.states import check_state
 
 _LOOP_ELEMENTS = 8192
 """On a CPU, steps of at least this many elements are done one by one: the work then outweighs the call."""
@@ -48,6 +49,7 @@ def linear_scan(
         The states ``[B, T, D]`` in the dtype of ``x``, and the last one ``[B, D]`` in float32 (float64 for
         float64 inputs) or None. The recurrence runs in the dtype of the state.
     """
+    check_state(initial_state, (x.shape[0], x.shape[2]))
     if x.numel() == 0:
         return x.clone(), _state_or_zeros(initial_state, x) if output_final_state else None
     if fla_kernels.serves_scan(x, f):

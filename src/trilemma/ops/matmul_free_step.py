@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from trilemma import _native
+from trilemma.errors import ModelError
+from trilemma.ops.states import check_state
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ class MatMulFreeStep:
         Returns:
             What leaves the last layer, ``[B, 1, D]`` in the dtype of ``hidden``.
         """
+        if len(states) != len(self._layers):
+            raise ModelError(f"the cache has {len(states)} layers, the model {len(self._layers)}")
+        for state in states:
+            check_state(state, (hidden.shape[0], hidden.shape[2]))
         # A copy, since the kernel works in place.
         out = hidden.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         addresses = (ctypes.c_void_p * len(states))(*(state.data_ptr() for state in states))

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from trilemma import _native
 from trilemma.ops.linear_scan import linear_scan
+from trilemma.ops.states import check_state
 
 
 def mlgru(
@@ -37,6 +38,7 @@ def mlgru(
     Returns:
         The states ``[B, T, D]`` in the dtype of ``i``, and the last one ``[B, D]`` in float32 or None.
     """
+    check_state(initial_state, (i.shape[0], i.shape[2]))
     state_fits = initial_state is None or initial_state.dtype == torch.float32
     if state_fits and i.dtype == f.dtype and i.numel() and _native.serves(i, f, initial_state):
         h, state = _CompiledMLGRU.apply(  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """
     if x.device.type == "cuda":  # one kernel there, but a chain of them on a CPU
         return functional.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
-    if _native.serves(x):
+    if _native.serves(x, weight):
         return _compiled(x, None, weight, eps)
     y: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
     return y
@@ -48,7 +48,7 @@ def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tenso
     Returns:
         ``[..., D]`` in the dtype of ``x``.
     """
-    if gate.dtype == x.dtype and gate.shape == x.shape and _native.serves(x, gate):
+    if gate.dtype == x.dtype and gate.shape == x.shape and _native.serves(x, gate, weight):
         return _compiled(x, gate, weight, eps)
     return rms_norm(x, weight, eps) * functional.silu(gate).to(x.dtype)
 
