@@ -32,8 +32,8 @@ _INT8_INSTRUCTIONS: bool = torch.cpu._is_vnni_supported()
 _FEW_TOKENS = 4
 """Up to here PyTorch's int8 product is the faster one without such instructions too.
 
-Measured from 4096 to 11008 channels on an AMD EPYC of the first generation, the weight's conversion to float32
-included: 2.4 times as fast for one token, equal for four, 3.6 times slower for sixteen.
+Measured from 4096 to 11008 channels on an AMD EPYC of the first generation, the weight's conversion to
+float32 included: 2.4 times as fast for one token, equal for four, 3.6 times slower for sixteen.
 """
 
 _EXACT = 1 << 24
