@@ -76,7 +76,7 @@ inline void dense_tile(const Dense& work, int64_t row, int64_t token) {
             Floats weights[ROWS][2];
             for (int r = 0; r < ROWS; ++r) {
                 const T* from = weight + r * channels + c;
-                __builtin_prefetch(reinterpret_cast<const char*>(from) + kAhead);
+                fetch_ahead(from);
                 load_weights(from, weights[r]);
             }
             for (int t = 0; t < TOKENS; ++t) {

@@ -12,8 +12,12 @@ namespace {
 
 constexpr int kLanes = 16;  // partial sums of a reduction
 
-// Bytes ahead that weights are fetched from memory: what one processor reads while memory answers.
-constexpr int64_t kAhead = 2048;
+// Fetch weights that are read soon into the second-level cache, which waits for more lines at once than the first:
+// what a processor reads while memory answers, several times over.
+inline void fetch_ahead(const void* from) {
+    constexpr int64_t kAhead = 8192;
+    __builtin_prefetch(static_cast<const char*>(from) + kAhead, 0, 2);
+}
 
 inline float to_float(float x) { return x; }
 

@@ -49,7 +49,7 @@ void one_token(const Ternary& weight, const Levels& x, int64_t begin, int64_t en
             __m256i part = _mm256_setzero_si256(), part_times_4 = part;
             const int64_t last = block + kBlocksInPart < weight.blocks ? block + kBlocksInPart : weight.blocks;
             for (; block < last; ++block) {
-                __builtin_prefetch(packed + kAhead);
+                fetch_ahead(packed);
 #pragma GCC unroll 2
                 for (int at = 0; at < kBlockBytes; at += Vector::kBytes) {
                     const __m256i low = Vector::load(packed + at), high = _mm256_srli_epi16(low, 4);

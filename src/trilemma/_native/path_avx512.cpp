@@ -37,7 +37,7 @@ void one_token(const Ternary& weight, const Levels& x, int64_t begin, int64_t en
         // Fewer instructions a block: the processor then looks further ahead in memory, which is all the time there is.
 #pragma GCC unroll 4
         for (int64_t block = 0; block < weight.blocks; ++block) {
-            __builtin_prefetch(packed + kAhead);
+            fetch_ahead(packed);
             const __m512i bytes = _mm512_loadu_si512(packed);
             sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(bytes, mask), _mm512_loadu_si512(levels));
             sum4 = _mm512_dpbusd_epi32(sum4, _mm512_and_si512(bytes, mask4), _mm512_loadu_si512(levels + 64));
