@@ -20,6 +20,15 @@ inline void for_strips(int64_t begin, int64_t end, int64_t channels, const F& bo
     }
 }
 
+constexpr int64_t kStepsAhead = 4;
+
+// Fetch `count` values into the second-level cache: strips lie too far apart for a processor to guess the next one.
+template <typename T>
+inline void fetch(const T* values, int64_t count) {
+    constexpr int64_t kLine = 64 / sizeof(T);
+    for (int64_t c = 0; c < count; c += kLine) __builtin_prefetch(values + c, 0, 2);
+}
+
 template <typename T>
 inline void scan_strip(const Scan& s, int64_t sequence, int64_t channel, int64_t count) {
     float state[kStrip];
@@ -31,6 +40,12 @@ inline void scan_strip(const Scan& s, int64_t sequence, int64_t channel, int64_t
         const T* x = static_cast<const T*>(s.x.data) + at;
         const T* f = static_cast<const T*>(s.f.data) + at;
         T* __restrict h = static_cast<T*>(s.h.data) + at;
+        if (t + kStepsAhead < s.time) {
+            const int64_t ahead = kStepsAhead * s.channels;
+            fetch(x + ahead, count);
+            fetch(f + ahead, count);
+            fetch(h + ahead, count);
+        }
         for (int64_t c = 0; c < count; ++c) {
             state[c] = to_float(f[c]) * state[c] + to_float(x[c]);
             from_float(state[c], h + c);
@@ -64,6 +79,14 @@ inline void scan_gradient_strip(const ScanGradient& s, int64_t sequence, int64_t
         const T* d_h = s.d_h.data == nullptr ? nullptr : static_cast<const T*>(s.d_h.data) + at;
         T* __restrict d_x = static_cast<T*>(s.d_x.data) + at;
         T* __restrict d_f = static_cast<T*>(s.d_f.data) + at;
+        if (t > kStepsAhead) {
+            const int64_t ahead = kStepsAhead * s.channels;
+            fetch(f - ahead, count);
+            fetch(before - ahead, count);
+            fetch(d_x - ahead, count);
+            fetch(d_f - ahead, count);
+            if (d_h != nullptr) fetch(d_h - ahead, count);
+        }
         if (d_h != nullptr) {
             for (int64_t c = 0; c < count; ++c) carried[c] += to_float(d_h[c]);
         }
