@@ -19,6 +19,7 @@ from trilemma.errors import ModelError
 from trilemma.models.blocks import Block, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.configuration import LanguageModelConfig
+from trilemma.models.dense_step import ChangedLayerError
 from trilemma.models.fused_gate import separate_gates
 
 
@@ -105,6 +106,17 @@ class Backbone(LanguageModel):
         """What every mixer is given beside its input, computed once a forward pass."""
         raise NotImplementedError
 
+    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
+        """All blocks in one call of a compiled kernel, after the tokens of ``past``.
+
+        Returns:
+            [B, T, D], the cache advanced by its layers as the blocks do; None where it does not apply.
+
+        Raises:
+            ChangedLayerError: where a block is not as this model made it; nothing is changed then.
+        """
+        return None
+
     def through_blocks(
         self,
         hidden: torch.Tensor,
@@ -113,6 +125,13 @@ class Backbone(LanguageModel):
         inspect: Callable[[torch.Tensor], object] | None = None,
     ) -> torch.Tensor:
         """[B, T, D] to [B, T, D] through all blocks; ``inspect`` is shown the input of each."""
+        if inspect is None and past is not None and past.get_seq_length():
+            try:
+                out = self.one_step(hidden, context, past)
+            except ChangedLayerError:
+                out = None
+            if out is not None:
+                return out
         for block in self.layers:
             if inspect is not None:
                 inspect(hidden)

@@ -321,26 +321,13 @@ class GLAModel(GLAPreTrainedModel, Backbone):
         # A single step is not told lengths: it must meet a key and a gate of 0.
         return (Padding(tokens[:, :, None, None], tokens.sum(dim=-1), right and T > 1, order, inverse),)
 
-    def through_blocks(
-        self,
-        hidden: torch.Tensor,
-        context: tuple[Any, ...],
-        past: Cache | None,
-        inspect: Callable[[torch.Tensor], object] | None = None,
-    ) -> torch.Tensor:
-        """[B, T, D] to [B, T, D]; one token goes through all blocks in one call where that is possible."""
-        started = isinstance(past, RecurrentCache) and past.is_initialized
-        if started and inspect is None and context[0] is None and dense_step.serves(hidden):
-            past = cast(RecurrentCache, past)
-            try:
-                check_hooks()
-                layers = self._layers_for_step(past)
-            except ChangedLayerError:
-                return super().through_blocks(hidden, context, past)
-            out = dense_step.gla_model_step(hidden, layers, GATE_LOGIT_NORMALIZER, self.config.norm_eps)
-            if out is not None:
-                return out
-        return super().through_blocks(hidden, context, past, inspect)
+    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
+        """One token through all blocks."""
+        if not isinstance(past, RecurrentCache) or context[0] is not None or not dense_step.serves(hidden):
+            return None
+        check_hooks()
+        layers = self._layers_for_step(past)
+        return dense_step.gla_model_step(hidden, layers, GATE_LOGIT_NORMALIZER, self.config.norm_eps)
 
     def _layers_for_step(self, past: RecurrentCache) -> list[GLAWeights]:
         eps = self.config.norm_eps

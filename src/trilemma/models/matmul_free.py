@@ -6,7 +6,6 @@ weights, not of the paper's formula: the norm is on the gate's projection, the s
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -235,27 +234,16 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         shares = self.lower_bounds.float().softmax(dim=0)
         return shares.cumsum(dim=0) - shares[0]
 
-    def through_blocks(
-        self,
-        hidden: torch.Tensor,
-        context: tuple[Any, ...],
-        past: Cache | None,
-        inspect: Callable[[torch.Tensor], object] | None = None,
-    ) -> torch.Tensor:
-        """[B, T, D] to [B, T, D]; one token of a packed model goes through all blocks in one call."""
+    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
+        """One token of a packed model through all blocks."""
         pads = context[1]
-        if (
-            self.config.packed
-            and isinstance(past, RecurrentCache)
-            and past.is_initialized
-            and inspect is None
-            and matmul_free_step.serves(hidden)
-            and (pads is None or not pads.any())
-        ):
-            if self._step is None:
-                self._step = step_of(self.layers, self._forget_bounds())
-            return self._step(hidden, past.recurrent_states())
-        return super().through_blocks(hidden, context, past, inspect)
+        if not (self.config.packed and isinstance(past, RecurrentCache) and matmul_free_step.serves(hidden)):
+            return None
+        if pads is not None and pads.any():
+            return None
+        if self._step is None:
+            self._step = step_of(self.layers, self._forget_bounds())
+        return self._step(hidden, past.recurrent_states())
 
 
 class HGRNBitForCausalLM(RecurrentGeneration, HGRNBitPreTrainedModel, CausalLanguageModel):

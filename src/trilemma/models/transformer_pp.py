@@ -1,6 +1,5 @@
 """Transformer++: Llama's recipe (RMSNorm, rotary positions, SwiGLU), published names."""
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -257,28 +256,19 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
         visible = tokens[:, None, offset : offset + length] | (key == query)
         return (mask & visible)[:, None], False
 
-    def through_blocks(
-        self,
-        hidden: torch.Tensor,
-        context: tuple[Any, ...],
-        past: Cache | None,
-        inspect: Callable[[torch.Tensor], object] | None = None,
-    ) -> torch.Tensor:
-        """[B, T, D] to [B, T, D]; one token goes through all blocks in one call where that is possible."""
-        if inspect is None and past is not None and past.get_seq_length() and dense_step.serves(hidden):
-            try:
-                check_hooks()
-                layers = self._layers_for_step(past)
-            except ChangedLayerError:
-                return super().through_blocks(hidden, context, past)
-            cos, sin, mask, _ = context
-            seen, heads, eps = past.get_seq_length(), self.config.num_heads, self.config.norm_eps
-            out = dense_step.transformer_step(hidden, layers, seen, heads, (cos, sin), mask, eps)
-            if out is not None:
-                for cache in past.layers:
-                    cache.token_placed()
-                return out
-        return super().through_blocks(hidden, context, past, inspect)
+    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
+        """One token through all blocks."""
+        if not dense_step.serves(hidden):
+            return None
+        check_hooks()
+        layers = self._layers_for_step(past)
+        cos, sin, mask, _ = context
+        seen, heads, eps = past.get_seq_length(), self.config.num_heads, self.config.norm_eps
+        out = dense_step.transformer_step(hidden, layers, seen, heads, (cos, sin), mask, eps)
+        if out is not None:
+            for cache in past.layers:
+                cache.token_placed()
+        return out
 
     def _layers_for_step(self, past: Cache) -> list[AttentionWeights]:
         caches, seen = past.layers, past.get_seq_length()
