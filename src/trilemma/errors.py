@@ -27,3 +27,7 @@ class StoreError(TrilemmaError):
 
 class DivergedError(TrilemmaError):
     """Training whose loss is no longer a number; ends its cell, not the study."""
+
+
+class AttackError(TrilemmaError):
+    """An attack that cannot run: a resource that is missing, or a victim that does not answer as it must."""

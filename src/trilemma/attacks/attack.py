@@ -25,11 +25,13 @@ class Attacked:
 
     Attributes:
         text: the strongest adversarial input found; the original where none was.
-        queries: how often the victim was asked for this item.
+        queries: distinct texts that the victim was asked for this item.
+        success: whether the attack's goal was met; a plug-in may leave it to the answers.
     """
 
     text: Text
     queries: int
+    success: bool = False
 
 
 class Attack(Protocol):
@@ -62,4 +64,13 @@ class Attack(Protocol):
         """
 
 
-ATTACKS: Registry[Attack] = Registry("attack", {})
+_RECIPES = "trilemma.attacks.recipes"
+
+ATTACKS: Registry[Attack] = Registry(
+    "attack",
+    {
+        "deepwordbug": f"{_RECIPES}:DEEPWORDBUG_RECIPE",
+        "pwws": f"{_RECIPES}:PWWS_RECIPE",
+        "textbugger": f"{_RECIPES}:TEXTBUGGER_RECIPE",
+    },
+)

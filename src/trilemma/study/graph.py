@@ -349,6 +349,6 @@ def _named(adaptation: AdaptSettings, study: Study) -> str:
 
 
 def _fingerprints(files: list[Path]) -> list[str]:
-    from trilemma.study.store import sha256
+    from trilemma.files import sha256
 
     return [sha256(path) for path in files]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trilemma.errors import ModelError
+from trilemma.files import sha256
 from trilemma.study.spec import ModelSpec
-from trilemma.study.store import sha256
 from trilemma.tasks.reading import expanded, one_line
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.errors import StoreError, StudyError, TrilemmaError
-from trilemma.files import write_text
+from trilemma.files import sha256, write_text
 from trilemma.progress import Progress, silent
 from trilemma.study.console import silence_noise
 from trilemma.study.origin import fingerprint
 from trilemma.study.spec import parse_count
-from trilemma.study.store import locked, sha256
+from trilemma.study.store import locked
 from trilemma.tasks.reading import one_line
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """The store: a folder of artifacts, each whole or absent, found by the key of the stage that made it."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trilemma.errors import StoreError
-from trilemma.files import disk_errors, sync, write_text
+from trilemma.files import disk_errors, sha256, sync, write_text
 
 _FACTS = "artifact.json"
 
@@ -179,9 +178,3 @@ def locked(run: Path) -> Iterator[None]:
 def has_artifact(root: Path, kind: str, key: str) -> bool:
     """Whether a store holds an artifact; its content is not checked, and nothing is written."""
     return (root / kind / key / _FACTS).is_file()
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

