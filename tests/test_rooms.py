@@ -29,7 +29,7 @@ LEFT_OF: dict[str, set[str]] = {
     "transforms": {"ops", "models"},
     "tasks": set(),
     "inference": {"ops", "models", "transforms", "tasks"},
-    "attacks": {"transforms", "tasks", "inference"},
+    "attacks": {"models", "transforms", "tasks", "inference"},
     "adapt": ANSWERING - {"adapt"},
     "score": ANSWERING,
     "profile": ANSWERING,
