@@ -31,7 +31,7 @@ void trilemma_gla_gradient(int32_t, const int64_t*, int32_t, int32_t, const void
                            float*);
 void trilemma_gla_step(int32_t, int64_t, int64_t, int64_t, int32_t, int32_t, const void*, const void*, const void*,
                        const void*, float, float*, void*);
-void trilemma_dense(int32_t, const uint16_t*, int64_t, int64_t, const uint16_t*, int64_t, uint16_t*);
+void trilemma_dense(int32_t, int32_t, const void*, int64_t, int64_t, const void*, int64_t, void*);
 void trilemma_norm(int32_t, int64_t, int64_t, int32_t, const void*, const void*, const float*, double, void*, float*);
 void trilemma_norm_gradient(int32_t, int64_t, int64_t, int64_t, int32_t, const void*, const void*, const float*,
                             const float*, const void*, void*, void*, float*);
@@ -171,13 +171,17 @@ void gla(int64_t batch, int64_t time, int64_t heads, int64_t K, int64_t V, float
 void dense(int64_t tokens, int64_t channels, int64_t rows) {
     const std::vector<uint16_t> weight(rows * channels, 0x3f80), x(tokens * channels, 0x3f80);  // ones
     std::vector<uint16_t> out(tokens * rows);
-    trilemma_dense(kThreads, weight.data(), rows, channels, x.data(), tokens, out.data());
+    trilemma_dense(kThreads, 1, weight.data(), rows, channels, x.data(), tokens, out.data());
     for (uint16_t half : out) {
         const uint32_t bits = static_cast<uint32_t>(half) << 16;
         float value;
         std::memcpy(&value, &bits, sizeof value);
         require(std::fabs(value - channels) <= channels / 128.0, "dense product");
     }
+    const std::vector<float> wide(rows * channels, 1.0f), values(tokens * channels, 1.0f);
+    std::vector<float> sums(tokens * rows);
+    trilemma_dense(kThreads, 0, wide.data(), rows, channels, values.data(), tokens, sums.data());
+    for (float value : sums) require(value == static_cast<float>(channels), "dense product in float32");
 }
 
 void norm(int64_t rows, int64_t channels) {

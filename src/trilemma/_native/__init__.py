@@ -20,7 +20,7 @@ VARIABLE = "TRILEMMA_KERNELS"
 TORCH = "torch"
 """Stands for no compiled path."""
 
-_VERSION = 2
+_VERSION = 3
 _TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
 FLOATS = tuple(_TYPES)

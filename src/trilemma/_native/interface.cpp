@@ -60,7 +60,7 @@ using namespace trilemma;
 extern "C" {
 
 // Version of this interface; Python refuses another one.
-EXPORTED int32_t trilemma_version() { return 2; }
+EXPORTED int32_t trilemma_version() { return 3; }
 
 // Name of path number `index`, best first; null behind the last.
 EXPORTED const char* trilemma_path(int32_t index) {
@@ -101,12 +101,21 @@ EXPORTED void trilemma_ternary(int32_t threads, const uint8_t* packed, int64_t r
 }
 
 // out[tokens, rows]
-EXPORTED void trilemma_dense(int32_t threads, const uint16_t* weight, int64_t rows, int64_t channels, const uint16_t* x,
-                             int64_t tokens, uint16_t* out) {
+EXPORTED void trilemma_dense(int32_t threads, int32_t type, const void* weight, int64_t rows, int64_t channels,
+                             const void* x, int64_t tokens, void* out) {
     set_threads(threads);
-    std::vector<float> floats(tokens * channels);
-    for (int64_t t = 0; t < tokens; ++t) kernels().split(x + t * channels, channels, floats.data() + t * channels);
-    const Dense work{{weight, Type::kBFloat16}, rows, channels, tokens, floats.data(), out};
+    const Type t = static_cast<Type>(type);
+    const float* floats = static_cast<const float*>(x);
+    std::vector<float> widened;
+    if (t == Type::kBFloat16) {
+        const uint16_t* narrow = static_cast<const uint16_t*>(x);
+        widened.resize(tokens * channels);
+        for (int64_t i = 0; i < tokens * channels; i += channels) {
+            kernels().split(narrow + i, channels, widened.data() + i);
+        }
+        floats = widened.data();
+    }
+    const Dense work{{weight, t}, rows, channels, tokens, floats, out};
     parallel(rows, kRows, [&](int64_t begin, int64_t end) { kernels().dense(work, begin, end); });
 }
 
