@@ -256,8 +256,8 @@ def alternate(memory: Memory, rounds: int) -> list[Finding]:
     print(f"\n{contest.table()}")
     apart = contest.seconds["kernels"] + contest.seconds["PyTorch"]
     ratio = median(list(apart / contest.seconds["in turn"]))
-    # Each wakes its sleeping threads at every call, which costs some ten microseconds on a virtual machine; two
-    # sets of threads that fight for the same processors would take twice the time and more.
+    # Each wakes its sleeping threads at every call, some ten microseconds on a virtual machine; two sets of
+    # threads that fight for the same processors would take twice the time and more.
     return [Finding("in turn: time apart over time in turn", ratio, 0.75)]
 
 

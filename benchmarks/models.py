@@ -309,24 +309,31 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     import altair
     import pandas
 
+    order = list(ARCHITECTURES)
+    length = altair.X(
+        "context:Q",
+        scale=altair.Scale(type="log", base=2, nice=False),
+        axis=altair.Axis(values=list(CONTEXTS), format=",", grid=False),
+        title="context, tokens",
+    )
     panels = []
     for column, title in (
         ("prefill", "prefill, µs a token"),
         ("decoding", "decoding, ms a token"),
         ("state", "state, bytes a token"),
     ):
-        panels.append(
-            altair.Chart(pandas.DataFrame(rows))
-            .mark_line(point=True)
-            .encode(
-                altair.X("context:Q", scale=altair.Scale(type="log", base=2), title="context, tokens"),
-                altair.Y(f"{column}:Q", scale=altair.Scale(type="log"), title=title),
-                altair.Color("model:N", title=None, sort=list(ARCHITECTURES)),
-                altair.Shape("model:N", title=None, sort=list(ARCHITECTURES)),
-            )
-            .properties(width=230, height=230)
+        base = altair.Chart(pandas.DataFrame(rows)).encode(
+            length,
+            altair.Y(
+                f"{column}:Q", scale=altair.Scale(type="log"), axis=altair.Axis(tickCount=4), title=title
+            ),
+            altair.Color("model:N", title=None, sort=order),
         )
-    altair.hconcat(*panels).save(path, scale_factor=2)
+        points = base.mark_point(filled=True, size=50).encode(
+            altair.Shape("model:N", sort=order, legend=None)
+        )
+        panels.append((base.mark_line() + points).properties(width=250, height=230))
+    altair.hconcat(*panels).resolve_legend(color="shared").save(path, scale_factor=2)
 
 
 if __name__ == "__main__":
