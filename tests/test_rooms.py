@@ -37,7 +37,9 @@ LEFT_OF: dict[str, set[str]] = {
     "report": set(),
     "result": {"report"},
     "__main__": {"cli"},
-    "cli": ANSWERING | {"score", "profile", "study", "report", "result"},
+    "cli": ANSWERING | {"score", "profile", "study", "report", "result", "cli_attack", "cli_annotate"},
+    "cli_attack": ANSWERING | {"study"},
+    "cli_annotate": ANSWERING,
     "testing": ANSWERING | {"score", "profile"},
 }
 

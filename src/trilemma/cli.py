@@ -1,7 +1,6 @@
 """The command line: thin, and light until a command runs."""
 
 import errno
-import os
 import sys
 import traceback
 from io import TextIOWrapper
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trilemma import cli_attack
 from trilemma.errors import TrilemmaError
 from trilemma.process import prepare
 from trilemma.report.metrics import METRICS
-from trilemma.terminal import printable
+from trilemma.terminal import output, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from trilemma.result import Result
 
 app = typer.Typer(
@@ -83,7 +81,7 @@ def run(
     from trilemma.study.spec import load_study
 
     spec = load_study(study, **({"data": data} if data else {}))
-    console = _console()
+    console = output()
     folder = out or Path("runs") / spec.name
     if dry_run:
         from trilemma.study.plan import plan, print_plan
@@ -118,7 +116,7 @@ def show(
     """Print the tables of a finished study."""
     result = _load(run)
     if format == "table":
-        result.show(_console(), table=table, by=by, at=at)
+        result.show(output(), table=table, by=by, at=at)
     else:
         typer.echo(result.render(format, table=table, by=by, at=at))
 
@@ -151,7 +149,7 @@ def decide(
     if json:
         typer.echo(decision.to_json())
     else:
-        _console().print(decision.text(), highlight=False, markup=False, soft_wrap=True)
+        output().print(decision.text(), highlight=False, markup=False, soft_wrap=True)
     if decision.choice is None:
         raise typer.Exit(1)
 
@@ -172,7 +170,7 @@ def compare(
         from trilemma.report.compared import compared
         from trilemma.report.rendering import show as print_sheets
 
-        print_sheets(_console(), [compared(comparison)])
+        print_sheets(output(), [compared(comparison)])
 
 
 @app.command()
@@ -220,7 +218,7 @@ def pretrain(
         "batch": batch,
         "learning_rate": learning_rate,
     }
-    console = _console()
+    console = output()
     with progress_bar(console, f"pretraining {arch}-{size}") as progress:
         facts = pretrain_folder(
             arch,
@@ -259,19 +257,10 @@ def doctor() -> None:
     table = Table(show_header=False, box=None)
     for topic, finding in (*machine.doctor(), *installed()):
         table.add_row(Text(topic, "bold"), Text(finding))
-    _console().print(table)
+    output().print(table)
 
 
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _UNBROKEN  # a file or pipe has no width at which lines must break
-    return console
-
-
-_UNBROKEN = 1000
+app.command()(cli_attack.attack)
 
 
 def _newest() -> Path:

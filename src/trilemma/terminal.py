@@ -1,8 +1,25 @@
-"""What may be written on a terminal."""
+"""What may be written on a terminal, and how."""
 
+import os
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNBROKEN = 1000
 
 
 def printable(text: str) -> str:
     """Text without control characters but line breaks and tabs: names cannot steer a terminal."""
     return re.sub(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\u202a-\u202e\u2066-\u2069]", "", text)
+
+
+def output() -> "Console":
+    """Standard output; a file or pipe has no width at which lines must break."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNBROKEN
+    return console

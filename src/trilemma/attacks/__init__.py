@@ -6,5 +6,7 @@ entry-point group ``trilemma.attacks``.
 """
 
 from trilemma.attacks.attack import ATTACKS, Attack, Attacked, Victim
+from trilemma.attacks.building import build, fingerprint
+from trilemma.attacks.settings import AttackSettings
 
-__all__ = ["ATTACKS", "Attack", "Attacked", "Victim"]
+__all__ = ["ATTACKS", "Attack", "AttackSettings", "Attacked", "Victim", "build", "fingerprint"]

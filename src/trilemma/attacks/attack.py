@@ -37,7 +37,9 @@ class Attacked:
 class Attack(Protocol):
     """Searches, within a query budget, for inputs that the victim gets wrong and people do not."""
 
-    level: Level
+    @property
+    def level(self) -> Level:
+        """Of what it changes."""
 
     def __call__(
         self,

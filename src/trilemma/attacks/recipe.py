@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.attacks.attack import Attacked, Victim
+from trilemma.attacks.attack import Attack, Attacked, Victim
 from trilemma.attacks.attempt import Attempt, SpentError
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.goals import Goal, Untargeted
@@ -14,6 +14,7 @@ from trilemma.attacks.lockstep import Steps, run_in_lockstep
 from trilemma.attacks.search import Search
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations import Transformation
+from trilemma.attacks.white_box import WhiteBox
 from trilemma.errors import AttackError
 from trilemma.progress import Progress, silent
 from trilemma.tasks.task import Level, Task, Text
@@ -70,7 +71,7 @@ class Recipe:
                 finished(index, attacked)
             progress(sum(one is not None for one in results), len(texts), "items")
 
-        asked = _checked(victim)
+        asked, white_box = checked(victim), WhiteBox.of(victim)
         for start in range(0, len(texts), SHARD):
             attempts = [
                 Attempt(
@@ -83,6 +84,7 @@ class Recipe:
                     goal=self.goal,
                     budget=budget,
                     seed=seed,
+                    white_box=white_box,
                 )
                 for text, label in zip(
                     texts[start : start + SHARD], labels[start : start + SHARD], strict=True
@@ -104,9 +106,7 @@ class Recipe:
         except SpentError:
             pass  # what was found until then stands
         best = attempt.best
-        return Attacked(
-            attempt.full(best.words) if best.success else attempt.text, attempt.queries, best.success
-        )
+        return Attacked(best.text if best.success else attempt.text, attempt.queries, best.success)
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,19 @@ class NamedRecipe:
     Attributes:
         level: of what it changes.
         builder: makes the attack; its docstring gives source and deviations.
+        reads: settings that name resources which it reads by default.
     """
 
     level: Level
-    builder: Callable[[AttackSettings, Task | None], Recipe]
+    builder: Callable[[AttackSettings, Task | None], Attack]
+    reads: tuple[str, ...] = ()
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
         """Source and deviations."""
         return self.builder.__doc__
 
-    def build(self, settings: AttackSettings | None = None, task: Task | None = None) -> Recipe:
+    def build(self, settings: AttackSettings | None = None, task: Task | None = None) -> Attack:
         """The attack under these settings.
 
         Args:
@@ -152,7 +154,7 @@ class NamedRecipe:
         return self.build()(victim, texts, labels, budget=budget, seed=seed, progress=progress)
 
 
-def _checked(victim: Victim) -> Callable[[Sequence[Text]], NDArray[np.float32]]:
+def checked(victim: Victim) -> Callable[[Sequence[Text]], NDArray[np.float32]]:
     """The victim as a service that answers with one distribution a text, or ends the attack."""
 
     def answer(texts: Sequence[Text]) -> NDArray[np.float32]:

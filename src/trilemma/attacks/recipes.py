@@ -9,6 +9,7 @@ from trilemma.attacks.constraints.edits import (
     UnchangedWords,
     protected,
 )
+from trilemma.attacks.constraints.language import GrammarDrop, PartOfSpeech, PerplexityRatio
 from trilemma.attacks.goals import ConfidenceDrop, Goal, Targeted, Untargeted
 from trilemma.attacks.recipe import NamedRecipe, Recipe
 from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
@@ -40,6 +41,7 @@ def constraints(
     words_changed: float | None = None,
     similarity: float | None = None,
     edit_distance: int | None = None,
+    part_of_speech: bool = False,
 ) -> tuple[Constraint, ...]:
     """A recipe's own constraints and those that the settings set, cheap ones first.
 
@@ -49,6 +51,7 @@ def constraints(
         words_changed: the recipe's largest share of words changed.
         similarity: the recipe's least similarity.
         edit_distance: the recipe's most characters changed.
+        part_of_speech: whether the recipe keeps parts of speech.
     """
     chosen = list(own)
     if settings.protect:
@@ -59,11 +62,18 @@ def constraints(
     most = settings.edit_distance or edit_distance
     if most is not None:
         chosen.append(EditDistance(most))
+    if part_of_speech if settings.part_of_speech is None else settings.part_of_speech:
+        chosen.append(PartOfSpeech(resources.tagger()))
     least = similarity if settings.similarity is None else settings.similarity
     if least is not None:
         from trilemma.attacks.constraints.similarity import SentenceSimilarity
 
         chosen.append(SentenceSimilarity(resources.sentence_encoder(settings.encoder), least))
+    if settings.grammar_drop is not None:
+        chosen.append(GrammarDrop(resources.acceptability(settings.acceptability), settings.grammar_drop))
+    if settings.perplexity_ratio is not None:
+        perplexity = resources.perplexity(settings.language_model)
+        chosen.append(PerplexityRatio(perplexity, settings.perplexity_ratio))
     return tuple(chosen)
 
 
@@ -119,5 +129,5 @@ def pwws(settings: AttackSettings, task: Task | None) -> Recipe:
 
 
 DEEPWORDBUG_RECIPE = NamedRecipe("word", deepwordbug)
-TEXTBUGGER_RECIPE = NamedRecipe("word", textbugger)
-PWWS_RECIPE = NamedRecipe("word", pwws)
+TEXTBUGGER_RECIPE = NamedRecipe("word", textbugger, ("encoder",))
+PWWS_RECIPE = NamedRecipe("word", pwws, ("wordnet",))

@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+PATHS = frozenset({"wordnet", "vectors", "sememes"})
+"""Settings that are paths of files or folders; their content is part of what an attack is."""
+
 
 class AttackSettings(BaseModel):
     """Settings of one recipe; None leaves a threshold at the paper's.
@@ -21,10 +24,13 @@ class AttackSettings(BaseModel):
         language_model: causal language model for ``perplexity_ratio``.
         grammar_drop: largest fall of the probability that a sentence is acceptable.
         acceptability: classifier for ``grammar_drop``, as adapted to CoLA.
+        part_of_speech: whether a word in another's place must be of its part of speech; None as the paper.
         wordnet: folder of WordNet's files.
-        vectors: word vectors in word2vec's or GloVe's text format.
+        vectors: word vectors in word2vec's or GloVe's text format, or a model folder whose input embeddings
+            are read.
         masked_model: masked language model.
         paraphraser: sequence-to-sequence model that paraphrases.
+        paraphrase_prefix: put before each text that it is given.
         sememes: lexicon of sememes, a JSON object of words to lists of sememes.
     """
 
@@ -42,8 +48,10 @@ class AttackSettings(BaseModel):
     language_model: str | None = None
     grammar_drop: float | None = Field(None, ge=0, le=1)
     acceptability: str | None = None
+    part_of_speech: bool | None = None
     wordnet: str | None = None
     vectors: str | None = None
     masked_model: str | None = None
     paraphraser: str | None = None
+    paraphrase_prefix: str = ""
     sememes: str | None = None

@@ -1,5 +1,6 @@
 """A text as words and what stands between them, so that words change one by one and nothing else does."""
 
+import difflib
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -99,3 +100,14 @@ def edit_distance(a: "tuple[str, ...] | str", b: "tuple[str, ...] | str") -> int
         for j, right in enumerate(b, start=1):
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (left != right))
     return row[-1]
+
+
+def words_changed(original: str, text: str) -> list[str]:
+    """What changed from one text to the other, as ``old -> new``; an empty side was inserted or deleted."""
+    before, after = original.split(), text.split()
+    matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
+    return [
+        f"{' '.join(before[a:b])} -> {' '.join(after[c:d])}"
+        for kind, a, b, c, d in matcher.get_opcodes()
+        if kind != "equal"
+    ]

@@ -1,8 +1,8 @@
 """Linear layers while decoding: a few tokens meet a weight.
 
-The time is that of reading the weight. PyTorch's CPU path for bfloat16 rearranges the weight in every call, and
-that for float32 reads it on one processor: measured on an AMD EPYC (Zen 4), they reached a fifth of the memory's
-rate.
+The time is that of reading the weight. PyTorch's CPU path for bfloat16 rearranges the weight in every call,
+and that for float32 reads it on one processor: measured on an AMD EPYC (Zen 4), they reached a fifth of the
+memory's rate.
 """
 
 import torch

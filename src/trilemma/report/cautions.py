@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from trilemma.comparisons import AVERAGE, LEVELS
+from trilemma.report.attack_records import masking_cautions
 from trilemma.report.metrics import METRICS
 from trilemma.report.values import benchmarks, candidate_names, name_of, rows_of
 
@@ -25,6 +26,7 @@ def cautions(records: pd.DataFrame) -> tuple[str, ...]:
         *_failed(records),
         *_pretraining(records),
         *_candidate_notes(records),
+        *masking_cautions(records),
         *_one_run(records),
         *_seeds_disagree(records),
         *_unsteady(records),

@@ -21,13 +21,14 @@ import pandas as pd
 from trilemma.comparisons import Comparison
 from trilemma.errors import TrilemmaError
 from trilemma.files import write_text
-from trilemma.report import examples, figures, robustness_figures, sections, tables
+from trilemma.report import attacks, examples, figures, robustness_figures, sections, tables
 from trilemma.report.charts import Figure
 from trilemma.report.evidence import Evidence
+from trilemma.report.layout import Sheet
 from trilemma.report.pareto import Front, three_axes
 from trilemma.report.points import operating_point
 from trilemma.report.reading import cleaned
-from trilemma.report.values import OperatingPoint, candidates
+from trilemma.report.values import Candidate, OperatingPoint, candidates
 from trilemma.report.verdict import Verdict, verdict
 
 LARGE = 300_000
@@ -44,6 +45,7 @@ class Content:
     comparisons: tuple[Comparison, ...]
     figures: tuple[Figure, ...]
     tables: tuple[tables.Table, ...]
+    attacks: Sheet | None
     examples: examples.ExampleSet
 
 
@@ -82,6 +84,7 @@ def content(
         figures.pareto_figure(evidence) if placed else None,
         robustness_figures.levels_figure(evidence) if len(items) else None,
         robustness_figures.methods_figure(evidence),
+        attacks.transfer_figure(records),
         figures.length_figure(records),
     ]
     return Content(
@@ -91,6 +94,7 @@ def content(
         tuple(compared),
         tuple(figure for figure in drawn if figure is not None and figure.variants),
         tuple(tables.all_tables(records, at=at)),
+        attacks.attack_sheet(records),
         examples.collect(items, candidates(records)),
     )
 
@@ -129,9 +133,7 @@ def render(
         findings=sections.findings(shown.verdict, everyone),
         cautions=sections.cautions(shown.verdict, everyone),
         front=sections.front_table(shown.front),
-        figures="".join(
-            sections.figure_section(figure, everyone) for figure in shown.figures if figure.name != "pareto"
-        ),
+        figures=_figures(shown, everyone),
         example_note=sections.example_note(shown.examples),
         comparison_note=sections.comparison_note(shown.comparisons),
         tables=sections.table_tabs(shown.tables),
@@ -140,6 +142,15 @@ def render(
         library=library,
         script=script,
     )
+
+
+def _figures(shown: Content, everyone: list[Candidate]) -> str:
+    """The charts in order, and the table of attacks where the first chart about them stands."""
+    drawn = {figure.name: figure for figure in shown.figures if figure.name != "pareto"}
+    parts = {name: sections.figure_section(figure, everyone) for name, figure in drawn.items()}
+    order = ["levels", "methods", "attacks", "transfer", "length"]
+    parts["attacks"] = sections.attack_section(shown.attacks)
+    return "".join(parts.get(name, "") for name in order)
 
 
 def embed_json(data: Any) -> str:

@@ -54,6 +54,11 @@ METRICS: dict[str, Metric] = {
         Metric("robust_f1", "R", "higher", "fraction", "robust F1"),
         Metric("advglue_score", "R", "higher", "fraction", "robust score", "advglue_score"),
         Metric("attack_success_rate", "R", "lower", "fraction", "attack success rate"),
+        Metric("transfer_success_rate", "R", "lower", "fraction", "success of others' examples"),
+        Metric("words_changed", "R", "higher", "fraction", "share of words changed"),
+        Metric("queries_per_item", "R", "higher", "queries", "queries an item"),
+        Metric("queries_per_success", "R", "higher", "queries", "queries a success"),
+        Metric("similarity", "R", "lower", "cosine", "similarity of successes"),
         Metric("accuracy_drop", "R", "lower", "fraction", "accuracy drop"),
         Metric("flip_rate", "R", "lower", "fraction", "flip rate"),
         Metric("paired_clean_accuracy", "R", "higher", "fraction", "clean accuracy on the originals"),
@@ -207,7 +212,7 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
     """The factor of the unit a person reads, and what follows the number."""
     if unit == "fraction":
         return 0.01, "%"
-    if unit == "perplexity":
+    if unit in ("perplexity", "cosine", "queries"):
         return 1.0, ""
     if unit in ("ms", "s"):
         return 1.0, f" {unit}"

@@ -22,6 +22,7 @@ from trilemma.report.charts import (
     with_rows,
 )
 from trilemma.report.evidence import Evidence
+from trilemma.report.heat_map import heat_map
 from trilemma.report.metrics import METRICS, format_value
 from trilemma.report.values import Candidate, Value, candidate_names, candidates, of_candidate, rows_of
 
@@ -190,53 +191,6 @@ def _method_cells(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return cells
 
 
-def columns_width(names: Sequence[str]) -> float:
-    """Least width of the heat map's columns, in rem."""
-    return len(names) * (4.0 if _slanted(names) else max(4.0, 0.5 * max(map(len, names))))
-
-
-def _slanted(names: Sequence[str]) -> bool:
-    """Whether the candidates' names do not fit side by side on a page."""
-    return len(names) * max(map(len, names)) > 100
-
-
 def _methods_chart(cells: list[dict[str, Any]], order: Sequence[str]) -> dict[str, Any]:
     methods = sorted({(LEVELS.index(c["level"]) if c["level"] in LEVELS else 9, c["method"]) for c in cells})
-    base = alt.Chart(ROWS).encode(
-        x=alt.X(
-            "candidate:N",
-            sort=list(order),
-            title=None,
-            axis=alt.Axis(orient="top", labelAngle=30 if _slanted(order) else 0, labelLimit=320),
-        ),
-        y=alt.Y("method:N", sort=[name for _, name in methods], title=None),
-    )
-    tooltip = [
-        alt.Tooltip("candidate:N"),
-        alt.Tooltip("method:N"),
-        alt.Tooltip("text:N", title="robust accuracy"),
-        alt.Tooltip("n:Q", title="answers"),
-    ]
-    legend = alt.Legend(
-        title="robust accuracy",
-        format=".0%",
-        orient="bottom",
-        values=[0, 0.25, 0.5, 0.75, 1],
-        gradientLength=240,
-    )
-    tiles = base.mark_rect(stroke=alt.expr("panel"), strokeWidth=2).encode(
-        color=alt.Color("value:Q", scale=alt.Scale(domain=[0, 1]), legend=legend),
-        tooltip=tooltip,
-    )
-    numbers = base.mark_text(fontSize=12).encode(
-        text=alt.Text("value:Q", format=".0%"),
-        color=alt.condition(
-            "datum.value > inkAt", alt.value(alt.expr("inkHigh")), alt.value(alt.expr("inkLow"))
-        ),
-        tooltip=tooltip,
-    )
-    theme = {"inkHigh": "#fff", "inkLow": "#222", "inkAt": 0.8, "panel": "#fff"}
-    chart = alt.layer(tiles, numbers).add_params(
-        *(alt.param(name=name, value=value) for name, value in theme.items())
-    )
-    return with_rows(finish(chart, height=32 * len(methods)), cells)
+    return heat_map(cells, order, [name for _, name in methods], title="robust accuracy")

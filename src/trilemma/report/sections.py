@@ -12,10 +12,10 @@ from trilemma.report.cautions import shared_model_notes
 from trilemma.report.charts import Figure, kind_of
 from trilemma.report.examples import ExampleSet
 from trilemma.report.figures import models_at
+from trilemma.report.heat_map import columns_width
 from trilemma.report.layout import Sheet, sheets
 from trilemma.report.metrics import METRICS, format_value
 from trilemma.report.pareto import Front
-from trilemma.report.robustness_figures import columns_width
 from trilemma.report.tables import NAMES, Table
 from trilemma.report.training import training_sheet
 from trilemma.report.values import Candidate, OperatingPoint, candidates
@@ -197,6 +197,13 @@ _SECTIONS = {
         "Accuracy by attack method",
         "Each cell is robust accuracy under one attack. Point at a cell for its number of answers.",
     ),
+    "transfer": (
+        "Do examples made on one model fool another?",
+        "Each cell is the share of examples that succeeded on the model of the row and fool the model of the "
+        "column too, of those whose original that one answers correctly; the diagonal is the attack's own "
+        "success rate. A column that stays pale is robust; a dark diagonal in a pale column belongs to a model "
+        "that is merely unlike the others. Point at a cell for its interval.",
+    ),
     "length": (
         "Efficiency against length",
         "An architecture's advantage shows over lengths, not at one. Both axes are logarithmic, bands are "
@@ -207,18 +214,30 @@ _SECTIONS = {
 
 def figure_section(figure: Figure, everyone: Sequence[Candidate]) -> str:
     """A chart with its heading and, where marks stand for candidates, their legend."""
-    methods, names = figure.name == "methods", [candidate.name for candidate in everyone]
+    tiles, names = figure.name in ("methods", "transfer"), [candidate.name for candidate in everyone]
     marks = {name: i for i, name in enumerate(names)}
     if figure.name == "length":  # measured on models; what training takes, on candidates
         marks = models_at(everyone) | marks
-    width = 12 + columns_width(names) if methods else 0  # so that the heat map's names have room
+    width = 12 + columns_width(names) if tiles else 0  # so that a heat map's names have room
     title, lead = _SECTIONS[figure.name]
     return (
         f'<section id="{figure.name}"><h2>{title}</h2><p class="lead">{lead}</p>'
         f'<div class="controls" data-controls="{figure.name}"></div>'
-        f"{'' if methods else legend(marks)}"
+        f"{'' if tiles else legend(marks)}"
         f"{_chart(figure.name, figure.description, width)}</section>"
     )
+
+
+def attack_section(sheet: Sheet | None) -> str:
+    """What each attack did to each candidate; nothing where none ran."""
+    if sheet is None:
+        return ""
+    lead = (
+        "Each attack searched for inputs that this very model gets wrong, starting from items that it "
+        "answers correctly. Words changed, similarity and queries are means over its successes."
+    )
+    head = f'<h2>{escape(sheet.title)}</h2><p class="lead">{lead}</p>'
+    return f'<section id="attacks">{head}{_grid(sheet)}</section>'
 
 
 def _chart(name: str, description: str, width: float) -> str:
@@ -315,11 +334,16 @@ def table_tabs(shown: Sequence[Table]) -> str:
 
 
 def _sheet(sheet: Sheet) -> str:
+    return f"<h3>{escape(sheet.title)}</h3>{_grid(sheet)}"
+
+
+def _grid(sheet: Sheet) -> str:
+    """The table and its notes."""
     rows = []
     for first, *others in ([_number(cell) for cell in row] for row in sheet.rows):
         rows.append(f'<tr><th scope="row">{first}</th><td>{"</td><td>".join(others)}</td></tr>')
     notes = "".join(f'<p class="foot-note">{escape(note)}</p>' for note in sheet.notes)
-    return f"<h3>{escape(sheet.title)}</h3>{_table([escape(title) for title in sheet.header], rows)}{notes}"
+    return f"{_table([escape(title) for title in sheet.header], rows)}{notes}"
 
 
 def method(records: pd.DataFrame) -> str:

@@ -58,7 +58,11 @@ def _different_names(study: "Study") -> None:
         (("seeds",), [str(seed) for seed in study.seeds], "give each once"),
         (("adapt",), [settings.method for settings in study.adapt], "give each method once"),
         (("robustness", "sets"), sets, "give each once, under a name of its own"),
-        (("robustness", "attacks"), list(study.robustness.attacks), "give each once"),
+        (
+            ("robustness", "attacks"),
+            [attack.label for attack in study.robustness.attacks],
+            "give each once, or a `name` of its own",
+        ),
     ):
         for index, name in enumerate(names):
             if name in names[:index]:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.errors import StudyError
 from trilemma.study import estimate
+from trilemma.study.attacking import Transfer, attack_stages, transfers
 from trilemma.study.data import StudyData
 from trilemma.study.origin import Origin
 from trilemma.study.spec import AnyTask, ModelSpec, Study
@@ -26,7 +27,9 @@ class Cell:
         task: task name.
         seed: training seed.
         adapt: the stage that adapts it.
-        answers: one stage an evaluation split, adversarial set or attack.
+        answers: one stage an evaluation split or adversarial set, then one an attack.
+        attacks: of those, the attacks by name.
+        max_length: tokens that an input is cut to.
     """
 
     model: str
@@ -35,6 +38,8 @@ class Cell:
     seed: int
     adapt: Stage
     answers: tuple[Stage, ...]
+    attacks: Mapping[str, Stage]
+    max_length: int
 
 
 @dataclass
@@ -44,6 +49,7 @@ class Graph:
     Attributes:
         stages: in an order that can be walked.
         cells: model x adaptation x task x seed.
+        transfers: attacks' examples shown to other models.
         pretraining: candidate name to its pretraining stage.
         profile: the stage that measures efficiency.
         origins: candidate name to where its weights come from.
@@ -51,6 +57,7 @@ class Graph:
 
     stages: list[Stage] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
     pretraining: dict[str, Stage] = field(default_factory=dict)
     profile: Stage | None = None
     origins: dict[str, Origin] = field(default_factory=dict)
@@ -84,6 +91,8 @@ class GraphBuilder:
             for adaptation in study.adapt:
                 for model in study.models:
                     self._cells(model, task, adaptation, sources[model.label])
+        for transfer in transfers(study, self._data, self._graph.cells, self._graph.origins):
+            self._graph.transfers.append(replace(transfer, stage=self._graph.add(transfer.stage)))
         self._profile(sources)
         return self._graph
 
@@ -240,15 +249,27 @@ class GraphBuilder:
                 )
             )
             answers = tuple(
-                self._graph.add(stage)
-                for stage in self._answers(name, task.name, chosen, seed, adapt, origin)
+                self._graph.add(stage) for stage in self._answers(name, task.name, chosen, adapt, origin)
             )
-            self._graph.cells.append(Cell(model.label, chosen.method, task.name, seed, adapt, answers))
+            attacked = attack_stages(study, self._data, name, task.name, adapt, origin, chosen.max_length)
+            attacks = {label: self._graph.add(stage) for label, stage in attacked}
+            self._graph.cells.append(
+                Cell(
+                    model.label,
+                    chosen.method,
+                    task.name,
+                    seed,
+                    adapt,
+                    (*answers, *attacks.values()),
+                    attacks,
+                    chosen.max_length,
+                )
+            )
 
     def _answers(
-        self, name: str, task: str, chosen: AdaptSettings, seed: int, adapt: Stage, origin: Origin
+        self, name: str, task: str, chosen: AdaptSettings, adapt: Stage, origin: Origin
     ) -> Iterator[Stage]:
-        data, robustness = self._data, self._study.robustness
+        data = self._data
         for examples in (*data.evaluation(task), *data.adversarial(task)):
             yield Stage(
                 "answer",
@@ -263,29 +284,6 @@ class GraphBuilder:
                 {"model": adapt},
                 {},
                 *estimate.answering(origin, len(examples) * estimate.tokens(examples, chosen.max_length)),
-            )
-        if data.task(task).labels is None:
-            return
-        clean = data.evaluation(task)[0]
-        for attack in robustness.attacks:
-            settings = {
-                "task": task,
-                "attack": attack,
-                "budget": robustness.budget,
-                "items": robustness.items,
-                "examples": clean.fingerprint,
-                "max_length": chosen.max_length,
-                "load": adapt.settings["load"],
-                "seed": seed,
-            }
-            queries = robustness.items * robustness.budget * estimate.tokens(clean, chosen.max_length)
-            yield Stage(
-                "attack",
-                f"{name}: {attack}",
-                settings,
-                {"model": adapt},
-                {},
-                *estimate.answering(origin, queries),
             )
 
     def _profile(self, sources: Mapping[str, Mapping[int, Stage | Origin]]) -> None:

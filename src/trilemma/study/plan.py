@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trilemma.errors import DataError
+from trilemma.study.attacking import require_attacks
 from trilemma.study.data import StudyData
 from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import GraphBuilder
@@ -127,6 +128,7 @@ def plan(study: Study, store: Path | None = None) -> Plan:
     require_importable(study)
     data = PublishedSizes(study) if study.data == "hub" else StudyData(study)
     data.check()
+    require_attacks(study, data)
     origins = {model.label: resolve(model, study.base) for model in study.models}
     for model in study.models:
         require_loadable(model, origins[model.label])

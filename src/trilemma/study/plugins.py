@@ -43,7 +43,7 @@ def require_importable(study: Study) -> None:
     }
     used: tuple[tuple[Registry[Any], set[str]], ...] = (
         (ADAPTATIONS, methods),
-        (ATTACKS, set(study.robustness.attacks)),
+        (ATTACKS, {attack.recipe for attack in study.robustness.attacks}),
         (TRANSFORMS, {name for model in study.models for name in model.transforms}),
         (MEASUREMENTS, set(MEASUREMENTS.plugins()) if study.efficiency else set()),
     )

@@ -15,6 +15,7 @@ from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress
 from trilemma.records import write_table
+from trilemma.study.attacking import require_attacks
 from trilemma.study.console import silence_noise
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Graph, GraphBuilder
@@ -71,6 +72,7 @@ def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
     listener.preparing("reading the data")
     data = StudyData(study)
     data.check()
+    require_attacks(study, data)
     origins: dict[str, Origin] = {}
     for model in study.models:
         if model.id:

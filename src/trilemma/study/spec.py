@@ -25,6 +25,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from trilemma.adapt.settings import AdaptSettings, Rate
 from trilemma.architectures import ARCHITECTURES, SIZES
 from trilemma.attacks import ATTACKS
+from trilemma.attacks.settings import AttackSettings
 from trilemma.errors import DataError, StudyError
 from trilemma.profile.grid import EfficiencyGrid
 from trilemma.registry import Registry
@@ -60,6 +61,10 @@ Name = Annotated[str, Field(pattern=NAME)]
 _Entry = TypeVar("_Entry")
 _Some = Annotated[tuple[_Entry, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _by_recipe(value: object) -> object:
+    return {"recipe": value} if isinstance(value, str) else value
 
 
 class _Block(BaseModel):
@@ -205,19 +210,43 @@ class SetSpec(OwnSet):
         return self.model_dump(exclude_unset=True)
 
 
+class AttackSpec(AttackSettings):
+    """An attack of the study: a recipe's name, or ``{recipe: ..., and settings of its own}``."""
+
+    recipe: Name = Field(description="a recipe's name")
+    name: Name | None = Field(None, description="what records call it; default: the recipe's name")
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str) -> str:
+        _require_known(ATTACKS, [name])
+        return name
+
+    @property
+    def label(self) -> str:
+        """What records call it."""
+        return self.name or self.recipe
+
+
 class RobustnessSpec(_Block):
     """What attacks the adapted models: fixed sets and attacks that run on the model itself."""
 
     sets: tuple[SetSpec | Name, ...] = Field((), description="advglue, anli, or sets of one's own")
-    attacks: tuple[Name, ...] = Field((), description="attacks run on the adapted model")
+    attacks: tuple[Annotated[AttackSpec, BeforeValidator(_by_recipe)], ...] = Field(
+        (), description="attacks run on the adapted model: names of recipes, or recipes with settings"
+    )
+    attack_settings: AttackSettings = Field(
+        AttackSettings(),
+        description="settings of all recipes, e.g. similarity; a recipe's own come first",
+    )
     budget: int = Field(200, gt=0, description="model queries an item that an attack may use")
     items: int = Field(100, gt=0, description="items of the evaluation split that are attacked")
+    transfer: bool = Field(True, description="show each model the examples made on the others")
 
-    @field_validator("attacks")
-    @classmethod
-    def _known_attacks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        _require_known(ATTACKS, names)
-        return names
+    def settings_for(self, attack: AttackSpec) -> AttackSettings:
+        """The study's settings and the attack's own."""
+        own = attack.model_dump(exclude_unset=True, exclude={"recipe", "name"})
+        return AttackSettings(**{**self.attack_settings.model_dump(exclude_unset=True), **own})
 
 
 class PretrainSpec(_Block):

@@ -18,7 +18,7 @@ class Stage:
 
     Attributes:
         kind: ``tokenizer``, ``create``, ``pretrain``, ``transform``, ``sweep``, ``adapt``, ``answer``,
-            ``attack`` or ``profile``; names the function in ``stages.py`` that computes it.
+            ``attack``, ``transfer`` or ``profile``; names the function in ``stages.py`` that computes it.
         cell: what a person reads: model, task, seed.
         settings: JSON facts; with the inputs, everything that can change the result.
         inputs: role to the stage whose artifact plays it.
@@ -59,7 +59,8 @@ VERSIONS = {
     "sweep": 2,
     "adapt": 2,
     "answer": 2,
-    "attack": 2,
+    "attack": 3,
+    "transfer": 1,
     "profile": 3,
 }
 """Raised by one when a stage computes something else from the same settings: old artifacts are not reused."""

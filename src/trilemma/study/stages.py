@@ -1,7 +1,6 @@
 """What each kind of stage computes. Heavy imports happen inside, so that planning stays light."""
 
 import json
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -126,7 +125,7 @@ def adapt(run: StageRun) -> None:
     run.facts.update(asdict(facts))
 
 
-def _classifier(run: StageRun) -> "Classifier":
+def adapted_classifier(run: StageRun) -> "Classifier":
     """The adapted model that the stage asks."""
     load = run.stage.settings["load"]
     folder, max_length = str(run.inputs["model"]), run.stage.settings["max_length"]
@@ -151,7 +150,7 @@ def answer(run: StageRun) -> None:
         list(examples.originals) if isinstance(examples, AdversarialExamples) else [None] * len(examples)
     )
     asked = [*examples.texts, *(text for text in originals if text is not None)]
-    probabilities = _classifier(run).probabilities(asked, run.progress)
+    probabilities = adapted_classifier(run).probabilities(asked, run.progress)
     broken = int((~np.isfinite(probabilities).all(axis=1)).sum())
     if broken:
         raise DivergedError(
@@ -159,53 +158,6 @@ def answer(run: StageRun) -> None:
             "adapt with a lower learning rate, or check the model's weights"
         )
     write_items(run, examples, originals, probabilities)
-
-
-def attack(run: StageRun) -> None:
-    """Attack an adapted model on the items of an evaluation split that it answers correctly.
-
-    Items it answers wrongly stay as they are, so that accuracy over all of them is the accuracy
-    under attack.
-    """
-    from trilemma.attacks import ATTACKS
-
-    settings = run.stage.settings
-    clean = run.data.evaluation(settings["task"])[0]
-    # The same items for every model and seed, so that answers can be paired.
-    chosen = sorted(
-        random.Random("attacked items").sample(range(len(clean)), min(settings["items"], len(clean)))
-    )
-    classifier = _classifier(run)
-    texts = [clean.texts[i] for i in chosen]
-    labels = [int(clean.labels[i] or 0) for i in chosen]
-    right = [i for i, p in enumerate(classifier.probabilities(texts)) if int(p.argmax()) == labels[i]]
-    plugin = ATTACKS.get(settings["attack"])
-    results = plugin(
-        classifier.probabilities,
-        [texts[i] for i in right],
-        [labels[i] for i in right],
-        budget=settings["budget"],
-        seed=settings["seed"],
-        progress=run.progress,
-    )
-    shown = list(texts)
-    for i, result in zip(right, results, strict=True):
-        shown[i] = result.text
-    examples = AdversarialExamples(
-        task=clean.task,
-        split=f"attack:{settings['attack']}",
-        ids=[clean.ids[i] for i in chosen],
-        texts=shown,
-        labels=[clean.labels[i] for i in chosen],
-        fingerprint="",
-        levels=[plugin.level] * len(shown),
-        methods=[settings["attack"]] * len(shown),
-        originals=texts,
-        origins=[clean.ids[i] for i in chosen],
-    )
-    run.facts["queries"] = sum(result.queries for result in results)
-    run.facts["attacked"] = len(right)
-    write_items(run, examples, texts, classifier.probabilities([*shown, *texts]))
 
 
 def _examples(run: StageRun, task: str, name: str) -> Examples:
@@ -298,6 +250,20 @@ def _model_folder(run: StageRun, folders: dict[str, str], role: str) -> Path:
     return Path(folders[role]) if role in folders else run.inputs[role]
 
 
+def attack(run: StageRun) -> None:
+    """Attack an adapted model on the items of an evaluation split that it answers correctly."""
+    from trilemma.study.attack_stages import attack
+
+    attack(run, adapted_classifier(run))
+
+
+def transfer(run: StageRun) -> None:
+    """Show an adapted model the examples that were made on another."""
+    from trilemma.study.attack_stages import transfer
+
+    transfer(run, adapted_classifier(run))
+
+
 FUNCTIONS: dict[str, Callable[[StageRun], None]] = {
     "tokenizer": tokenizer,
     "create": create,
@@ -307,5 +273,6 @@ FUNCTIONS: dict[str, Callable[[StageRun], None]] = {
     "adapt": adapt,
     "answer": answer,
     "attack": attack,
+    "transfer": transfer,
     "profile": profile,
 }

@@ -13,6 +13,7 @@ from trilemma.comparisons.panels import benchmark_of
 from trilemma.errors import StoreError
 from trilemma.records import ITEMS, RECORDS, Record, records_table
 from trilemma.score import score
+from trilemma.score.attacks import AttackRun, TransferRun, attack_records, transfer_records
 from trilemma.study.consistency import own_settings
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Cell, Graph
@@ -43,6 +44,7 @@ class _Tables:
             *self._training(facts),
             *self._failed(facts),
             *(self._complete(record, facts) for record in self._scores(items)),
+            *(self._complete(record, facts) for record in self._attacks(facts)),
         ]
         return records_table(records), items
 
@@ -174,6 +176,33 @@ class _Tables:
             for examples in (*self.data.evaluation(name), *self.data.adversarial(name))
         }
         return score(items, tasks, partial=partial)
+
+    def _attacks(self, facts: Mapping[str, Record]) -> Iterator[Record]:
+        """What attacks took, and how their examples do on the study's other models."""
+        runs, transfers = [], []
+        for cell in self.graph.cells:
+            for name, stage in cell.attacks.items():
+                if stage.key not in self.failures:
+                    examples = self._table(stage, "examples.parquet").to_pylist()
+                    record = self._of_attack(facts, cell, f"attack:{name}", name, examples)
+                    unmeasured = str(self.facts.get(stage.key, {}).get("similarity_note", ""))
+                    runs.append(AttackRun(record, examples, int(stage.settings["budget"]), unmeasured))
+        for transfer in self.graph.transfers:
+            made = transfer.source.attacks[transfer.attack]
+            if transfer.stage.key not in self.failures and made.key not in self.failures:
+                answers = self._table(transfer.stage, "answers.parquet").to_pylist()
+                examples = self._table(made, "examples.parquet").slice(0, 1).to_pylist()
+                shown = f"attack:{transfer.attack}:{transfer.source.model}"
+                record = self._of_attack(facts, transfer.target, shown, transfer.attack, examples)
+                transfers.append(TransferRun(record, answers))
+        yield from attack_records(runs)
+        yield from transfer_records(transfers)
+
+    def _of_attack(
+        self, facts: Mapping[str, Record], cell: Cell, name: str, method: str, examples: list[dict[str, Any]]
+    ) -> Record:
+        level = str(examples[0]["level"]) if examples else ""
+        return replace(self._of_cell(facts, cell), axis="R", set=name, level=level, method=method, note="")
 
     def _complete(self, record: Record, facts: Mapping[str, Record]) -> Record:
         base = facts[record.model]

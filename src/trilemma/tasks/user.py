@@ -91,7 +91,9 @@ class OwnSet(_Block):
     )
     task: str | None = Field(None, description="the task it attacks")
     file: Path | None = Field(
-        None, description="CSV, JSONL or Parquet, text columns named as the task's fields"
+        None,
+        description="CSV, JSONL or Parquet, text columns named as the task's fields; in AdvGLUE's columns "
+        "(`data_construction`, `original_*`), as `trilemma attack` writes them, nothing else is needed",
     )
     label: str = Field("label", description="column of the label")
     id: str | None = Field(None, description="column of a unique id; default: row numbers")
@@ -189,6 +191,10 @@ def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> l
                 f"{' or '.join(task.fields)}"
             )
     named = [own.id, own.level, own.method, own.origin, *own.original.values()]
+    if not any(named) and own.label == "label":
+        found = read_file(base / own.file, *advglue.columns(task))
+        if "data_construction" in found.columns:
+            return [advglue.from_table(task, own.name, found, None)]
     table = read_file(base / own.file, [*task.fields, own.label, *(name for name in named if name)])
     ids = item_ids(table, own.id)
     texts = item_texts(table, task.fields)
