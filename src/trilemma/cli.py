@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trilemma import cli_attack
+from trilemma import cli_annotate, cli_attack
 from trilemma.errors import TrilemmaError
 from trilemma.process import prepare
 from trilemma.report.metrics import METRICS
@@ -261,6 +261,7 @@ def doctor() -> None:
 
 
 app.command()(cli_attack.attack)
+app.add_typer(cli_annotate.annotate, name="annotate")
 
 
 def _newest() -> Path:

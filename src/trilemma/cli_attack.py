@@ -101,7 +101,7 @@ def victim_of(model: str) -> "Victim":
         return HttpVictim(model)
     from trilemma.inference import Classifier
 
-    return Classifier.load(model).probabilities
+    return Classifier.load(model)
 
 
 def _tell(

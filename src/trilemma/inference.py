@@ -8,6 +8,8 @@ within 1e-5, logits within 1e-4).
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from transformers import AutoConfig
 
 from trilemma.errors import ModelError
+from trilemma.models.gradients import embedding_gradients, embedding_matrix
 from trilemma.models.loading import describe, load_classifier, load_tokenizer
 from trilemma.progress import Progress, silent
 from trilemma.tasks.task import Text
@@ -56,16 +59,7 @@ def encode(tokenizer: Any, texts: Sequence[Text], max_length: int) -> dict[str, 
     """
     if not texts:
         return {"input_ids": []}
-    if any(len(text) != len(texts[0]) for text in texts) or len(texts[0]) not in (1, 2):
-        raise ModelError(
-            "a model answers single texts or text pairs, and one kind in one call; split the call"
-        )
-    columns: list[list[str]] = [list(column) for column in zip(*texts, strict=True)]
-    if len(columns) == 2 and not _has_pair_template(tokenizer):
-        columns[1] = [PAIR_SEPARATOR + second for second in columns[1]]
-    encoded = tokenizer(
-        *columns, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
-    )
+    encoded = _tokenized(tokenizer, texts, max_length)
     names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
     rows = {name: encoded[name] for name in names}
     for index, row in enumerate(rows["input_ids"]):
@@ -74,6 +68,53 @@ def encode(tokenizer: Any, texts: Sequence[Text], max_length: int) -> dict[str, 
             for name in names[1:]:
                 rows[name][index] = [0]
     return rows
+
+
+def token_spans(tokenizer: Any, texts: Sequence[Text], max_length: int) -> list[NDArray[np.int64]]:
+    """Where the tokens that :func:`encode` gives stand in their texts.
+
+    Returns:
+        One array [T, 3] an item: a token's text (0 or 1; -1 for a token that stands for none), and where
+        its characters begin and end in that text.
+
+    Raises:
+        ModelError: if the tokenizer does not keep track of characters.
+    """
+    if not texts:
+        return []
+    if not tokenizer.is_fast:
+        raise ModelError(
+            "gradients by word need a tokenizer that knows its tokens' characters (a fast one, with a "
+            "tokenizer.json); convert it, or use an attack that needs no gradients"
+        )
+    encoded = _tokenized(tokenizer, texts, max_length, return_offsets_mapping=True)
+    separator = 0 if _has_pair_template(tokenizer) else len(PAIR_SEPARATOR)
+    spans = []
+    for index, offsets in enumerate(encoded["offset_mapping"]):
+        rows = [
+            (-1, 0, 0) if text is None else (text, start - text * separator, end - text * separator)
+            for text, (start, end) in zip(encoded.sequence_ids(index), offsets, strict=True)
+        ] or [(-1, 0, 0)]
+        spans.append(np.maximum(np.array(rows, np.int64), [-1, 0, 0]))
+    return spans
+
+
+def _tokenized(tokenizer: Any, texts: Sequence[Text], max_length: int, **options: bool) -> Any:
+    if any(len(text) != len(texts[0]) for text in texts) or len(texts[0]) not in (1, 2):
+        raise ModelError(
+            "a model answers single texts or text pairs, and one kind in one call; split the call"
+        )
+    columns: list[list[str]] = [list(column) for column in zip(*texts, strict=True)]
+    if len(columns) == 2 and not _has_pair_template(tokenizer):
+        columns[1] = [PAIR_SEPARATOR + second for second in columns[1]]
+    return tokenizer(
+        *columns,
+        truncation=True,
+        max_length=max_length,
+        padding=False,
+        return_attention_mask=False,
+        **options,
+    )
 
 
 def _has_pair_template(tokenizer: Any) -> bool:
@@ -123,8 +164,23 @@ def fixed_arguments(model: Any) -> dict[str, bool]:
     return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
 
+@dataclass(frozen=True)
+class TokenGradients:
+    """How one text's loss changes with the embeddings of its tokens.
+
+    Attributes:
+        ids: the tokens, [T].
+        spans: where they stand, [T, 3], as :func:`token_spans` has it.
+        gradients: of the loss, by each token's embedding, [T, D] float32.
+    """
+
+    ids: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    gradients: NDArray[np.float32]
+
+
 class Classifier:
-    """A sequence-classification model that answers texts.
+    """A sequence-classification model that answers texts; a victim of attacks, of white-box ones too.
 
     Args:
         model: a Hugging Face sequence classifier; it answers on the device and in the precision it is in.
@@ -190,6 +246,10 @@ class Classifier:
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return cls(model, tokenizer, max_length=max_length, tokens_per_batch=tokens_per_batch)
 
+    def __call__(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+        """The same as :meth:`probabilities`."""
+        return self.probabilities(texts)
+
     def probabilities(self, texts: Sequence[Text], progress: Progress = silent) -> NDArray[np.float32]:
         """Class probabilities, [n, classes] float32; for a regression the predicted score, [n, 1]."""
         logits = self.logits(texts, progress)
@@ -214,30 +274,89 @@ class Classifier:
     ) -> NDArray[np.float32]:
         if not texts:
             return np.zeros((0, self.model.config.num_labels), np.float32)
-        rows = encode(self.tokenizer, texts, self.max_length)
-        if not self._takes_segments:
-            rows.pop("token_type_ids", None)
-        lengths = np.fromiter(map(len, rows["input_ids"]), np.int64, len(texts))
+        rows, lengths = self._encoded(texts)
         total, done = int(copies.sum()), 0
         order: list[NDArray[np.int64]] = []
         outputs: list[torch.Tensor] = []
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.inference_mode():
-                for batch in length_batches(lengths, self.tokens_per_batch):
-                    inputs = self._pad(rows, batch, lengths[batch])
-                    outputs.append(self.model(**inputs, **self._arguments).logits.float())
-                    order.append(batch)
-                    done += int(copies[batch].sum())
-                    progress(done, total, "items")
-                # One copy off the device at the end: copying every batch would make a GPU wait for us.
-                answers = torch.cat(outputs).cpu().numpy()
-        finally:
-            self.model.train(was_training)
+        with self._evaluating(), torch.inference_mode():
+            for batch in length_batches(lengths, self.tokens_per_batch):
+                inputs = self._pad(rows, batch, lengths[batch])
+                outputs.append(self.model(**inputs, **self._arguments).logits.float())
+                order.append(batch)
+                done += int(copies[batch].sum())
+                progress(done, total, "items")
+            # One copy off the device at the end: copying every batch would make a GPU wait for us.
+            answers = torch.cat(outputs).cpu().numpy()
         restored = np.empty_like(answers)
         restored[np.concatenate(order)] = answers
         return restored
+
+    def gradients(self, texts: Sequence[Text], labels: Sequence[int]) -> list[TokenGradients]:
+        """Gradients of each text's cross-entropy by the embeddings of its tokens, in order.
+
+        Args:
+            texts: inputs.
+            labels: the class index whose loss is meant, one a text.
+
+        Raises:
+            ModelError: if the model is a regression, is packed or reads its embeddings more than once, or
+                the tokenizer does not know its tokens' characters.
+        """
+        if self.model.config.num_labels == 1:
+            raise ModelError("a regression has no loss of a class; attack a classification task")
+        rows, lengths = self._encoded(texts)
+        spans = token_spans(self.tokenizer, texts, self.max_length)
+        found: dict[int, TokenGradients] = {}
+        with self._evaluating():
+            # What lies between embedding and loss is kept for the way back, so these batches are small.
+            for batch in length_batches(lengths, min(self.tokens_per_batch, CPU_TOKENS)):
+                inputs = self._pad(rows, batch, lengths[batch]) | self._arguments
+                padded = embedding_gradients(self.model, inputs, np.array(labels, np.int64)[batch])
+                for index, gradients in zip(batch.tolist(), padded, strict=True):
+                    ids = np.array(rows["input_ids"][index], np.int64)
+                    found[index] = TokenGradients(ids, spans[index], gradients[: len(ids)].copy())
+        return [found[index] for index in range(len(texts))]
+
+    def embeddings(self) -> NDArray[np.float32]:
+        """The embedding of every token, [V, D]."""
+        return embedding_matrix(self.model)
+
+    def vocabulary(self) -> list[str]:
+        """What every token reads as, in the order of ids; ``""`` for special and unused ones."""
+        rows = [[index] for index in range(len(self.model.get_input_embeddings().weight))]
+        texts: list[str] = self.tokenizer.batch_decode(
+            rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    def tokens(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        """The ids that each of these words becomes after a space, as inside a text."""
+        before = "a "
+        texts = [(before + word,) for word in words]
+        spans = token_spans(self.tokenizer, texts, self.max_length)
+        rows = encode(self.tokenizer, texts, self.max_length)["input_ids"]
+        return [
+            tuple(
+                id for id, (text, _, end) in zip(row, where, strict=True) if text == 0 and end > len(before)
+            )
+            for row, where in zip(rows, spans, strict=True)
+        ]
+
+    def _encoded(self, texts: Sequence[Text]) -> tuple[dict[str, list[list[int]]], NDArray[np.int64]]:
+        """What the model reads, and each item's number of tokens."""
+        rows = encode(self.tokenizer, texts, self.max_length)
+        if not self._takes_segments:
+            rows.pop("token_type_ids", None)
+        return rows, np.fromiter(map(len, rows["input_ids"]), np.int64, len(texts))
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
     def _pad(
         self, rows: dict[str, list[list[int]]], batch: NDArray[np.int64], lengths: NDArray[np.int64]

@@ -27,11 +27,17 @@ class Attacked:
         text: the strongest adversarial input found; the original where none was.
         queries: distinct texts that the victim was asked for this item.
         success: whether the attack's goal was met; a plug-in may leave it to the answers.
+        score: the goal's score of ``text``, higher is stronger.
+        by: which of an ensemble's attacks made it.
+        level: of what was changed, where it is not the attack's own.
     """
 
     text: Text
     queries: int
     success: bool = False
+    score: float = 0.0
+    by: str = ""
+    level: Level | None = None
 
 
 class Attack(Protocol):
@@ -66,13 +72,29 @@ class Attack(Protocol):
         """
 
 
-_RECIPES = "trilemma.attacks.recipes"
+def _recipes(module: str, *names: str) -> dict[str, str]:
+    """Names to where they are built: ``recipes_MODULE:NAME_RECIPE``."""
+    module = f"trilemma.attacks.recipes{module and '_'}{module}"
+    return {name: f"{module}:{name.upper().replace('-', '_')}_RECIPE" for name in names}
+
 
 ATTACKS: Registry[Attack] = Registry(
     "attack",
     {
-        "deepwordbug": f"{_RECIPES}:DEEPWORDBUG_RECIPE",
-        "pwws": f"{_RECIPES}:PWWS_RECIPE",
-        "textbugger": f"{_RECIPES}:TEXTBUGGER_RECIPE",
+        **_recipes("", "deepwordbug", "textbugger", "pwws", "advglue"),
+        **_recipes(
+            "models", "textfooler", "bert-attack", "bae", "bae-insert", "morpheus", "compattack", "scpn"
+        ),
+        **_recipes("searches", "genetic", "pso", "input-reduction"),
+        **_recipes(
+            "sentences",
+            "checklist",
+            "stresstest",
+            "advfever",
+            "checklist-templates",
+            "stresstest-templates",
+            "own-templates",
+        ),
+        **_recipes("white_box", "hotflip", "universal-trigger"),
     },
 )

@@ -22,7 +22,7 @@ class MadeExamples:
     """What an attack made of labelled items; all columns have one entry an item.
 
     Attributes:
-        level: of what was changed.
+        levels: of what was changed.
         originals: the clean inputs.
         shown: what was made of them; the original where the attack failed or the model was wrong already.
         labels: class indices.
@@ -35,7 +35,7 @@ class MadeExamples:
         unmeasured: why similarity was not measured, or "".
     """
 
-    level: Level
+    levels: Sequence[Level]
     originals: Sequence[Text]
     shown: Sequence[Text]
     labels: Sequence[int]
@@ -64,7 +64,7 @@ class MadeExamples:
         """The items as columns of a table; ``changed`` says what changed as ``old -> new``."""
         pairs = list(zip(self.originals, self.shown, strict=True))
         return {
-            "level": [self.level] * len(pairs),
+            "level": list(self.levels),
             "gold": list(self.labels),
             "original": [list(text) for text in self.originals],
             "adversarial": [list(text) for text in self.shown],
@@ -89,7 +89,7 @@ class MadeExamples:
         columns |= {
             "label": [self.labels[i] for i in chosen],
             "idx": list(chosen),
-            "data_construction": [self.level] * len(chosen),
+            "data_construction": [self.levels[i] for i in chosen],
             "method": [method] * len(chosen),
         }
         for field, name in enumerate(task.fields):
@@ -150,7 +150,9 @@ def make(
     success = [i in results and int(after[i].argmax()) != labels[i] for i in range(len(texts))]
     similarity, unmeasured = _similarities(settings, texts, shown, success)
     return MadeExamples(
-        level=attack.level,
+        levels=[
+            results[i].level or attack.level if i in results else attack.level for i in range(len(texts))
+        ],
         originals=texts,
         shown=shown,
         labels=labels,

@@ -106,7 +106,8 @@ class Recipe:
         except SpentError:
             pass  # what was found until then stands
         best = attempt.best
-        return Attacked(best.text if best.success else attempt.text, attempt.queries, best.success)
+        text = best.text if best.success else attempt.text
+        return Attacked(text, attempt.queries, best.success, best.score)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Recipes by name, with the papers' settings; each says where it comes from and where it deviates."""
 
 from trilemma.attacks import resources
+from trilemma.attacks.attack import Attack
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.constraints.edits import (
     EditDistance,
@@ -121,13 +122,34 @@ def pwws(settings: AttackSettings, task: Task | None) -> Recipe:
     return Recipe(
         "word",
         WeightedSaliency(),
-        Synonyms(resources.wordnet(settings.wordnet).synonyms),
+        Synonyms(resources.synonyms(settings.wordnet)),
         constraints(settings, UnchangedWords(), NoStopWords()),
         goal(settings),
         settings.field,
     )
 
 
+def advglue(settings: AttackSettings, task: Task | None) -> Attack:
+    """AdvGLUE's ensemble: Wang et al. 2021, arXiv 2111.02840, section 3.
+
+    For every item the strongest example of several attacks at word level (at most 15% of the words changed)
+    and sentence level. ``textbugger``, ``compattack``, ``advfever``, ``stresstest`` and ``checklist`` always
+    take part; ``textfooler`` where ``vectors`` is set, ``bert-attack`` where ``masked_model`` is, ``pso``
+    where ``sememes`` is, ``scpn`` where ``paraphraser`` is. T3 needs a trained tree auto-encoder that was not
+    published, and is not here. Curation by people is ``trilemma annotate``.
+    """
+    from trilemma.attacks.building import build
+    from trilemma.attacks.ensemble import Ensemble
+
+    wanted = {"textfooler": settings.vectors, "bert-attack": settings.masked_model, "pso": settings.sememes}
+    words = ["textbugger", "compattack", *(name for name, resource in wanted.items() if resource)]
+    sentences = ["advfever", "stresstest", "checklist", *(["scpn"] if settings.paraphraser else [])]
+    few = settings.model_copy(update={"words_changed": settings.words_changed or 0.15})
+    members = {name: build(name, few, task) for name in words}
+    return Ensemble(members | {name: build(name, settings, task) for name in sentences})
+
+
 DEEPWORDBUG_RECIPE = NamedRecipe("word", deepwordbug)
 TEXTBUGGER_RECIPE = NamedRecipe("word", textbugger, ("encoder",))
 PWWS_RECIPE = NamedRecipe("word", pwws, ("wordnet",))
+ADVGLUE_RECIPE = NamedRecipe("word", advglue, ("wordnet", "encoder"))

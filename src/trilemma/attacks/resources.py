@@ -2,14 +2,14 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.attacks.lockstep import Service
 from trilemma.attacks.part_of_speech import Tagger
-from trilemma.attacks.settings import PATHS, AttackSettings
+from trilemma.attacks.settings import EMBEDDED, PATHS, AttackSettings
 from trilemma.attacks.transformations.embeddings import WordVectors, read_vectors
 from trilemma.attacks.wordnet import WordNet
 from trilemma.errors import AttackError, ModelError
@@ -222,6 +222,19 @@ def _model(auto: Any, name: str | None, setting: str, purpose: str) -> tuple[Any
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
 
 
+def synonyms(folder: str | None) -> Callable[[str], Sequence[str]]:
+    """Synonyms of a word in small letters, by WordNet or by the package's own lexicon.
+
+    Raises:
+        AttackError: if WordNet is not there.
+    """
+    if folder == EMBEDDED:
+        from trilemma.attacks import lexicon
+
+        return lexicon.synonyms
+    return wordnet(folder).synonyms
+
+
 MODELS = frozenset({"encoder", "language_model", "acceptability", "masked_model", "paraphraser"})
 """Settings that name a model: a folder, a hub id or ``package:NAME``."""
 
@@ -243,6 +256,8 @@ def fingerprint(settings: AttackSettings, reads: Collection[str] = ()) -> dict[s
 
 
 def _hash(name: str, value: str | None) -> str:
+    if value == EMBEDDED:
+        return EMBEDDED
     if name == "wordnet":
         folder = wordnet(value)
         return _digest(folder.folder, folder.files)

@@ -4,8 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PATHS = frozenset({"wordnet", "vectors", "sememes"})
+PATHS = frozenset({"wordnet", "vectors", "sememes", "templates"})
 """Settings that are paths of files or folders; their content is part of what an attack is."""
+
+
+EMBEDDED = "embedded"
+"""Instead of a WordNet folder: the synonyms that come with the package."""
 
 
 class AttackSettings(BaseModel):
@@ -25,13 +29,14 @@ class AttackSettings(BaseModel):
         grammar_drop: largest fall of the probability that a sentence is acceptable.
         acceptability: classifier for ``grammar_drop``, as adapted to CoLA.
         part_of_speech: whether a word in another's place must be of its part of speech; None as the paper.
-        wordnet: folder of WordNet's files.
+        wordnet: folder of WordNet's files, or ``embedded`` for the synonyms that come with the package.
         vectors: word vectors in word2vec's or GloVe's text format, or a model folder whose input embeddings
             are read.
         masked_model: masked language model.
         paraphraser: sequence-to-sequence model that paraphrases.
         paraphrase_prefix: put before each text that it is given.
         sememes: lexicon of sememes, a JSON object of words to lists of sememes.
+        templates: one's own templates, a YAML or JSON file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,3 +60,4 @@ class AttackSettings(BaseModel):
     paraphraser: str | None = None
     paraphrase_prefix: str = ""
     sememes: str | None = None
+    templates: str | None = None

@@ -201,8 +201,8 @@ _SECTIONS = {
         "Do examples made on one model fool another?",
         "Each cell is the share of examples that succeeded on the model of the row and fool the model of the "
         "column too, of those whose original that one answers correctly; the diagonal is the attack's own "
-        "success rate. A column that stays pale is robust; a dark diagonal in a pale column belongs to a model "
-        "that is merely unlike the others. Point at a cell for its interval.",
+        "success rate. A column that stays pale is robust; a dark diagonal in a pale column belongs to a "
+        "model that is merely unlike the others. Point at a cell for its interval.",
     ),
     "length": (
         "Efficiency against length",

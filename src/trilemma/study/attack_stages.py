@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def attack(run: StageRun, classifier: "Classifier") -> None:
     journal = _Journal(run.work / "attacked.jsonl", count)
     made = make(
         build(settings["attack"], options, run.data.task(settings["task"])),
-        classifier.probabilities,
+        classifier,
         [clean.texts[i] for i in chosen],
         [int(clean.labels[i] or 0) for i in chosen],
         options,
@@ -73,7 +74,7 @@ def attack(run: StageRun, classifier: "Classifier") -> None:
         texts=made.shown,
         labels=[clean.labels[i] for i in chosen],
         fingerprint="",
-        levels=[made.level] * count,
+        levels=made.levels,
         methods=[settings["name"]] * count,
         originals=made.originals,
         origins=ids,
@@ -118,7 +119,7 @@ class _Journal:
         for line in lines:
             try:
                 row = json.loads(line)
-                index, one = row["index"], Attacked(tuple(row["text"]), row["queries"], row["success"])
+                index, one = row.pop("index"), Attacked(**{**row, "text": tuple(row["text"])})
             except (ValueError, KeyError, TypeError):
                 continue  # the line that was being written
             if index in range(items):
@@ -126,6 +127,6 @@ class _Journal:
 
     def keep(self, index: int, one: Attacked) -> None:
         """Write one result down at once."""
-        row = {"index": index, "text": one.text, "queries": one.queries, "success": one.success}
+        row = {"index": index, **asdict(one)}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

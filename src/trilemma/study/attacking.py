@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trilemma.attacks.settings import PATHS, AttackSettings
+from trilemma.attacks.settings import EMBEDDED, PATHS, AttackSettings
 from trilemma.study import estimate
 from trilemma.study.data import StudyData
 from trilemma.study.origin import Origin
@@ -38,7 +38,7 @@ def resolved(settings: AttackSettings, base: Path) -> AttackSettings:
     """The settings with paths relative to the study file made absolute; names of models are left alone."""
     found = {name: getattr(settings, name) for name in settings.model_fields_set}
     for name in PATHS & found.keys():
-        if found[name] is not None:
+        if found[name] not in (None, EMBEDDED):
             found[name] = str((base / expanded(found[name])).resolve())
     for name in found.keys() - PATHS:
         value = found[name]

@@ -1,5 +1,6 @@
 """Constraints on which words are changed, and how many."""
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -60,6 +61,13 @@ class ProtectedWords(Constraint):
     def allows(self, words: Words, position: int) -> bool:
         """Not a protected word."""
         return words.original[position].lower() not in self.words
+
+    def keeps(self, original: Words, words: Words) -> bool:
+        """Whether a text that was rewritten as a whole still has every protected word as often."""
+        if words.original == original.words:
+            return True
+        before, after = (Counter(map(str.lower, text.words)) for text in (original, words))
+        return all(after[word] >= before[word] for word in self.words)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from trilemma.attacks.attempt import Attempt, Scored
     from trilemma.attacks.words import Words
 
-Importance = Literal["delete", "unknown", "random"]
+Importance = Literal["delete", "unknown", "gradient", "random"]
 
 UNKNOWN = "[UNK]"
 """What stands for an unknown word."""
@@ -23,7 +23,8 @@ class GreedyWordImportance:
 
     Args:
         importance: how much the victim's answer changes without the word (``delete``), with an unknown word
-            in its place (``unknown``), or nothing (``random``).
+            in its place (``unknown``), how steep the loss is at the word (``gradient``, the norm over its
+            tokens; needs a white-box victim), or nothing (``random``).
     """
 
     importance: Importance = "delete"
@@ -56,7 +57,7 @@ class WeightedSaliency:
 
     def __call__(self, attempt: "Attempt") -> Steps[None]:
         """Rank, then substitute one by one."""
-        positions = attempt.positions(attempt.original)
+        positions = affordable(attempt, attempt.positions(attempt.original))
         if not positions:
             return
         hidden = [attempt.original.with_word(i, UNKNOWN) for i in positions]
@@ -93,12 +94,29 @@ def by_importance(attempt: "Attempt", importance: Importance) -> Steps[list[int]
     if importance == "random":
         attempt.random.shuffle(positions)
         return positions
+    if importance == "gradient":
+        return (yield from _by_gradient(attempt, positions))
+    positions = affordable(attempt, positions)
     probes: list[Words] = [
         attempt.original.without(i) if importance == "delete" else attempt.original.with_word(i, UNKNOWN)
         for i in positions
     ]
     scores = yield from attempt.probe(probes)
     return [position for _, position in sorted(zip(scores, positions, strict=True), key=lambda one: -one[0])]
+
+
+def affordable(attempt: "Attempt", positions: list[int]) -> list[int]:
+    """As many positions as half of the budget can rank, drawn at random where there are more."""
+    most = attempt.left // 2
+    return positions if len(positions) <= most else sorted(attempt.random.sample(positions, most))
+
+
+def _by_gradient(attempt: "Attempt", positions: list[int]) -> Steps[list[int]]:
+    if not positions:
+        return []
+    [gradients] = yield from attempt.gradients([attempt.original])
+    norms = attempt.white_box.word_gradients(attempt.original, attempt.field, gradients, positions).norms
+    return [positions[place] for place in np.argsort(-norms, kind="stable")]
 
 
 def strongest(scored: "list[Scored]") -> "Scored":

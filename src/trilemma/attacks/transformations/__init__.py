@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from trilemma.attacks.lockstep import Steps
 from trilemma.attacks.words import Words
+from trilemma.tasks.task import Text
 
 if TYPE_CHECKING:
     from trilemma.attacks.attempt import Attempt
@@ -20,5 +21,5 @@ class Transformation(Protocol):
 class Rewriting(Protocol):
     """Proposes other texts for a whole text."""
 
-    def rewrite(self, attempt: "Attempt") -> Steps[list[str]]:
-        """Rewritten forms of the attacked field, the most promising first."""
+    def rewrite(self, attempt: "Attempt") -> Steps[Sequence[str] | Sequence[Text]]:
+        """Rewritten forms, the most promising first: of the attacked field, or of the whole item."""

@@ -1,0 +1,262 @@
+"""People's verdict on adversarial examples: sheets for annotators, their votes, and what keeps its label.
+
+AdvGLUE kept only items whose label people confirm (Wang et al. 2021, arXiv 2111.02840, section 3.3):
+annotators who fail a check are left out, and an item stays where the majority gives it the label of its
+original. Here the check is hidden: clean originals, whose label is known, stand among the adversarial items
+and look like them.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trilemma.attacks.sheets import Sheet, read_sheet, write_sheet
+from trilemma.errors import AttackError, DataError
+from trilemma.files import disk_errors, write_text
+from trilemma.records import write_table
+from trilemma.statistics import Array, Interval, cluster_bootstrap
+from trilemma.tasks.reading import decode, parse_json
+from trilemma.tasks.task import AdversarialExamples, Task
+
+UNCLEAR = "unclear"
+"""The verdict on a text that has no class: it counts as a class of its own, and never as the label."""
+
+KEY = "key.json"
+"""Which row is which item; not for annotators."""
+
+Reason = str
+"""Why an item is dropped: ``another class``, ``unclear``, ``no majority``."""
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What the annotators made of a set.
+
+    Attributes:
+        kept: indices of the items whose label holds, in order.
+        dropped: the others, with the reason.
+        kappa: Fleiss' kappa of the annotators who passed; None where it is not defined.
+        interval: its 95% interval, items of one origin resampled together; None likewise.
+        control: share of the hidden clean items that each annotator got right; None where there were none.
+        left_out: annotators below the bound, whose votes do not count.
+    """
+
+    kept: tuple[int, ...]
+    dropped: Mapping[int, Reason]
+    kappa: float | None
+    interval: Interval | None
+    control: Mapping[str, float | None]
+    left_out: tuple[str, ...]
+
+    @property
+    def reasons(self) -> dict[Reason, int]:
+        """Number of dropped items by reason."""
+        return dict(sorted(Counter(self.dropped.values()).items()))
+
+
+def export_sheets(
+    examples: AdversarialExamples,
+    task: Task,
+    folder: Path,
+    *,
+    annotators: int = 3,
+    control: float = 0.1,
+    seed: int = 0,
+) -> list[Path]:
+    """Write a sheet an annotator, each in an order of its own, and the key.
+
+    Args:
+        examples: the set.
+        task: its task.
+        folder: of the files; made where it is not there.
+        annotators: number of sheets; the majority of an odd number decides more often.
+        control: clean items hidden in each sheet, as a share of the set, at least one where the set has
+            originals; 0 for none.
+        seed: of the orders and of which clean items are taken.
+
+    Raises:
+        AttackError: if the task has no classes, the set no item with a label, or the folder has a key
+            already.
+    """
+    if task.labels is None:
+        raise AttackError(f"{task.name} is a regression; annotators choose among classes")
+    if annotators < 1 or not 0 <= control <= 1:
+        raise AttackError("expected at least one annotator, and a share of control items from 0 to 1")
+    if (folder / KEY).exists():
+        raise AttackError(f"{folder} holds sheets already; choose another folder, or their verdicts are lost")
+    rng = random.Random(f"{seed} {examples.fingerprint}")
+    rows = _rows(examples, control, rng)
+    sheets = {f"annotator-{number}": list(rows) for number in range(1, annotators + 1)}
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, order in sheets.items():
+        rng.shuffle(order)
+        texts = {row: (examples.originals if rows[row]["control"] else examples.texts) for row in order}
+        sheet = Sheet(
+            task.name,
+            task.fields,
+            (*task.labels, UNCLEAR),
+            [(row, texts[row][rows[row]["index"]] or ()) for row in order],
+        )
+        paths.append(folder / f"{name}.csv")
+        write_sheet(paths[-1], sheet)
+    key = {
+        "task": task.name,
+        "set": examples.fingerprint,
+        "classes": list(task.labels),
+        "annotators": list(sheets),
+        "rows": rows,
+    }
+    write_text(folder / KEY, json.dumps(key, indent=1))
+    return paths
+
+
+def _rows(examples: AdversarialExamples, control: float, rng: random.Random) -> dict[str, dict[str, Any]]:
+    """Rows by a number that tells nothing: which item, and whether it is shown clean."""
+    labelled = [index for index, label in enumerate(examples.labels) if label is not None]
+    if not labelled:
+        raise AttackError(f"{examples.split} has no item with a label that could be confirmed")
+    first: dict[Any, int] = {}
+    for index in labelled:
+        original = examples.originals[index] if examples.originals else None
+        # Where an item is shown as its original, the check would be the item itself.
+        if original is not None and original not in examples.texts:
+            first.setdefault(original, index)
+    wanted = max(1, round(control * len(labelled))) if control else 0
+    clean = rng.sample(list(first.values()), min(wanted, len(first)))
+    chosen = [(index, False) for index in labelled] + [(index, True) for index in clean]
+    numbers = rng.sample(range(1, len(chosen) + 1), len(chosen))
+    rows = {str(number): pair for number, pair in zip(numbers, chosen, strict=True)}
+    return {row: {"index": index, "control": is_clean} for row, (index, is_clean) in sorted(rows.items())}
+
+
+def import_verdicts(
+    examples: AdversarialExamples, task: Task, folder: Path, *, least_control: float = 0.8
+) -> Curated:
+    """Read the sheets of a folder back and curate the set.
+
+    Args:
+        examples: the set that the sheets were made of.
+        task: its task.
+        folder: with the key and every annotator's sheet.
+        least_control: share of the hidden clean items that an annotator must get right to count.
+
+    Raises:
+        AttackError: naming file, row and what was expected; or if no annotator passes.
+    """
+    key = _key(folder / KEY)
+    if (key["task"], key["set"]) != (task.name, examples.fingerprint):
+        raise AttackError(f"the sheets in {folder} were made of another set; name the one they were made of")
+    rows: dict[str, dict[str, Any]] = key["rows"]
+    choices = (*key["classes"], UNCLEAR)
+    votes = {name: read_sheet(folder / f"{name}.csv", rows, choices) for name in key["annotators"]}
+    gold = {row: key["classes"][int(examples.labels[place["index"]] or 0)] for row, place in rows.items()}
+    hidden = [row for row, place in rows.items() if place["control"]]
+    share = {
+        name: sum(given[row] == gold[row] for row in hidden) / len(hidden) if hidden else None
+        for name, given in votes.items()
+    }
+    passed = [name for name, right in share.items() if right is None or right >= least_control]
+    if not passed:
+        raise AttackError(
+            f"no annotator got {least_control:.0%} of the hidden clean items right; "
+            "have the sheets judged again, or lower the bound"
+        )
+    shown = [row for row, place in rows.items() if not place["control"]]
+    dropped = {}
+    for row in shown:
+        reason = _reason([votes[name][row] for name in passed], gold[row])
+        if reason is not None:
+            dropped[rows[row]["index"]] = reason
+    counts = np.array(
+        [[sum(votes[name][row] == choice for name in passed) for choice in choices] for row in shown],
+        dtype=float,
+    )
+    origins = np.array([examples.origins[rows[row]["index"]] for row in shown])
+    kappa, interval = fleiss_kappa(counts, origins)
+    kept = sorted(rows[row]["index"] for row in shown if rows[row]["index"] not in dropped)
+    left_out = tuple(name for name in votes if name not in passed)
+    return Curated(tuple(kept), dict(sorted(dropped.items())), kappa, interval, share, left_out)
+
+
+def _reason(verdicts: Sequence[str], gold: str) -> Reason | None:
+    """Why votes do not confirm a label; None where more than half of them do."""
+    [(first, votes)] = Counter(verdicts).most_common(1)
+    if 2 * votes <= len(verdicts):
+        return "no majority"
+    if first == gold:
+        return None
+    return UNCLEAR if first == UNCLEAR else "another class"
+
+
+def fleiss_kappa(counts: Array, clusters: "np.ndarray[Any, Any]") -> tuple[float | None, Interval | None]:
+    """Agreement beyond chance (Fleiss 1971, Psychological Bulletin 76(5), eq. 1 to 7), with a 95% interval.
+
+    With n votes an item, n_ij of them for class j of item i: P_i = (sum_j n_ij^2 - n) / (n (n - 1)), its mean
+    P; p_j the share of all votes for class j, P_e = sum_j p_j^2; kappa = (P - P_e) / (1 - P_e).
+
+    Args:
+        counts: n_ij, [items, classes], rows of equal sum.
+        clusters: [items]; those of one origin are resampled together.
+
+    Returns:
+        Kappa and its bootstrap interval; None for both with fewer than two votes an item, and where all
+        votes name one class, for which chance alone would agree.
+    """
+    n = int(counts[0].sum()) if len(counts) else 0
+    if n < 2 or (counts.sum(0) > 0).sum() < 2:
+        return None, None
+    agreement = ((counts**2).sum(1) - n) / (n * (n - 1))
+    contributions = np.column_stack([agreement, counts, np.ones(len(counts))])
+
+    def kappa(sums: Array) -> Array:
+        items = sums[..., -1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            chance = ((sums[..., 1:-1] / (n * items[..., None])) ** 2).sum(-1)
+            result: Array = (sums[..., 0] / items - chance) / (1 - chance)
+        return result
+
+    value = float(kappa(contributions.sum(0)))
+    return value, cluster_bootstrap(contributions, clusters, kappa, shape="correlation")
+
+
+def write_curated(examples: AdversarialExamples, task: Task, kept: Sequence[int], path: Path) -> None:
+    """Write the items that are kept, in AdvGLUE's columns, as Parquet.
+
+    Raises:
+        StoreError: when the disk is full or the folder cannot be written.
+    """
+    rows = []
+    for index in kept:
+        shown, original = examples.texts[index], examples.originals[index] or examples.texts[index]
+        row: dict[str, Any] = {"idx": examples.ids[index], "label": int(examples.labels[index] or 0)}
+        for name, now, then in zip(task.fields, shown, original, strict=True):
+            row |= {name: now, f"original_{name}": None if now == then else then}
+        rows.append(row | {"data_construction": examples.levels[index], "method": examples.methods[index]})
+    texts = [column for name in task.fields for column in (name, f"original_{name}")]
+    columns = {"idx": pa.string(), "label": pa.int64()} | dict.fromkeys(
+        (*texts, "data_construction", "method"), pa.string()
+    )
+    write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items()))), path)
+
+
+def _key(path: Path) -> dict[str, Any]:
+    try:
+        key = parse_json(decode(path.read_bytes(), str(path)), str(path))
+        rows, wanted = key["rows"], ("task", "set", "classes", "annotators")
+        good = all(name in key for name in wanted) and all(
+            isinstance(row["index"], int) and isinstance(row["control"], bool) for row in rows.values()
+        )
+    except (OSError, DataError, KeyError, TypeError, AttributeError) as error:
+        raise AttackError(f"{path} cannot be read; expected the key that the export wrote") from error
+    if not good:
+        raise AttackError(f"{path} is not the key that the export wrote; restore it or export again")
+    return dict(key)

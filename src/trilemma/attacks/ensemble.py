@@ -1,0 +1,52 @@
+"""Several attacks on the same items, of which the strongest example is kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from trilemma.attacks.attack import Attack, Attacked, Victim
+from trilemma.progress import Progress, silent
+from trilemma.tasks.task import Level, Text
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Runs its members one after the other, on an equal share of the budget each.
+
+    Attributes:
+        members: attacks by name.
+        level: of the examples of items on which no member succeeded; a success has its member's.
+    """
+
+    members: Mapping[str, Attack]
+    level: Level = "word"
+
+    def __call__(
+        self,
+        victim: Victim,
+        texts: Sequence[Text],
+        labels: Sequence[int],
+        *,
+        budget: int,
+        seed: int,
+        progress: Progress = silent,
+    ) -> list[Attacked]:
+        """Attack items; arguments and result as in :class:`trilemma.attacks.Attack`.
+
+        Of an item's successes the one is kept that leaves the least confidence in the right class.
+        """
+        best = [Attacked(text, 0) for text in texts]
+        count = len(self.members)
+        shares = [budget // count + (place < budget % count) for place in range(count)]
+        for place, ((name, attack), share) in enumerate(zip(self.members.items(), shares, strict=True)):
+            if not share:
+                continue
+
+            def counted(done: float, total: float, unit: str, place: int = place) -> None:
+                progress(place * total + done, count * total, unit)
+
+            results = attack(victim, texts, labels, budget=share, seed=seed, progress=counted)
+            for index, (kept, one) in enumerate(zip(best, results, strict=True)):
+                named = replace(one, by=name, level=one.level or attack.level)
+                stronger = named if (named.success, named.score) > (kept.success, kept.score) else kept
+                best[index] = replace(stronger, queries=kept.queries + one.queries)
+        return best

@@ -1,0 +1,126 @@
+"""Annotators' sheets: CSV files that any spreadsheet program opens, and that it cannot be steered by."""
+
+import csv
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trilemma.errors import AttackError, DataError
+from trilemma.files import write_text
+from trilemma.tasks.reading import decode
+from trilemma.tasks.task import Text
+
+QUESTIONS = {
+    "cola": "Is this an acceptable English sentence?",
+    "sst2": "Is this review negative or positive?",
+    "mrpc": "Do the two sentences mean the same?",
+    "qqp": "Do the two questions ask the same?",
+    "mnli": "Given the premise: is the hypothesis true, neither true nor false, or false?",
+    "qnli": "Does the sentence hold the answer to the question?",
+    "rte": "Does the second sentence follow from the first?",
+    "wnli": "Does the second sentence follow from the first?",
+}
+"""What an annotator is asked, by task."""
+
+VERDICT = "verdict"
+LARGEST = 256 << 20
+"""Bytes of a sheet; a larger file is none."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""Characters at which a spreadsheet takes a cell for a formula (OWASP, "CSV Injection")."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What one annotator is shown.
+
+    Attributes:
+        task: its name.
+        fields: column names of the texts.
+        choices: verdicts to choose from.
+        rows: row numbers and texts, in the order of the sheet.
+    """
+
+    task: str
+    fields: Sequence[str]
+    choices: Sequence[str]
+    rows: Sequence[tuple[str, Text]]
+
+
+def write_sheet(path: Path, sheet: Sheet) -> None:
+    """Write a sheet with an empty column for the verdicts.
+
+    Raises:
+        StoreError: when the disk is full or the folder cannot be written.
+    """
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\r\n")
+    writer.writerow(["row", "task", "question", *sheet.fields, "choices", VERDICT])
+    question = QUESTIONS.get(sheet.task, f"Which of the classes of {sheet.task} is this?")
+    for row, text in sheet.rows:
+        cells = [row, sheet.task, question, *text, " / ".join(sheet.choices)]
+        writer.writerow([*map(_harmless, cells), ""])
+    # With the mark, Excel too reads it as UTF-8.
+    write_text(path, "\ufeff" + written.getvalue())
+
+
+def _harmless(cell: str) -> str:
+    """A cell that is text to every spreadsheet: an apostrophe before what it would take for a formula."""
+    return (
+        f"'{cell}" if cell.lstrip(" \u00a0\ufeff").startswith(_FORMULA) or cell.startswith(_FORMULA) else cell
+    )
+
+
+def read_sheet(path: Path, rows: Collection[str], choices: Sequence[str]) -> dict[str, str]:
+    """Verdicts by row number.
+
+    Args:
+        path: the sheet, with commas, semicolons or tabs between its cells.
+        rows: row numbers that must be there, each once.
+        choices: verdicts to choose from, in either case.
+
+    Raises:
+        AttackError: naming file, line and what was expected.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise AttackError(f"{path} has {size:,} bytes; expected a sheet that the export wrote")
+        text = decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise AttackError(f"{path} cannot be read; put every annotator's sheet beside the key") from error
+    except DataError as error:
+        raise AttackError(str(error)) from error
+    head = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+    known = {choice.casefold(): choice for choice in choices}
+    found: dict[str, str] = {}
+    try:
+        header = [cell.strip().lower() for cell in next(reader, [])]
+        if "row" not in header or VERDICT not in header:
+            raise AttackError(f"{path} lacks the column `row` or `{VERDICT}` in its first line")
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            where = f"{path}, line {reader.line_num}"
+            cells += [""] * (len(header) - len(cells))
+            row = cells[header.index("row")].strip().lstrip("'")
+            given = cells[header.index(VERDICT)].strip().lstrip("'").casefold()
+            if row not in rows:
+                raise AttackError(f"{where}: row {row[:40]!r} is not one of this sheet's; restore its number")
+            if row in found:
+                raise AttackError(f"{where}: row {row} stands twice; delete one of them")
+            if given not in known:
+                said = f"the verdict {given[:40]!r} on row {row}" if given else f"row {row} has no verdict"
+                raise AttackError(f"{where}: {said}; expected one of {', '.join(choices)}")
+            found[row] = known[given]
+    except csv.Error as error:
+        raise AttackError(
+            f"{path}, line {reader.line_num}: no CSV ({error}); save the sheet as CSV"
+        ) from error
+    missing = sorted(set(rows) - set(found), key=int)
+    if missing:
+        few = ", ".join(missing[:5]) + (" and others" if len(missing) > 5 else "")
+        raise AttackError(f"{path} lacks the rows {few}; restore them from the exported sheet")
+    return found
