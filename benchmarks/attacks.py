@@ -8,8 +8,8 @@ architectures at `micro`. Everything is on one thread, in float32, at most 128 t
 
 Per block of items, one after the other: TextAttack as it ships (it pads to 128), TextAttack with its
 tokenizer patched to pad a batch to its longest text, trilemma, and the floor; a ratio is formed within a
-block. Then all items at once by trilemma alone against the floor, for every victim. Items, budget and edits are
-the same.
+block. Then all items at once by trilemma alone against the floor, for every victim. Items, budget and edits
+are the same.
 """
 
 import argparse

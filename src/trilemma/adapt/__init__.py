@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ADAPTATIONS: "Registry[type[Adaptation]]" = Registry(
     "adaptation",
     {
+        "adversarial-training": "trilemma.adapt.adversarial:AdversarialTraining",
         "full": "trilemma.adapt.full:Full",
         "linear-probe": "trilemma.adapt.linear_probe:LinearProbe",
         "lora": "trilemma.adapt.lora:LowRank",

@@ -1,13 +1,15 @@
 """What an adaptation plug-in is: which weights train, on which examples, by which loss."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trilemma.adapt.settings import AdaptSettings
-from trilemma.tasks.task import Examples
+from trilemma.progress import Progress
+from trilemma.tasks.task import Examples, Task
 
 
 class Adaptation(ABC):
@@ -51,6 +53,32 @@ class Adaptation(ABC):
         """
         output = model(**{name: tensor for name, tensor in batch.items() if name != "labels"})
         return task_loss(output.logits, batch["labels"]), output
+
+    def made_on(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        task: Task,
+        train: Examples,
+        settings: AdaptSettings,
+        *,
+        seed: int,
+        work: Path,
+        progress: Progress,
+    ) -> Examples | None:
+        """Examples made on the trained model, with which it is then trained anew; by default none.
+
+        Args:
+            model: the trained classifier.
+            tokenizer: its tokenizer.
+            task: what it answers.
+            train: the rows it was trained on.
+            settings: the adaptation's settings.
+            seed: the training seed.
+            work: a folder that outlives a killed run.
+            progress: told of work done.
+        """
+        return None
 
     def finish(self, model: nn.Module) -> PreTrainedModel:
         """The trained model as a plain classifier that can be saved; undoes what ``prepare`` wrapped."""

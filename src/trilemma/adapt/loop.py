@@ -1,7 +1,9 @@
 """Adapting a pretrained model to a task."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,9 @@ class AdaptFacts:
         trainable_parameters: weights that were trained.
         truncated: fraction of the training rows that were cut at the maximum length.
         max_length: that length, in tokens.
-        seconds: of training, checkpoints included, loading and tokenising not.
-        examples_per_second: over those seconds.
+        seconds: of all training and of what was made between two, checkpoints included, loading and
+            tokenising not.
+        examples_per_second: of the last training.
         loss_curve: (step, mean loss since the point before).
         held_out_metric: name of the metric that chose the checkpoint; None without early stopping.
         held_out_value: its best value.
@@ -116,23 +119,31 @@ def adapt(
     if settings.early_stopping is not None:
         train, held_out = split_off(task, train, settings.held_out_rows(len(train)), seed)
     train = capped(task, train, settings.rows, seed)
-    load = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    fitted = fit(
+    training = partial(
+        fit,
         source,
         task,
-        train,
-        settings,
+        settings=settings,
         learning_rate=learning_rate,
         epochs=settings.epochs,
         seed=seed,
-        work=work,
         checkpoint_steps=settings.checkpoint_steps,
         held_out=held_out,
         progress=progress,
-        **load,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
     )
+    fitted = training(train, work=work)
+    before, begun = fitted.training.seconds, time.monotonic()
+    further = ADAPTATIONS.get(settings.method)().made_on(
+        fitted.model, fitted.tokenizer, task, train, settings, seed=seed, work=work, progress=progress
+    )
+    if further is not None:
+        before += time.monotonic() - begun
+        fitted = training(_joined(train, further), work=work / "anew")
+        before += fitted.training.seconds
     save(fitted.model, fitted.tokenizer, out)
-    return _facts(fitted, task, settings, learning_rate, seed, held_out)
+    return _facts(fitted, task, settings, learning_rate, seed, held_out, before)
 
 
 @dataclass(frozen=True)
@@ -234,6 +245,15 @@ def scorer(task: Task) -> Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]],
     return score
 
 
+def _joined(rows: Examples, further: Examples) -> Examples:
+    return replace(
+        rows,
+        ids=[*rows.ids, *further.ids],
+        texts=[*rows.texts, *further.texts],
+        labels=[*rows.labels, *further.labels],
+    )
+
+
 def _name_labels(model: PreTrainedModel, task: Task) -> None:
     if task.labels is not None:
         model.config.id2label = dict(enumerate(task.labels))
@@ -258,6 +278,7 @@ def _facts(
     learning_rate: float,
     seed: int,
     held_out: Examples | None,
+    seconds: float,
 ) -> AdaptFacts:
     training, rows = fitted.training, len(fitted.data)
     epochs = training.steps / steps_of(rows, settings.batch, 1.0)
@@ -275,7 +296,7 @@ def _facts(
         trainable_parameters=fitted.trainable_parameters,
         truncated=fitted.data.truncated,
         max_length=fitted.max_length,
-        seconds=training.seconds,
+        seconds=seconds,
         examples_per_second=rows * epochs / training.seconds,
         loss_curve=training.loss_curve,
         held_out_metric=task.metrics[0] if held_out is not None else None,

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trilemma.attacks import ATTACKS, AttackSettings
+
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 
@@ -45,6 +47,22 @@ class LoraSettings(_Block):
     )
 
 
+class AdversarialSettings(_Block):
+    """What adversarial training attacks with, and how much."""
+
+    recipe: str = Field("deepwordbug", description="a recipe's name")
+    rows: int = Field(1000, gt=0, description="training rows that are attacked")
+    budget: int = Field(100, gt=0, description="queries allowed a row")
+    settings: AttackSettings = Field(AttackSettings(), description="settings of the recipe")
+
+    @field_validator("recipe")
+    @classmethod
+    def _known(cls, recipe: str) -> str:
+        if recipe not in ATTACKS:
+            raise ValueError(ATTACKS.unknown(recipe))
+        return recipe
+
+
 class AdaptSettings(_Block):
     """All settings of an adaptation.
 
@@ -52,7 +70,9 @@ class AdaptSettings(_Block):
     cuts it into that many equal parts, so it changes memory but not the mathematics.
     """
 
-    method: str = Field("full", description="full, linear-probe, lora, or a plug-in's name")
+    method: str = Field(
+        "full", description="full, linear-probe, lora, adversarial-training, or a plug-in's name"
+    )
     epochs: Positive = Field(3.0, description="passes over the training rows; may be fractional")
     learning_rate: Rate | RateSweep = Field(
         RateSweep(sweep=(1e-4, 3e-4, 1e-3)), description="peak rate, or {sweep: [...]} to choose it on train"
@@ -78,6 +98,7 @@ class AdaptSettings(_Block):
     )
     checkpoint_steps: int = Field(500, gt=0, description="steps between checkpoints to go on from")
     lora: LoraSettings = LoraSettings()
+    adversarial: AdversarialSettings = AdversarialSettings()
 
     @field_validator("method")
     @classmethod
@@ -99,6 +120,8 @@ class AdaptSettings(_Block):
             raise ValueError(f"held_out is a fraction below 1 or a whole number of rows, not {self.held_out}")
         if self.method in ("full", "linear-probe") and self.lora != LoraSettings():
             raise ValueError(f"lora settings are not used by method {self.method}; write method: lora")
+        if self.method in ("full", "linear-probe", "lora") and self.adversarial != AdversarialSettings():
+            raise ValueError(f"adversarial settings are for method adversarial-training, not {self.method}")
         return self
 
     @property

@@ -1,7 +1,7 @@
 """What an attack is given and what it returns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -35,7 +35,7 @@ class Attacked:
     text: Text
     queries: int
     success: bool = False
-    score: float = 0.0
+    score: float = field(default=0.0, compare=False)
     by: str = ""
     level: Level | None = None
 

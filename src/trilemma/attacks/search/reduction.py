@@ -25,8 +25,10 @@ class InputReduction:
 
     def __call__(self, attempt: "Attempt") -> Steps[None]:
         """Until every further removal changes the answer."""
-        beam = [attempt.first]
+        beam, seen = [attempt.first], {attempt.original.text}
         while beam:
             shorter = yield from one_change_away(attempt, beam)
             found = yield from ask_in_turn(attempt, shorter)
-            beam = nearest([one for one in found if one.success], self.width)
+            same = [one for one in found if one.success and one.words.text not in seen]
+            beam = nearest(same, self.width)
+            seen.update(one.words.text for one in found)
