@@ -13,7 +13,7 @@ from trilemma.inference import Classifier
 from trilemma.models.loading import create, load_classifier, save
 from trilemma.tasks import get, open_source
 
-STEPS, BATCH = 600, 48
+STEPS, BATCH = 500, 32
 
 
 def victims(work: Path) -> dict[str, Classifier]:
@@ -54,7 +54,8 @@ def _train(name: str, folder: Path) -> None:
         texts, labels = zip(*random.sample(rows, BATCH), strict=True)
         inputs = tokenizer(list(texts), return_tensors="pt", padding=True, truncation=True, max_length=128)
         inputs.pop("token_type_ids", None)
-        loss = model(**inputs, labels=torch.tensor(labels)).loss
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(**inputs, labels=torch.tensor(labels)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

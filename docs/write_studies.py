@@ -35,8 +35,11 @@ BLOCKS = {
     "RateSweep": "`adapt.learning_rate`, to choose among several",
     "EarlyStopping": "`adapt.early_stopping`",
     "LoraSettings": "`adapt.lora`",
+    "AdversarialSettings": "`adapt.adversarial`",
     "RobustnessSpec": "`robustness`",
     "SetSpec": "an entry of `robustness.sets`: one of your own",
+    "AttackSpec": "an entry of `robustness.attacks`, beside the settings below",
+    "AttackSettings": "settings of a recipe, or in `robustness.attack_settings` of all",
     "EfficiencyGrid": "`efficiency`",
     "TrainingGrid": "`efficiency.training`",
     "PretrainSpec": "`pretrain`",
@@ -58,7 +61,10 @@ def fields() -> Iterator[str]:
         yield f"## {name}: {title}\n"
         yield "| field | takes | default | meaning |\n| --- | --- | --- | --- |"
         required = blocks[name].get("required", [])
+        inherited = blocks["AttackSettings"]["properties"] if name == "AttackSpec" else {}
         for field, content in blocks[name]["properties"].items():
+            if field in inherited:
+                continue
             default = "required" if field in required else _default(content)
             meaning = _cell(content.get("description", ""))
             yield f"| `{field}` | {_cell(takes(content))} | {default} | {meaning} |"
@@ -150,7 +156,9 @@ def plugins() -> Iterator[str]:
         yield f"- `{name}`: {_first_line(MEASUREMENTS.get(name).__doc__)}"
     yield "\n## Transforms and attacks\n"
     for registry in (TRANSFORMS, ATTACKS):
-        yield f"- {registry.kind}s: {', '.join(_built_in(registry)) or 'by plug-ins'}"
+        names = ", ".join(_built_in(registry)) or "by plug-ins"
+        yield f"- {registry.kind}s: {names}"
+    yield "\nWhat each attack is and reads: [attacks.md](attacks.md)."
     yield "\n[CONTRIBUTING.md](../CONTRIBUTING.md) shows how to add one of each kind."
 
 

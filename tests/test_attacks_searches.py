@@ -150,7 +150,7 @@ QUICK: list[Search] = [
 ]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(texts, max_size=3),
     st.sampled_from(CONSTRAINTS),

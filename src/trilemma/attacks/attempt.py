@@ -13,6 +13,7 @@ from trilemma.attacks.goals import Goal, Targeted
 from trilemma.attacks.lockstep import Service, Steps, ask
 from trilemma.attacks.white_box import required
 from trilemma.attacks.words import Words
+from trilemma.errors import AttackError
 from trilemma.tasks.task import Text
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ class Attempt:
     def begin(self) -> Steps[None]:
         """Ask for the original."""
         [probabilities] = yield from self.answers([self.text])
+        if self.label >= len(probabilities):
+            raise AttackError(
+                f"the victim knows {len(probabilities)} classes, but an item has class {self.label}; "
+                "is it adapted to this task?"
+            )
         score, _ = self.goal.judge(probabilities, self.label, len(self.original))
         self.first = self.best = Scored(self.original, probabilities, score, False, self.text)
 

@@ -118,11 +118,13 @@ class NamedRecipe:
         level: of what it changes.
         builder: makes the attack; its docstring gives source and deviations.
         reads: settings that name resources which it reads by default.
+        white_box: whether it needs the victim's gradients.
     """
 
     level: Level
     builder: Callable[[AttackSettings, Task | None], Attack]
     reads: tuple[str, ...] = ()
+    white_box: bool = False
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]

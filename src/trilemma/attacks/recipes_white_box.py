@@ -59,5 +59,5 @@ def universal_trigger(settings: AttackSettings, task: Task | None) -> UniversalT
     )
 
 
-HOTFLIP_RECIPE = NamedRecipe("word", hotflip, ("encoder",))
-UNIVERSAL_TRIGGER_RECIPE = NamedRecipe("sentence", universal_trigger)
+HOTFLIP_RECIPE = NamedRecipe("word", hotflip, ("encoder",), white_box=True)
+UNIVERSAL_TRIGGER_RECIPE = NamedRecipe("sentence", universal_trigger, white_box=True)

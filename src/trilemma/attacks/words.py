@@ -41,7 +41,7 @@ class Words:
         text = self.gaps[0]
         for word, gap in zip(self.words, self.gaps[1:], strict=True):
             if not word and (not text or text[-1].isspace()):
-                gap = gap.lstrip()
+                text, gap = (text, gap.lstrip()) if gap else (text.rstrip(), gap)
             text += word + gap
         return text
 

@@ -121,7 +121,7 @@ def _mean(
     columns = [{str(row["id"]): _number(row[column]) for row in rows} for rows in known if rows]
     record = replace(record, metric=metric, unit=unit)
     if not columns:
-        return replace(record, note=f"not measured: {none}")
+        return replace(record, note="; ".join(filter(None, (record.note, f"not measured: {none}"))))
     ids = sorted({one for values in columns for one in values})
     contributions = np.array(
         [[(values.get(one, 0.0) / most, float(one in values)) for values in columns] for one in ids]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trilemma.attacks import Attacked, AttackSettings, build
+from trilemma.attacks import ATTACKS, Attacked, AttackSettings, build
 from trilemma.attacks.made import make
 from trilemma.records import write_table
 from trilemma.study.stage import StageRun
@@ -90,6 +90,7 @@ def attack(run: StageRun, classifier: "Classifier") -> None:
         "curated": len(kept),
         "dropped": dropped,
         "similarity_note": made.unmeasured,
+        "white_box": getattr(ATTACKS.get(settings["attack"]), "white_box", False),
     }
 
 

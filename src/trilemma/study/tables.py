@@ -185,7 +185,9 @@ class _Tables:
                 if stage.key not in self.failures:
                     examples = self._table(stage, "examples.parquet").to_pylist()
                     record = self._of_attack(facts, cell, f"attack:{name}", name, examples)
-                    unmeasured = str(self.facts.get(stage.key, {}).get("similarity_note", ""))
+                    facts_of = self.facts.get(stage.key, {})
+                    record = replace(record, note="white box" if facts_of.get("white_box") else "")
+                    unmeasured = str(facts_of.get("similarity_note", ""))
                     runs.append(AttackRun(record, examples, int(stage.settings["budget"]), unmeasured))
         for transfer in self.graph.transfers:
             made = transfer.source.attacks[transfer.attack]

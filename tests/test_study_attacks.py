@@ -1,0 +1,258 @@
+"""Attacks as a part of a study: stages, tables, transfer, resume, replay, defence."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import trilemma
+from trilemma.attacks import Attacked
+from trilemma.attacks.made import MadeExamples
+from trilemma.errors import AttackError, StudyError
+from trilemma.records import Record
+from trilemma.report.attack_records import masking_cautions
+from trilemma.report.attacks import attack_sheet, transfer_figure
+from trilemma.score.attacks import AttackRun, TransferRun, attack_records, transfer_records
+from trilemma.study import attack_stages
+from trilemma.study.spec import load_study
+
+STUDY = """\
+name: attacked
+models:
+  - {arch: transformer-pp, size: nano}
+  - {arch: gla, size: nano}
+tasks: [sst2]
+adapt: {epochs: 1, rows: 600, batch: 16, learning_rate: 3.0e-3}
+robustness:
+  attacks: [deepwordbug, {recipe: pwws, name: synonyms, wordnet: embedded}, checklist]
+  attack_settings: {words_changed: 0.5}
+  budget: 40
+  items: 20
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("attacked")
+    (folder / "study.yaml").write_text(STUDY)
+    trilemma.run(folder / "study.yaml", out=folder / "run", store=folder / "store")
+    return folder
+
+
+def attack_tables(folder: Path) -> list[pd.DataFrame]:
+    return [
+        pd.read_parquet(path) for path in sorted((folder / "store" / "attack").glob("*/examples.parquet"))
+    ]
+
+
+def test_every_example_is_kept_and_is_what_it_says(finished: Path) -> None:
+    tables = attack_tables(finished)
+    assert len(tables) == 6
+    for table in tables:
+        assert len(table) == 20
+        assert (table["queries"] <= 40).all()
+        assert (table["success"] <= table["attacked"]).all()
+        for row in table.to_dict("records"):
+            wrong = max(range(2), key=lambda label: row["probabilities"][label]) != row["gold"]
+            assert row["success"] == (wrong and row["attacked"])
+            changed = list(row["original"]) != list(row["adversarial"])
+            assert changed == bool(len(row["changed"])) == (row["words_changed"] > 0)
+            assert row["words_changed"] <= 0.5 or row["level"] == "sentence"
+    assert any(table["success"].any() for table in tables)
+
+
+def test_records_have_intervals_and_agree_with_the_examples(finished: Path) -> None:
+    records = pd.read_parquet(finished / "run" / "records.parquet")
+    items = pd.read_parquet(finished / "run" / "items.parquet")
+    own = records[records["set"].isin(["attack:deepwordbug", "attack:synonyms"]) & records["seed"].isna()]
+    for metric in ("robust_accuracy", "attack_success_rate", "words_changed", "queries_per_item"):
+        rows = own[(own["metric"] == metric) & (own["method"] != "")]
+        assert len(rows) == 4, metric
+        known = rows[rows["value"].notna()]
+        assert ((known["low"] <= known["value"]) & (known["value"] <= known["high"])).all()
+    chosen = items[(items["set"] == "attack:deepwordbug") & (items["model"] == "gla-nano")]
+    right = own[(own["set"] == "attack:deepwordbug") & (own["model"] == "gla-nano")]
+    value = right[(right["metric"] == "robust_accuracy") & (right["method"] != "")]["value"].item()
+    assert value == pytest.approx((chosen["answer"] == chosen["gold"]).mean())
+    assert {"sentence"} == set(records[records["set"] == "attack:checklist"]["level"]) - {"all"}
+
+
+def test_examples_are_shown_to_the_other_model(finished: Path) -> None:
+    records = pd.read_parquet(finished / "run" / "records.parquet")
+    rows = records[(records["metric"] == "transfer_success_rate") & records["seed"].isna()]
+    assert set(rows["set"]) == {
+        f"attack:{attack}:{source}"
+        for attack in ("deepwordbug", "synonyms", "checklist")
+        for source in ("transformer-pp-nano", "gla-nano")
+    }
+    assert all(row["set"].split(":")[2] != row["model"] for row in rows.to_dict("records"))
+    figure = transfer_figure(records)
+    assert figure is not None and ("sst2", "deepwordbug") in figure.variants
+    sheet = attack_sheet(records)
+    assert sheet is not None and len(sheet.rows) == 6
+    assert 'id="attacks"' in (finished / "run" / "report.html").read_text("utf-8")
+
+
+def test_a_finished_study_is_not_attacked_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_stages, "attack", lambda *_: pytest.fail("attacked again"))
+    before = (finished / "run" / "records.parquet").read_bytes()
+    trilemma.run(finished / "study.yaml", out=finished / "run", store=finished / "store")
+    assert (finished / "run" / "records.parquet").read_bytes() == before
+
+
+def test_what_a_failing_run_has_finished_is_not_attacked_again(tmp_path: Path) -> None:
+    journal = attack_stages._Journal(tmp_path / "attacked.jsonl", 5)
+    journal.keep(3, Attacked(("ünïcode 🎬",), 7, True, 0.5, "pwws", "word"))
+    journal.keep(9, Attacked(("of another size",), 1))
+    with (tmp_path / "attacked.jsonl").open("a") as file:
+        file.write('{"index": 4, "text": ["cut o')
+    found = attack_stages._Journal(tmp_path / "attacked.jsonl", 5).results
+    assert found == {3: Attacked(("ünïcode 🎬",), 7, True, 0.5, "pwws", "word")}
+    assert json.loads((tmp_path / "attacked.jsonl").read_text("utf-8").splitlines()[0])["index"] == 3
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("attacks: [deepwrdbug]", "did you mean deepwordbug"),
+        ("attacks: [{recipe: pwws, colour: red}]", "colour"),
+        ("attacks: [pwws, pwws]", "pwws"),
+        ("attacks: [{recipe: pwws, similarity: 2}]", "similarity"),
+    ],
+)
+def test_a_wrong_attack_is_refused_before_any_work(tmp_path: Path, block: str, said: str) -> None:
+    start = STUDY[: STUDY.index("robustness:")]
+    (tmp_path / "study.yaml").write_text(f"{start}robustness: {{{block}}}\n")
+    with pytest.raises(StudyError, match=said):
+        load_study(tmp_path / "study.yaml")
+
+
+def test_a_missing_resource_is_named_before_any_work(tmp_path: Path) -> None:
+    start = STUDY[: STUDY.index("robustness:")]
+    (tmp_path / "study.yaml").write_text(
+        f"{start}robustness: {{attacks: [{{recipe: pwws, wordnet: none}}]}}\n"
+    )
+    with pytest.raises(AttackError, match="apt-get install wordnet-base"):
+        trilemma.run(tmp_path / "study.yaml", out=tmp_path / "run")
+    assert not list((tmp_path / ".store").glob("adapt/*"))
+
+
+RECORD = Record("s", "m", "gla", 1, "full", "sst2", "attack:x", 0, "R", "", level="word", method="x")
+
+
+def rows(*queries: int, success: bool = True) -> list[dict[str, object]]:
+    return [
+        {
+            "id": str(n),
+            "attacked": True,
+            "success": success,
+            "queries": count,
+            "words_changed": 0.25,
+            "similarity": 0.9,
+        }
+        for n, count in enumerate(queries)
+    ]
+
+
+def test_what_attacks_took_is_a_mean_over_items_and_seeds() -> None:
+    other = Record("s", "m", "gla", 1, "full", "sst2", "attack:x", 1, "R", "", level="word", method="x")
+    runs = [AttackRun(RECORD, rows(10, 20, 30), 50), AttackRun(other, rows(20, 40), 50)]
+    found = {(one.metric, one.seed): one for one in attack_records(runs)}
+    assert found["queries_per_item", 0].value == pytest.approx(20)
+    assert found["queries_per_item", None].value == pytest.approx(25)  # of both seeds' means
+    pooled = found["queries_per_item", None]
+    assert pooled.n == 5 and pooled.low is not None and pooled.high is not None
+    assert 0 <= pooled.low < 25 < pooled.high <= 50
+    failed = {one.metric: one for one in attack_records([AttackRun(RECORD, rows(5, 6, success=False), 50)])}
+    assert failed["queries_per_success"].value is None
+    assert failed["queries_per_success"].note == "not measured: no success"
+    unmeasured = attack_records([AttackRun(RECORD, rows(5), 50, "no encoder")])
+    assert "no encoder" in {one.metric: one for one in unmeasured}["similarity"].note
+
+
+def test_transfer_counts_items_that_the_other_model_answers_correctly() -> None:
+    answers = [
+        {"id": "a", "gold": 1, "original_answer": 1, "answer": 0},
+        {"id": "b", "gold": 1, "original_answer": 1, "answer": 1},
+        {"id": "c", "gold": 1, "original_answer": 0, "answer": 0},
+    ]
+    [first, _] = transfer_records([TransferRun(RECORD, answers)])
+    assert (first.value, first.n) == (0.5, 2)
+
+
+def test_a_white_box_attack_that_is_weaker_is_flagged() -> None:
+    def record(method: str, metric: str, value: float, note: str = "") -> dict[str, object]:
+        return {
+            "model": "m", "adaptation": "full", "arch": "gla", "parameters": 1, "task": "sst2", "seed": None,
+            "set": f"attack:{method}", "level": "word", "method": method, "metric": metric, "value": value,
+            "low": value - 0.05, "high": value + 0.05, "n": 50, "note": note, "axis": "R",
+        }  # fmt: skip
+
+    def cautions(white: float) -> list[str]:
+        table = [
+            record("hotflip", "attack_success_rate", white),
+            record("hotflip", "queries_per_item", 9.0, "white box"),
+            record("pwws", "attack_success_rate", 0.6),
+        ]
+        return list(masking_cautions(pd.DataFrame(table)))
+
+    assert cautions(0.7) == []
+    [apart] = cautions(0.3)
+    assert "hotflip succeeds less often (30%) than the black-box attack pwws (60%)" in apart
+    assert "overlap" not in apart and "overlap" in cautions(0.58)[0]
+
+
+def made() -> MadeExamples:
+    import numpy as np
+
+    texts = [("a good film",), ("a fine film",), ("a bad film",), ("dull",)]
+    shown = [("a gud film",), ("a fien film",), ("a bad film",), ("dull",)]
+    zeros = np.zeros((4, 2), np.float32)
+    return MadeExamples(
+        levels=["word"] * 4,
+        originals=texts,
+        shown=shown,
+        labels=[1, 1, 0, 0],
+        attacked=[True, True, True, False],
+        queries=[5, 6, 9, 0],
+        success=[True, True, False, False],
+        similarity=[0.9, 0.4, None, None],
+        before=zeros,
+        after=zeros,
+        unmeasured="",
+    )
+
+
+def test_a_made_set_is_curated_with_counts_by_reason() -> None:
+    from trilemma.attacks import AttackSettings
+
+    kept, dropped = made().kept(AttackSettings(similarity=0.5, words_changed=0.4))
+    assert kept == [0]
+    assert dropped == {"no success": 1, "the model was wrong already": 1, "too little similar": 1}
+
+
+def test_a_made_set_has_the_columns_of_advglue_and_is_read_without_naming_them(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from trilemma.tasks import adversarial_from_user, get
+
+    columns = made().as_advglue(get("sst2"), "deepwordbug", [0, 1])
+    pq.write_table(pa.Table.from_pydict(columns), tmp_path / "made.parquet")
+    block = {"name": "mine", "task": "sst2", "file": "made.parquet"}
+    [examples] = adversarial_from_user(block, tmp_path, get("sst2"))
+    assert list(examples.texts) == [("a gud film",), ("a fien film",)]
+    assert list(examples.originals) == [("a good film",), ("a fine film",)]
+    assert set(examples.levels) == {"word"} and set(examples.methods) == {"deepwordbug"}
+
+
+def test_adversarial_training_learns_from_what_fooled_it(tmp_path: Path) -> None:
+    study = STUDY[: STUDY.index("robustness:")].replace("  - {arch: gla, size: nano}\n", "")
+    adapt = "{epochs: 1, rows: 300, batch: 16, learning_rate: 3.0e-3, method: adversarial-training,"
+    study = study.replace("adapt: {epochs: 1, rows: 600, batch: 16, learning_rate: 3.0e-3}", "")
+    (tmp_path / "study.yaml").write_text(f"{study}adapt: {adapt} adversarial: {{rows: 40, budget: 30}}}}\n")
+    trilemma.run(tmp_path / "study.yaml", out=tmp_path / "run", store=tmp_path / "store")
+    records = pd.read_parquet(tmp_path / "run" / "records.parquet")
+    rows = records[records["metric"] == "training_rows"]["value"].item()
+    assert 300 < rows <= 340
