@@ -23,7 +23,7 @@ models:
   - {arch: transformer-pp, size: nano}
   - {arch: gla, size: nano}
 tasks: [sst2]
-adapt: {epochs: 1, rows: 600, batch: 16, learning_rate: 3.0e-3}
+adapt: {epochs: 2, rows: 1500, batch: 16, learning_rate: 2.0e-3}
 robustness:
   attacks: [deepwordbug, {recipe: pwws, name: synonyms, wordnet: embedded}, checklist]
   attack_settings: {words_changed: 0.5}
@@ -250,7 +250,7 @@ def test_a_made_set_has_the_columns_of_advglue_and_is_read_without_naming_them(t
 def test_adversarial_training_learns_from_what_fooled_it(tmp_path: Path) -> None:
     study = STUDY[: STUDY.index("robustness:")].replace("  - {arch: gla, size: nano}\n", "")
     adapt = "{epochs: 1, rows: 300, batch: 16, learning_rate: 3.0e-3, method: adversarial-training,"
-    study = study.replace("adapt: {epochs: 1, rows: 600, batch: 16, learning_rate: 3.0e-3}", "")
+    study = study.replace("adapt: {epochs: 2, rows: 1500, batch: 16, learning_rate: 2.0e-3}", "")
     (tmp_path / "study.yaml").write_text(f"{study}adapt: {adapt} adversarial: {{rows: 40, budget: 30}}}}\n")
     trilemma.run(tmp_path / "study.yaml", out=tmp_path / "run", store=tmp_path / "store")
     records = pd.read_parquet(tmp_path / "run" / "records.parquet")
