@@ -31,25 +31,22 @@ from textattack.transformations import (
     WordSwapRandomCharacterDeletion,
     WordSwapRandomCharacterInsertion,
 )
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 padding = "max_length"
 
 
-class Tokenizer:
-    """The tokenizer, but for how it pads."""
+original_call = PreTrainedTokenizerBase.__call__
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
+def call(self: Any, *texts: Any, **options: Any) -> Any:
+    """Encode, padded as the job says."""
+    if "padding" in options and padding == "longest":
+        options["padding"] = True
+    return original_call(self, *texts, **options)
 
-    def __call__(self, *texts: Any, **options: Any) -> Any:
-        """Encode."""
-        if "padding" in options and padding == "longest":
-            options["padding"] = True
-        return self._tokenizer(*texts, **options)
+
+PreTrainedTokenizerBase.__call__ = call
 
 
 class Wrapper(HuggingFaceModelWrapper):  # type: ignore[misc]
@@ -81,7 +78,7 @@ def main() -> None:
     global padding
     torch.set_num_threads(int(sys.argv[2]))
     model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1]).eval()
-    wrapper = Wrapper(model, Tokenizer(AutoTokenizer.from_pretrained(sys.argv[1])))
+    wrapper = Wrapper(model, AutoTokenizer.from_pretrained(sys.argv[1]))
     recipes = {
         "deepwordbug": DeepWordBugGao2018.build,
         "textbugger": textbugger,
