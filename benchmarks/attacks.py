@@ -3,9 +3,9 @@
     python benchmarks/attacks.py --work FOLDER [--recipes deepwordbug textbugger pwws] [--blocks 6]
 
 Needs GLUE's SST-2 in TRILEMMA_DATA and WordNet (Debian's wordnet-base and wordnet-sense-index). The folder
-gets the victims (trained once) and TextAttack's own environment (installed from PyPI once). Victims: a BERT of
-about 5 million weights, and the three architectures at `micro`. Everything is on one thread, in float32, at
-most 128 tokens a text.
+gets the victims (trained once) and TextAttack's own environment (installed from PyPI once). Victims: a BERT
+of about 5 million weights, and the three architectures at `micro`. Everything is on one thread, in float32,
+at most 128 tokens a text.
 
 Per block of items, one after the other: TextAttack as it ships (it pads to 128), TextAttack with its
 tokenizer patched to pad a batch to its longest text, trilemma, and the floor; a ratio is formed within a

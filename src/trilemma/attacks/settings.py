@@ -21,8 +21,12 @@ class AttackSettings(BaseModel):
         None, description="goal function; default the paper's, mostly untargeted"
     )
     target: int | None = Field(None, ge=0, description="class to reach, for goal targeted")
-    field: int = Field(-1, ge=-1, le=1, description="which text of a pair is attacked: 0, 1, or -1 for the last")
-    words_changed: float | None = Field(None, gt=0, le=1, description="largest share of words that may differ")
+    field: int = Field(
+        -1, ge=-1, le=1, description="which text of a pair is attacked: 0, 1, or -1 for the last"
+    )
+    words_changed: float | None = Field(
+        None, gt=0, le=1, description="largest share of words that may differ"
+    )
     edit_distance: int | None = Field(None, gt=0, description="most characters that may differ")
     protect: tuple[str, ...] = Field((), description="words left alone")
     similarity: float | None = Field(
