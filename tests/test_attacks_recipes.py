@@ -100,3 +100,13 @@ def test_a_changed_resource_changes_the_fingerprint(tmp_path: Path) -> None:
     assert first["sememes"] != fingerprint("pso", settings)["sememes"]
     assert fingerprint("deepwordbug", AttackSettings()) == {}
     assert "encoder" in fingerprint("deepwordbug", AttackSettings(similarity=0.5))
+
+
+@pytest.mark.parametrize("search", ["greedy", "beam", "genetic", "particle-swarm", "random", "exhaustive"])
+def test_another_search_can_be_set(search: str) -> None:
+    attack = build("deepwordbug", AttackSettings.model_validate({"search": search}), None)
+    victim = BagOfWords({"splendid": 3.0}, bias=-1.0)
+    [result] = attack(victim, [("this splendid story",)], [1], budget=200, seed=0)
+    assert result.success and "splendid" not in result.text[0].split()
+    with pytest.raises(AttackError, match="leave out `search`"):
+        build("checklist", AttackSettings.model_validate({"search": search}), None)

@@ -35,7 +35,6 @@ from trilemma.attacks.transformations.synonyms import Synonyms
 from trilemma.attacks.universal import UniversalTrigger
 from trilemma.attacks.white_box import WhiteBox, WhiteBoxVictim, word_spans
 from trilemma.attacks.words import Words, share_changed
-from trilemma.comparisons.masking import masking_suspected
 from trilemma.errors import AttackError, ModelError
 from trilemma.inference import Classifier, TokenGradients, encode, token_spans
 from trilemma.models import sizes
@@ -570,18 +569,3 @@ def test_recipes_are_read_without_torch() -> None:
     code = "import sys, trilemma.attacks.recipes_white_box; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-def test_masked_gradients_are_suspected_where_the_white_box_finds_less() -> None:
-    black = np.array([True] * 12 + [False] * 8)
-    white = np.array([True] * 3 + [False] * 17)
-    found = masking_suspected(white, black)
-    assert found.suspected and (found.white, found.black, found.n) == (0.15, 0.6, 20)
-    assert found.p == pytest.approx(2 / 2**9)
-    assert not masking_suspected(black, white).suspected  # the white box finds more
-    assert not masking_suspected(black[:15], black[:15]).suspected
-    few = masking_suspected([True, False, False], [True, True, True])
-    assert not few.suspected and few.p == 0.5
-    assert not masking_suspected([], []).suspected
-    with pytest.raises(ValueError, match="same items"):
-        masking_suspected([True], [True, False])

@@ -1,6 +1,7 @@
 """Attacks as a part of a study: stages, tables, transfer, resume, replay, defence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,10 @@ import trilemma
 from trilemma.attacks import Attacked
 from trilemma.attacks.made import MadeExamples
 from trilemma.errors import AttackError, StudyError
-from trilemma.records import Record
+from trilemma.records import Record, records_table
 from trilemma.report.attack_records import masking_cautions
 from trilemma.report.attacks import attack_sheet, transfer_figure
-from trilemma.score.attacks import AttackRun, TransferRun, attack_records, transfer_records
+from trilemma.score.attacks import AttackRun, TransferRun, attack_records, gap_records, transfer_records
 from trilemma.study import attack_stages
 from trilemma.study.spec import load_study
 
@@ -150,6 +151,7 @@ def rows(*queries: int, success: bool = True) -> list[dict[str, object]]:
             "queries": count,
             "words_changed": 0.25,
             "similarity": 0.9,
+            "perplexity_ratio": None,
         }
         for n, count in enumerate(queries)
     ]
@@ -181,26 +183,30 @@ def test_transfer_counts_items_that_the_other_model_answers_correctly() -> None:
     assert (first.value, first.n) == (0.5, 2)
 
 
+def outcomes(method: str, *successes: bool, seed: int | None = 0) -> AttackRun:
+    record = replace(RECORD, set=f"attack:{method}", method=method, seed=seed)
+    rows = [
+        {"id": str(n), "attacked": True, "success": won, "queries": 5, "words_changed": 0.1}
+        | {"similarity": None, "perplexity_ratio": None}
+        for n, won in enumerate(successes)
+    ]
+    return AttackRun(record, rows, 50)
+
+
 def test_a_white_box_attack_that_is_weaker_is_flagged() -> None:
-    def record(method: str, metric: str, value: float, note: str = "") -> dict[str, object]:
-        return {
-            "model": "m", "adaptation": "full", "arch": "gla", "parameters": 1, "task": "sst2", "seed": None,
-            "set": f"attack:{method}", "level": "word", "method": method, "metric": metric, "value": value,
-            "low": value - 0.05, "high": value + 0.05, "n": 50, "note": note, "axis": "R",
-        }  # fmt: skip
+    black, white = [True] * 30 + [False] * 10, [True] * 12 + [False] * 28
 
-    def cautions(white: float) -> list[str]:
-        table = [
-            record("hotflip", "attack_success_rate", white),
-            record("hotflip", "queries_per_item", 9.0, "white box"),
-            record("pwws", "attack_success_rate", 0.6),
-        ]
-        return list(masking_cautions(pd.DataFrame(table)))
+    def cautions(blind: list[bool], seeing: list[bool]) -> list[str]:
+        records = list(gap_records([outcomes("pwws", *blind), outcomes("hotflip", *seeing)], {"hotflip"}))
+        assert len(records) == 1
+        return list(masking_cautions(records_table(records).to_pandas()))
 
-    assert cautions(0.7) == []
-    [apart] = cautions(0.3)
-    assert "hotflip succeeds less often (30%) than the black-box attack pwws (60%)" in apart
-    assert "overlap" not in apart and "overlap" in cautions(0.58)[0]
+    [apart] = cautions(black, white)
+    assert "hotflip succeeds on 45% fewer of the items [" in apart and "black-box attack pwws" in apart
+    assert "not distinguishably" not in apart
+    assert cautions(white, black) == []
+    assert "not distinguishably" in cautions([True] * 3 + [False] * 9, [True] * 2 + [False] * 10)[0]
+    assert list(gap_records([outcomes("pwws", *black)], {"hotflip"})) == []
 
 
 def made() -> MadeExamples:
@@ -218,6 +224,7 @@ def made() -> MadeExamples:
         queries=[5, 6, 9, 0],
         success=[True, True, False, False],
         similarity=[0.9, 0.4, None, None],
+        perplexity_ratio=[None] * 4,
         before=zeros,
         after=zeros,
         unmeasured="",

@@ -81,7 +81,7 @@ def _recipes(module: str, *names: str) -> dict[str, str]:
 ATTACKS: Registry[Attack] = Registry(
     "attack",
     {
-        **_recipes("", "deepwordbug", "textbugger", "pwws", "advglue"),
+        **_recipes("", "deepwordbug", "textbugger", "pwws", "bad-characters", "advglue"),
         **_recipes(
             "models", "textfooler", "bert-attack", "bae", "bae-insert", "morpheus", "compattack", "scpn"
         ),

@@ -30,6 +30,7 @@ class MadeExamples:
         queries: distinct texts asked for the item.
         success: whether the model is wrong on what is shown and was right before, by its answers.
         similarity: cosine of a success and its original by the encoder, None where not measured.
+        perplexity_ratio: a success's perplexity over its original's, None where not measured.
         before: class probabilities of the originals [n, classes].
         after: class probabilities of what is shown.
         unmeasured: why similarity was not measured, or "".
@@ -43,6 +44,7 @@ class MadeExamples:
     queries: Sequence[int]
     success: Sequence[bool]
     similarity: Sequence[float | None]
+    perplexity_ratio: Sequence[float | None]
     before: NDArray[np.float32]
     after: NDArray[np.float32]
     unmeasured: str
@@ -76,6 +78,7 @@ class MadeExamples:
             "success": list(self.success),
             "attacked": list(self.attacked),
             "similarity": list(self.similarity),
+            "perplexity_ratio": list(self.perplexity_ratio),
             "original_probabilities": self.before.tolist(),
             "probabilities": self.after.tolist(),
         }
@@ -160,6 +163,7 @@ def make(
         queries=[results[i].queries if i in results else 0 for i in range(len(texts))],
         success=success,
         similarity=similarity,
+        perplexity_ratio=_perplexity_ratios(settings, texts, shown, success),
         before=before,
         after=after,
         unmeasured=unmeasured,
@@ -185,3 +189,21 @@ def _similarities(
     for place, cosine in zip(places, cosines, strict=True):
         similarity[place] = float(cosine)
     return similarity, ""
+
+
+def _perplexity_ratios(
+    settings: AttackSettings, texts: Sequence[Text], shown: Sequence[Text], success: Sequence[bool]
+) -> list[float | None]:
+    """How much less likely each success is than its original, where a language model is named."""
+    from trilemma.attacks.resources import perplexity
+
+    ratios: list[float | None] = [None] * len(texts)
+    places = [i for i, succeeded in enumerate(success) if succeeded]
+    if not places or settings.language_model is None:
+        return ratios
+    found = perplexity(settings.language_model)(
+        [" ".join(text[i]) for text in (texts, shown) for i in places]
+    )
+    for place, before, after in zip(places, found, list(found)[len(places) :], strict=False):
+        ratios[place] = after / before
+    return ratios

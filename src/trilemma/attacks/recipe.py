@@ -1,7 +1,7 @@
 """A recipe: transformation, constraints, goal function and search, put together and run on many items."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from trilemma.attacks.attempt import Attempt, SpentError
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.goals import Goal, Untargeted
 from trilemma.attacks.lockstep import Steps, run_in_lockstep
-from trilemma.attacks.search import Search
+from trilemma.attacks.search import Search, named_search
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations import Transformation
 from trilemma.attacks.white_box import WhiteBox
@@ -141,7 +141,13 @@ class NamedRecipe:
         Raises:
             AttackError: if a resource is missing: what, and how to get it.
         """
-        return self.builder(settings or AttackSettings(), task)
+        settings = settings or AttackSettings()
+        attack = self.builder(settings, task)
+        if settings.search is None:
+            return attack
+        if not isinstance(attack, Recipe) or attack.transformation is None:
+            raise AttackError("this recipe does not change words one by one; leave out `search`")
+        return replace(attack, search=named_search(settings.search))
 
     def __call__(
         self,

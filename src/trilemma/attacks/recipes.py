@@ -15,7 +15,7 @@ from trilemma.attacks.goals import ConfidenceDrop, Goal, Targeted, Untargeted
 from trilemma.attacks.recipe import NamedRecipe, Recipe
 from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
 from trilemma.attacks.settings import AttackSettings
-from trilemma.attacks.transformations.characters import DEEPWORDBUG, TEXTBUGGER, Misspelling
+from trilemma.attacks.transformations.characters import DEEPWORDBUG, INVISIBLE, TEXTBUGGER, Misspelling
 from trilemma.attacks.transformations.synonyms import Synonyms
 from trilemma.errors import AttackError
 from trilemma.tasks.task import Task
@@ -113,6 +113,23 @@ def textbugger(settings: AttackSettings, task: Task | None) -> Recipe:
     )
 
 
+def bad_characters(settings: AttackSettings, task: Task | None) -> Recipe:
+    """Bad characters: Boucher et al. 2021, arXiv 2106.09898.
+
+    Characters that take no room inside a word, or all its letters replaced by those of other scripts that
+    look the same: a person sees no change at all. The paper also reorders and deletes by control characters,
+    and searches by differential evolution; here the most important words change first.
+    """
+    return Recipe(
+        "word",
+        GreedyWordImportance("unknown"),
+        Misspelling(INVISIBLE),
+        constraints(settings, UnchangedWords()),
+        goal(settings),
+        settings.field,
+    )
+
+
 def pwws(settings: AttackSettings, task: Task | None) -> Recipe:
     """Probability-weighted word saliency: Ren et al. 2019, ACL P19-1103.
 
@@ -152,4 +169,5 @@ def advglue(settings: AttackSettings, task: Task | None) -> Attack:
 DEEPWORDBUG_RECIPE = NamedRecipe("word", deepwordbug)
 TEXTBUGGER_RECIPE = NamedRecipe("word", textbugger, ("encoder",))
 PWWS_RECIPE = NamedRecipe("word", pwws, ("wordnet",))
+BAD_CHARACTERS_RECIPE = NamedRecipe("word", bad_characters)
 ADVGLUE_RECIPE = NamedRecipe("word", advglue, ("wordnet", "encoder"))

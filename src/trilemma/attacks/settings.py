@@ -21,6 +21,9 @@ class AttackSettings(BaseModel):
         None, description="goal function; default the paper's, mostly untargeted"
     )
     target: int | None = Field(None, ge=0, description="class to reach, for goal targeted")
+    search: Literal["greedy", "beam", "genetic", "particle-swarm", "random", "exhaustive"] | None = Field(
+        None, description="instead of the recipe's own search, for recipes that change words"
+    )
     field: int = Field(
         -1, ge=-1, le=1, description="which text of a pair is attacked: 0, 1, or -1 for the last"
     )

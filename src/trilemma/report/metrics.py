@@ -55,9 +55,11 @@ METRICS: dict[str, Metric] = {
         Metric("advglue_score", "R", "higher", "fraction", "robust score", "advglue_score"),
         Metric("attack_success_rate", "R", "lower", "fraction", "attack success rate"),
         Metric("transfer_success_rate", "R", "lower", "fraction", "success of others' examples"),
+        Metric("white_box_gap", "R", "lower", "fraction", "gap of the white-box attack"),
         Metric("words_changed", "R", "higher", "fraction", "share of words changed"),
         Metric("queries_per_item", "R", "higher", "queries", "queries an item"),
         Metric("queries_per_success", "R", "higher", "queries", "queries a success"),
+        Metric("perplexity_ratio", "R", "higher", "ratio", "perplexity over the original's"),
         Metric("similarity", "R", "lower", "cosine", "similarity of successes"),
         Metric("accuracy_drop", "R", "lower", "fraction", "accuracy drop"),
         Metric("flip_rate", "R", "lower", "fraction", "flip rate"),
@@ -212,7 +214,7 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
     """The factor of the unit a person reads, and what follows the number."""
     if unit == "fraction":
         return 0.01, "%"
-    if unit in ("perplexity", "cosine", "queries"):
+    if unit in ("perplexity", "cosine", "queries", "ratio"):
         return 1.0, ""
     if unit in ("ms", "s"):
         return 1.0, f" {unit}"

@@ -1,16 +1,17 @@
 """Axis R beyond answers: what attacks on the models themselves took, and where their examples work too."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from trilemma.records import Record
-from trilemma.statistics import Array, hierarchical_bootstrap, ratio
+from trilemma.statistics import Array, hierarchical_bootstrap, paired_difference, ratio
 from trilemma.statistics.intervals import Shape
 
 TRANSFER = "transfer_success_rate"
+GAP = "white_box_gap"
 
 Row = Mapping[str, object]
 T = TypeVar("T")
@@ -23,7 +24,7 @@ class AttackRun:
     Attributes:
         record: the columns that all its records share: model, task, set, level, method, seed.
         examples: rows of the attack's examples (``id``, ``attacked``, ``success``, ``queries``,
-            ``words_changed``, ``similarity``).
+            ``words_changed``, ``similarity``, ``perplexity_ratio``).
         budget: queries that an item was allowed.
         unmeasured: why similarity was not measured, or "".
     """
@@ -52,7 +53,8 @@ def attack_records(runs: Sequence[AttackRun]) -> Iterator[Record]:
 
     - ``words_changed``: mean share of words changed, of successes;
     - ``queries_per_item`` of those attacked, ``queries_per_success`` of those on which it succeeded;
-    - ``similarity``: mean cosine of successes and their originals.
+    - ``similarity``: mean cosine of successes and their originals;
+    - ``perplexity_ratio``: mean perplexity of successes over that of their originals.
     """
     for record, members in _by_seed([(run.record, run) for run in runs]):
         attacked = [[row for row in run.examples if row["attacked"]] for run in members]
@@ -65,6 +67,63 @@ def attack_records(runs: Sequence[AttackRun]) -> Iterator[Record]:
         unmeasured = next((run.unmeasured for run in members if run.unmeasured), "")
         known = [] if unmeasured else won
         yield _mean(record, "similarity", "cosine", known, "similarity", unmeasured or none, "difference")
+        ratios = [
+            float(str(row["perplexity_ratio"])) for rows in won for row in rows if row["perplexity_ratio"]
+        ]
+        named = none if not any(won) else "no language model was named, by the setting `language_model`"
+        yield _mean(
+            record,
+            "perplexity_ratio",
+            "ratio",
+            won,
+            "perplexity_ratio",
+            named,
+            "difference",
+            max(ratios, default=1.0),
+        )
+
+
+def gap_records(runs: Sequence[AttackRun], white_box: Collection[str]) -> Iterator[Record]:
+    """How much more often a black-box attack succeeds than a white-box one of its level, on the same items.
+
+    Who sees the gradients should not find less. If they do, the gradients mislead (Athalye et al. 2018, arXiv
+    1802.00420, section 3.1), as those that pass straight through the rounding of a quantised model may. It is
+    a sign and no proof. One record a pair, over seeds, with the paired interval.
+
+    Args:
+        runs: all attacks of a study.
+        white_box: names of those that see gradients.
+    """
+    cells: dict[Record, dict[str, dict[int | None, AttackRun]]] = {}
+    for run in runs:
+        cell = replace(run.record, set="", method="", seed=None, note="")
+        cells.setdefault(cell, {}).setdefault(run.record.method, {})[run.record.seed] = run
+    for cell, attacks in cells.items():
+        for white in [name for name in attacks if name in white_box]:
+            for black in [name for name in attacks if name not in white_box]:
+                seeds = [seed for seed in attacks[white] if seed in attacks[black]]
+                first, second = (
+                    np.array([_successes(attacks[name][seed]) for seed in seeds]).T for name in (black, white)
+                )
+                gap = paired_difference(first, second, np.arange(len(first)))
+                low, high = gap.interval()
+                yield replace(
+                    cell,
+                    set=f"attack:{white}",
+                    method=white,
+                    metric=GAP,
+                    unit="fraction",
+                    value=gap.value,
+                    low=low,
+                    high=high,
+                    n=first.size,
+                    note=f"{black} succeeds on so many more items",
+                )
+
+
+def _successes(run: AttackRun) -> list[float]:
+    """By item, in the order of their names: the same items in every run."""
+    return [float(bool(row["success"])) for row in sorted(run.examples, key=lambda row: str(row["id"]))]
 
 
 def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:

@@ -32,6 +32,7 @@ EXAMPLES = pa.schema(
         ("success", pa.bool_()),
         ("attacked", pa.bool_()),
         ("similarity", pa.float64()),
+        ("perplexity_ratio", pa.float64()),
         ("original_probabilities", pa.list_(pa.float32())),
         ("probabilities", pa.list_(pa.float32())),
     ]

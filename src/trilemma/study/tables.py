@@ -13,7 +13,7 @@ from trilemma.comparisons.panels import benchmark_of
 from trilemma.errors import StoreError
 from trilemma.records import ITEMS, RECORDS, Record, records_table
 from trilemma.score import score
-from trilemma.score.attacks import AttackRun, TransferRun, attack_records, transfer_records
+from trilemma.score.attacks import AttackRun, TransferRun, attack_records, gap_records, transfer_records
 from trilemma.study.consistency import own_settings
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Cell, Graph
@@ -179,14 +179,14 @@ class _Tables:
 
     def _attacks(self, facts: Mapping[str, Record]) -> Iterator[Record]:
         """What attacks took, and how their examples do on the study's other models."""
-        runs, transfers = [], []
+        runs, transfers, white_box = [], [], set()
         for cell in self.graph.cells:
             for name, stage in cell.attacks.items():
                 if stage.key not in self.failures:
                     examples = self._table(stage, "examples.parquet").to_pylist()
                     record = self._of_attack(facts, cell, f"attack:{name}", name, examples)
                     facts_of = self.facts.get(stage.key, {})
-                    record = replace(record, note="white box" if facts_of.get("white_box") else "")
+                    white_box |= {name} if facts_of.get("white_box") else set()
                     unmeasured = str(facts_of.get("similarity_note", ""))
                     runs.append(AttackRun(record, examples, int(stage.settings["budget"]), unmeasured))
         for transfer in self.graph.transfers:
@@ -198,6 +198,7 @@ class _Tables:
                 record = self._of_attack(facts, transfer.target, shown, transfer.attack, examples)
                 transfers.append(TransferRun(record, answers))
         yield from attack_records(runs)
+        yield from gap_records(runs, white_box)
         yield from transfer_records(transfers)
 
     def _of_attack(
