@@ -277,8 +277,7 @@ def against_floor(
     findings = []
     for victim, classifier in known.items():
         for name in names:
-            times = 1 if name == "pwws" else 3  # it asks for ten times as many texts
-            runs = [ours(classifier, recipes()[name], items) for _ in range(times)]
+            runs = [ours(classifier, recipes()[name], items)]
             findings.append(Finding(f"{name} on {victim}: floor over time", _share(runs), 1 / 1.15))
     return findings
 

@@ -20,7 +20,10 @@ def test_reading_settings_imports_no_torch() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"method": "ful"}, "unknown adaptation 'ful'; known: full, linear-probe, lora"),
+        (
+            {"method": "ful"},
+            "unknown adaptation 'ful'; known: adversarial-training, full, linear-probe, lora",
+        ),
         ({"epochs": 0}, "greater than 0"),
         ({"epochs": float("inf")}, "finite"),
         ({"learning_rate": -1e-3}, "greater than 0"),

@@ -91,7 +91,10 @@ def test_rates_without_a_dot_and_counts_with_a_suffix_are_numbers(tmp_path: Path
         (GOOD + "adapt: {epochs: 1e300}\n", r"line 6: adapt\.epochs: should be less than"),
         (GOOD + "seeds: !!int nine\n", r"YAML cannot read"),
         (GOOD + 'data: "folder:\\0"\n', r"line 6: a NUL character"),
-        (GOOD + "robustness: {attacks: [nope]}\n", r"line 6: robustness\.attacks: unknown attack 'nope'"),
+        (
+            GOOD + "robustness: {attacks: [nope]}\n",
+            r"line 6: robustness\.attacks\.0\.recipe: unknown attack 'nope'",
+        ),
         (
             GOOD.replace("gla, size: nano}", "gla, size: nano, transforms: [nope]}"),
             r"line 3: .*unknown transform",

@@ -60,8 +60,9 @@ class BitLinear(nn.Linear):
         return bit_linear(x, self.weight, self.norm.weight, self.norm.eps, self._rounded_weight())
 
     def train(self, mode: bool = True) -> "BitLinear":
-        """Switch mode; a kept rounded weight is dropped."""
-        self._rounded = None
+        """Switch mode; a kept rounded weight is dropped where the mode changes."""
+        if mode != self.training:
+            self._rounded = None
         return super().train(mode)
 
     def _rounded_weight(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -232,9 +232,9 @@ class RobustnessSpec(_Block):
     """What attacks the adapted models: fixed sets and attacks that run on the model itself."""
 
     sets: tuple[SetSpec | Name, ...] = Field((), description="advglue, anli, or sets of one's own")
-    attacks: tuple[Annotated[AttackSpec, BeforeValidator(_by_recipe)], ...] = Field(
-        (), description="attacks run on the adapted model: names of recipes, or recipes with settings"
-    )
+    attacks: tuple[
+        Annotated[AttackSpec, BeforeValidator(_by_recipe, json_schema_input_type=AttackSpec | Name)], ...
+    ] = Field((), description="attacks run on the adapted model: names of recipes, or recipes with settings")
     attack_settings: AttackSettings = Field(
         AttackSettings(),
         description="settings of all recipes, e.g. similarity; a recipe's own come first",
