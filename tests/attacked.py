@@ -88,6 +88,7 @@ def dictionary(folder: Path) -> WordNet:
     for part, words in index.items():
         lines = ["  1 licence", *(f"{word} n 1 0 1 1 00000000" for word in sorted(words.split()))]
         (folder / f"index.{part}").write_text("\n".join(lines) + "\n")
+        (folder / f"data.{part}").write_text("  1 licence\n")
     (folder / "noun.exc").write_text("children child\nbroken\n")
     (folder / "verb.exc").write_text("went go\ngone go\nran run\nsaw see\nseen see\nmade make\n")
     (folder / "adj.exc").write_text("better good\nbest good\nbigger big\nbiggest big\n")

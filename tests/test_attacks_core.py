@@ -8,7 +8,6 @@ from trilemma.attacks.attempt import Attempt
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.constraints.edits import (
     EditDistance,
-    LongEnough,
     MostChanged,
     NoStopWords,
     UnchangedWords,
@@ -26,7 +25,7 @@ from trilemma.attacks.transformations.characters import (
     misspellings,
 )
 from trilemma.attacks.transformations.synonyms import Synonyms, in_case_of
-from trilemma.attacks.words import Words, edit_distance, share_changed
+from trilemma.attacks.words import Words, edit_distance, share_changed, words_apart
 from trilemma.errors import AttackError
 from victims import BagOfWords, Failing
 
@@ -128,7 +127,6 @@ def attack(
 CONSTRAINTS: list[Constraint] = [
     UnchangedWords(),
     NoStopWords(),
-    LongEnough(4),
     MostChanged(0.15),
     EditDistance(3),
     protected(["Film", "good"]),
@@ -154,7 +152,7 @@ def test_constraints_and_budget_hold_in_every_result(
         if isinstance(constraint, EditDistance):
             assert edit_distance(text, after) <= 3
         if isinstance(constraint, MostChanged):
-            assert share_changed(text, after) * len(before) <= 2 * max(1, int(0.15 * len(before)))
+            assert words_apart(text, after) <= max(1, int(0.15 * len(text.split())))
         if not isinstance(constraint, UnchangedWords | EditDistance | MostChanged):
             kept = [word for i, word in enumerate(before.words) if not constraint.allows(before, i)]
             left = Words.of(after).words

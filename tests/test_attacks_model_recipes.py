@@ -121,8 +121,8 @@ def test_a_model_paraphrases(paraphraser_folder: str, monkeypatch: pytest.Monkey
 @pytest.fixture(scope="module")
 def wordnet_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("wordnet")
+    dictionary(folder)
     for part in ("noun", "verb", "adj", "adv"):
-        dictionary(folder)
         (folder / f"index.{part}").write_text("good n 1 0 1 1 00000000\n")
         (folder / f"data.{part}").write_text("00000000 03 n 02 good 0 fine 0 000 | gloss\n")
     return str(folder)

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 import trilemma
+from trilemma import cli_attack
 from trilemma.attacks import Attacked
+from trilemma.attacks.journal import Journal
 from trilemma.attacks.made import MadeExamples
 from trilemma.errors import AttackError, StudyError
 from trilemma.records import Record, records_table
@@ -17,6 +19,7 @@ from trilemma.report.attacks import attack_sheet, transfer_figure
 from trilemma.score.attacks import AttackRun, TransferRun, attack_records, gap_records, transfer_records
 from trilemma.study import attack_stages
 from trilemma.study.spec import load_study
+from victims import BagOfWords, Failing
 
 STUDY = """\
 name: attacked
@@ -103,14 +106,33 @@ def test_a_finished_study_is_not_attacked_again(finished: Path, monkeypatch: pyt
 
 
 def test_what_a_failing_run_has_finished_is_not_attacked_again(tmp_path: Path) -> None:
-    journal = attack_stages._Journal(tmp_path / "attacked.jsonl", 5)
-    journal.keep(3, Attacked(("ünïcode 🎬",), 7, True, 0.5, "pwws", "word"))
+    path, won = tmp_path / "attacked.jsonl", Attacked(("ünïcode 🎬",), 7, True, 0.5, "pwws")
+    journal = Journal(path, 5, "a model")
+    journal.keep(3, won)
     journal.keep(9, Attacked(("of another size",), 1))
-    with (tmp_path / "attacked.jsonl").open("a") as file:
+    with path.open("a") as file:
         file.write('{"index": 4, "text": ["cut o')
-    found = attack_stages._Journal(tmp_path / "attacked.jsonl", 5).results
-    assert found == {3: Attacked(("ünïcode 🎬",), 7, True, 0.5, "pwws", "word")}
-    assert json.loads((tmp_path / "attacked.jsonl").read_text("utf-8").splitlines()[0])["index"] == 3
+    again = Journal(path, 5, "a model")
+    assert again.results == {3: won}
+    again.keep(2, won)
+    assert Journal(path, 5, "a model").results == {3: won, 2: won}
+    assert Journal(path, 5, "another model").results == {}
+
+
+def test_the_command_goes_on_where_a_failing_victim_left_it(finished: Path, tmp_path: Path) -> None:
+    out, victim = tmp_path / "adv.parquet", Failing(BagOfWords({"good": 1.0}), 3, TimeoutError("no answer"))
+    checkpoint = json.loads((finished / "run" / "checkpoints.json").read_text("utf-8"))[0]["folder"]
+
+    def attack(victim: object) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cli_attack, "victim_of", lambda _: victim)
+            cli_attack.attack(checkpoint, "sst2", "deepwordbug", out, items=30, budget=30)
+
+    with pytest.raises(TimeoutError):
+        attack(victim)
+    assert not out.exists() and out.with_suffix(".journal").is_file()
+    attack(BagOfWords({"is": 1.0}, bias=-0.5))
+    assert out.is_file() and not out.with_suffix(".journal").exists()
 
 
 @pytest.mark.parametrize(
@@ -159,17 +181,17 @@ def rows(*queries: int, success: bool = True) -> list[dict[str, object]]:
 
 def test_what_attacks_took_is_a_mean_over_items_and_seeds() -> None:
     other = Record("s", "m", "gla", 1, "full", "sst2", "attack:x", 1, "R", "", level="word", method="x")
-    runs = [AttackRun(RECORD, rows(10, 20, 30), 50), AttackRun(other, rows(20, 40), 50)]
+    runs = [AttackRun(RECORD, rows(10, 20, 30)), AttackRun(other, rows(20, 40))]
     found = {(one.metric, one.seed): one for one in attack_records(runs)}
     assert found["queries_per_item", 0].value == pytest.approx(20)
     assert found["queries_per_item", None].value == pytest.approx(25)  # of both seeds' means
     pooled = found["queries_per_item", None]
     assert pooled.n == 5 and pooled.low is not None and pooled.high is not None
     assert 0 <= pooled.low < 25 < pooled.high <= 50
-    failed = {one.metric: one for one in attack_records([AttackRun(RECORD, rows(5, 6, success=False), 50)])}
+    failed = {one.metric: one for one in attack_records([AttackRun(RECORD, rows(5, 6, success=False))])}
     assert failed["queries_per_success"].value is None
     assert failed["queries_per_success"].note == "not measured: no success"
-    unmeasured = attack_records([AttackRun(RECORD, rows(5), 50, "no encoder")])
+    unmeasured = attack_records([AttackRun(RECORD, rows(5), "no encoder")])
     assert "no encoder" in {one.metric: one for one in unmeasured}["similarity"].note
 
 
@@ -190,7 +212,7 @@ def outcomes(method: str, *successes: bool, seed: int | None = 0) -> AttackRun:
         | {"similarity": None, "perplexity_ratio": None}
         for n, won in enumerate(successes)
     ]
-    return AttackRun(record, rows, 50)
+    return AttackRun(record, rows)
 
 
 def test_a_white_box_attack_that_is_weaker_is_flagged() -> None:
@@ -216,12 +238,13 @@ def made() -> MadeExamples:
     shown = [("a gud film",), ("a fien film",), ("a bad film",), ("dull",)]
     zeros = np.zeros((4, 2), np.float32)
     return MadeExamples(
-        levels=["word"] * 4,
+        level="word",
         originals=texts,
         shown=shown,
         labels=[1, 1, 0, 0],
         attacked=[True, True, True, False],
         queries=[5, 6, 9, 0],
+        by=[""] * 4,
         success=[True, True, False, False],
         similarity=[0.9, 0.4, None, None],
         perplexity_ratio=[None] * 4,

@@ -29,25 +29,32 @@ def attack(
     ] = None,
 ) -> None:
     """Attack an adapted model and write the examples that fool it."""
+    import json
     import random
 
     import pyarrow as pa
 
-    from trilemma.attacks import build
+    from trilemma.attacks import build, require_errors
+    from trilemma.attacks.journal import Journal
     from trilemma.attacks.made import make
     from trilemma.records import write_table
     from trilemma.study.console import progress_bar
     from trilemma.tasks import get, open_source
     from trilemma.terminal import output
 
+    if out.suffix != ".parquet" or not out.parent.is_dir():
+        raise _refused(f"--out {out} is no .parquet file in a folder that exists")
     known = get(task)
     chosen = settings_of(setting or [])
+    require_errors(recipe)
     attacked = build(recipe, chosen, known)
     examples = open_source(data).load(known, split or known.evaluation_splits[0])
     usable = [i for i, label in enumerate(examples.labels) if label is not None and known.labels is not None]
     if not usable:
         raise _refused(f"{task} has no labelled classes in that split: there is nothing to attack")
     picked = sorted(random.Random(seed).sample(usable, min(items, len(usable))))
+    asked = (model, task, recipe, data, split, picked, budget, seed, chosen.model_dump(mode="json"))
+    journal = Journal(out.with_suffix(".journal"), len(picked), json.dumps(asked))
     console = output()
     with progress_bar(console, f"{recipe} on {model}") as progress:
         made = make(
@@ -59,11 +66,14 @@ def attack(
             budget=budget,
             seed=seed,
             progress=progress,
+            done=journal.results,
+            finished=journal.keep,
         )
     kept, dropped = made.kept(chosen)
     columns = made.as_advglue(known, recipe, kept)
     columns["idx"] = [examples.ids[picked[i]] for i in kept]
     write_table(pa.Table.from_pydict(columns), out)
+    out.with_suffix(".journal").unlink()
     _tell(console, made, kept, dropped, out, task)
 
 
@@ -83,7 +93,10 @@ def settings_of(pairs: list[str]) -> Any:
         name, equals, value = pair.partition("=")
         if not equals:
             raise _refused(f"the setting {pair!r} is not NAME=VALUE")
-        values[name.strip()] = yaml.safe_load(value)
+        try:
+            values[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise _refused(f"the setting {pair!r} has no value that can be read") from error
     try:
         return AttackSettings(**values)
     except ValidationError as error:
@@ -115,9 +128,12 @@ def _tell(
     )
     for reason, count in dropped.items():
         console.print(f"  left out, {reason}: {count}")
+    if not kept:
+        console.print(f"no example is left to keep; {out} is empty", markup=False, soft_wrap=True)
+        return
     console.print(f"{len(kept)} examples in {out}; in a study:", markup=False, soft_wrap=True)
     console.print(
-        f"  robustness: {{sets: [{{name: {out.stem}, task: {task}, file: {out.name}}}]}}",
+        f"  robustness: {{sets: [{{name: made-{out.stem}, task: {task}, file: {out.name}}}]}}",
         markup=False,
         highlight=False,
         soft_wrap=True,

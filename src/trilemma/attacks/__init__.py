@@ -6,7 +6,16 @@ entry-point group ``trilemma.attacks``.
 """
 
 from trilemma.attacks.attack import ATTACKS, Attack, Attacked, Victim
-from trilemma.attacks.building import build, fingerprint
+from trilemma.attacks.building import build, fingerprint, require_errors
 from trilemma.attacks.settings import AttackSettings
 
-__all__ = ["ATTACKS", "Attack", "AttackSettings", "Attacked", "Victim", "build", "fingerprint"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "AttackSettings",
+    "Attacked",
+    "Victim",
+    "build",
+    "fingerprint",
+    "require_errors",
+]

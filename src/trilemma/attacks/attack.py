@@ -29,7 +29,6 @@ class Attacked:
         success: whether the attack's goal was met; a plug-in may leave it to the answers.
         score: the goal's score of ``text``, higher is stronger.
         by: which of an ensemble's attacks made it.
-        level: of what was changed, where it is not the attack's own.
     """
 
     text: Text
@@ -37,7 +36,6 @@ class Attacked:
     success: bool = False
     score: float = field(default=0.0, compare=False)
     by: str = ""
-    level: Level | None = None
 
 
 class Attack(Protocol):

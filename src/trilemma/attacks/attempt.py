@@ -91,6 +91,10 @@ class Attempt:
         seed: int,
         white_box: "WhiteBox | None" = None,
     ) -> None:
+        if budget < 1:
+            raise AttackError(
+                f"a budget of {budget} queries does not even show the victim its item; allow more"
+            )
         self.text, self.label, self.field = text, label, field % len(text)
         self.transformation, self.constraints, self.goal = transformation, tuple(constraints), goal
         self.original = Words.of(text[self.field])

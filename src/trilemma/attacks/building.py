@@ -20,6 +20,10 @@ def build(name: str, settings: AttackSettings, task: Task | None) -> Attack:
     from trilemma.attacks.recipe import NamedRecipe
 
     found = ATTACKS.get(name)
+    if task is not None and settings.target is not None and settings.target >= task.outputs:
+        raise AttackError(
+            f"{task.name} has {task.outputs} classes, so `target` is at most {task.outputs - 1}"
+        )
     if isinstance(found, NamedRecipe):
         return found.build(settings, task)
     if settings.model_fields_set:
@@ -27,6 +31,19 @@ def build(name: str, settings: AttackSettings, task: Task | None) -> Attack:
             f"the attack {name} takes no settings; leave out {', '.join(sorted(settings.model_fields_set))}"
         )
     return found
+
+
+def require_errors(name: str) -> None:
+    """Refuse an attack whose successes are no wrong answers where wrong answers are counted.
+
+    Raises:
+        AttackError: naming what to do instead.
+    """
+    if not getattr(ATTACKS.get(name), "makes_errors", True):
+        raise AttackError(
+            f"{name} makes no wrong answers, so it says nothing of robust accuracy; run it from Python: "
+            "`trilemma.attacks.build`"
+        )
 
 
 def fingerprint(name: str, settings: AttackSettings) -> dict[str, str]:
@@ -39,4 +56,9 @@ def fingerprint(name: str, settings: AttackSettings) -> dict[str, str]:
     from trilemma.attacks.resources import fingerprint
 
     found = ATTACKS.get(name)
-    return fingerprint(settings, found.reads) if isinstance(found, NamedRecipe) else {}
+    if not isinstance(found, NamedRecipe):
+        return {}
+    entries = [entry.partition(" unless ") for entry in found.reads]
+    return fingerprint(
+        settings, [name for name, _, other in entries if not (other and getattr(settings, other))]
+    )

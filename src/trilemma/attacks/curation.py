@@ -7,7 +7,7 @@ meaning are dropped before people look at the rest.
 from collections import Counter
 from collections.abc import Sequence
 
-from trilemma.attacks.words import share_changed
+from trilemma.attacks.words import few_changed
 from trilemma.tasks.task import Text
 
 WORDS_CHANGED = 0.15
@@ -36,18 +36,17 @@ def curated(
     dropped: Counter[str] = Counter()
     seen: set[Text] = set()
     for index, (original, text) in enumerate(pairs):
-        share = max(share_changed(a, b) for a, b in zip(original, text, strict=True))
-        fewest = max(len(part.split()) for part in original) or 1
+        fields = list(zip(original, text, strict=True))
         near = similarities[index] if similarity is not None else None
         if text == original:
             dropped["unchanged"] += 1
         elif text in seen:
             dropped["duplicate"] += 1
-        elif words_changed is not None and share > max(words_changed, 1 / fewest):
+        elif words_changed is not None and not all(few_changed(a, b, words_changed) for a, b in fields):
             dropped["too many words changed"] += 1
         elif similarity is not None and (near is None or near < similarity):
             dropped["too little similar"] += 1
         else:
             kept.append(index)
-        seen.add(text)
+            seen.add(text)
     return kept, dict(dropped)

@@ -14,11 +14,11 @@ class Ensemble:
 
     Attributes:
         members: attacks by name.
-        level: of the examples of items on which no member succeeded; a success has its member's.
+        level: members change words or sentences; which one wins is an outcome, and no level to group by.
     """
 
     members: Mapping[str, Attack]
-    level: Level = "word"
+    level: Level = "unknown"
 
     def __call__(
         self,
@@ -46,7 +46,7 @@ class Ensemble:
 
             results = attack(victim, texts, labels, budget=share, seed=seed, progress=counted)
             for index, (kept, one) in enumerate(zip(best, results, strict=True)):
-                named = replace(one, by=name, level=one.level or attack.level)
+                named = replace(one, by=name)
                 stronger = named if (named.success, named.score) > (kept.success, kept.score) else kept
                 best[index] = replace(stronger, queries=kept.queries + one.queries)
         return best

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from trilemma.attacks.attack import Attack, Attacked, Victim
 from trilemma.attacks.curation import curated
 from trilemma.attacks.settings import AttackSettings
+from trilemma.attacks.victims import checked
 from trilemma.attacks.words import share_changed, words_changed
 from trilemma.errors import AttackError
 from trilemma.progress import Progress, silent
@@ -22,12 +23,14 @@ class MadeExamples:
     """What an attack made of labelled items; all columns have one entry an item.
 
     Attributes:
-        levels: of what was changed.
+        level: of what was changed.
         originals: the clean inputs.
         shown: what was made of them; the original where the attack failed or the model was wrong already.
         labels: class indices.
-        attacked: whether the model was right on the original, so that it was attacked.
+        attacked: whether the model was right on the original, so that it was attacked; an item that has the
+            target's class already is not.
         queries: distinct texts asked for the item.
+        by: which of an ensemble's attacks made it, or "".
         success: whether the model is wrong on what is shown and was right before, by its answers.
         similarity: cosine of a success and its original by the encoder, None where not measured.
         perplexity_ratio: a success's perplexity over its original's, None where not measured.
@@ -36,12 +39,13 @@ class MadeExamples:
         unmeasured: why similarity was not measured, or "".
     """
 
-    levels: Sequence[Level]
+    level: Level
     originals: Sequence[Text]
     shown: Sequence[Text]
     labels: Sequence[int]
     attacked: Sequence[bool]
     queries: Sequence[int]
+    by: Sequence[str]
     success: Sequence[bool]
     similarity: Sequence[float | None]
     perplexity_ratio: Sequence[float | None]
@@ -66,7 +70,7 @@ class MadeExamples:
         """The items as columns of a table; ``changed`` says what changed as ``old -> new``."""
         pairs = list(zip(self.originals, self.shown, strict=True))
         return {
-            "level": list(self.levels),
+            "level": [self.level] * len(pairs),
             "gold": list(self.labels),
             "original": [list(text) for text in self.originals],
             "adversarial": [list(text) for text in self.shown],
@@ -75,6 +79,7 @@ class MadeExamples:
             ],
             "words_changed": [max(share_changed(a, b) for a, b in zip(*pair, strict=True)) for pair in pairs],
             "queries": list(self.queries),
+            "by": list(self.by),
             "success": list(self.success),
             "attacked": list(self.attacked),
             "similarity": list(self.similarity),
@@ -92,7 +97,7 @@ class MadeExamples:
         columns |= {
             "label": [self.labels[i] for i in chosen],
             "idx": list(chosen),
-            "data_construction": [self.levels[i] for i in chosen],
+            "data_construction": [self.level] * len(chosen),
             "method": [method] * len(chosen),
         }
         for field, name in enumerate(task.fields):
@@ -130,8 +135,9 @@ def make(
         done: results of items that need not be attacked again, by index.
         finished: told of each result as it comes, where the attack tells.
     """
-    before = np.asarray(victim(texts), np.float32)
-    right = [i for i, p in enumerate(before) if int(p.argmax()) == labels[i]]
+    answered = checked(victim)
+    before = answered(texts)
+    right = [i for i, p in enumerate(before) if int(p.argmax()) == labels[i] and labels[i] != settings.target]
     results = {i: one for i, one in (done or {}).items() if i in right}
     left = [i for i in right if i not in results]
     telling: dict[str, Any] = {}
@@ -149,18 +155,17 @@ def make(
     results.update(zip(left, made, strict=True))
     shown = [results[i].text if i in results else text for i, text in enumerate(texts)]
     # From its text alone, whatever the attack says of it.
-    after = np.asarray(victim(shown), np.float32)
+    after = answered(shown)
     success = [i in results and int(after[i].argmax()) != labels[i] for i in range(len(texts))]
     similarity, unmeasured = _similarities(settings, texts, shown, success)
     return MadeExamples(
-        levels=[
-            results[i].level or attack.level if i in results else attack.level for i in range(len(texts))
-        ],
+        level=attack.level,
         originals=texts,
         shown=shown,
         labels=labels,
         attacked=[i in results for i in range(len(texts))],
         queries=[results[i].queries if i in results else 0 for i in range(len(texts))],
+        by=[results[i].by if i in results else "" for i in range(len(texts))],
         success=success,
         similarity=similarity,
         perplexity_ratio=_perplexity_ratios(settings, texts, shown, success),
@@ -184,7 +189,7 @@ def _similarities(
         encoder = sentence_encoder(settings.encoder)
     except AttackError as error:
         return similarity, str(error)
-    vectors = encoder([" ".join(text[i]) for text in (texts, shown) for i in places])
+    vectors = encoder(_changed_fields(texts, shown, places))
     cosines = (vectors[: len(places)] * vectors[len(places) :]).sum(axis=1)
     for place, cosine in zip(places, cosines, strict=True):
         similarity[place] = float(cosine)
@@ -201,9 +206,17 @@ def _perplexity_ratios(
     places = [i for i, succeeded in enumerate(success) if succeeded]
     if not places or settings.language_model is None:
         return ratios
-    found = perplexity(settings.language_model)(
-        [" ".join(text[i]) for text in (texts, shown) for i in places]
-    )
+    found = perplexity(settings.language_model)(_changed_fields(texts, shown, places))
     for place, before, after in zip(places, found, list(found)[len(places) :], strict=False):
         ratios[place] = after / before
     return ratios
+
+
+def _changed_fields(texts: Sequence[Text], shown: Sequence[Text], places: Sequence[int]) -> list[str]:
+    """The originals and then what was made of them, of each item the fields that changed."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for place in places:
+        pairs = [(a, b) for a, b in zip(texts[place], shown[place], strict=True) if a != b]
+        for side, parts in zip(sides, zip(*pairs, strict=True), strict=True):
+            side.append(" ".join(parts))
+    return [*sides[0], *sides[1]]

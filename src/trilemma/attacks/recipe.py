@@ -3,9 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trilemma.attacks.attack import Attack, Attacked, Victim
 from trilemma.attacks.attempt import Attempt, SpentError
 from trilemma.attacks.constraints import Constraint
@@ -14,6 +11,7 @@ from trilemma.attacks.lockstep import Steps, run_in_lockstep
 from trilemma.attacks.search import Search, named_search
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations import Transformation
+from trilemma.attacks.victims import checked
 from trilemma.attacks.white_box import WhiteBox
 from trilemma.errors import AttackError
 from trilemma.progress import Progress, silent
@@ -117,14 +115,16 @@ class NamedRecipe:
     Attributes:
         level: of what it changes.
         builder: makes the attack; its docstring gives source and deviations.
-        reads: settings that name resources which it reads by default.
+        reads: settings that name resources which it reads by default; ``a unless b`` where another is set.
         white_box: whether it needs the victim's gradients.
+        makes_errors: whether a success is a wrong answer; only such attacks say how robust a model is.
     """
 
     level: Level
     builder: Callable[[AttackSettings, Task | None], Attack]
     reads: tuple[str, ...] = ()
     white_box: bool = False
+    makes_errors: bool = True
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
@@ -145,8 +145,8 @@ class NamedRecipe:
         attack = self.builder(settings, task)
         if settings.search is None:
             return attack
-        if not isinstance(attack, Recipe) or attack.transformation is None:
-            raise AttackError("this recipe does not change words one by one; leave out `search`")
+        if not isinstance(attack, Recipe) or attack.transformation is None or self.white_box:
+            raise AttackError("this recipe does not search among changes of words; leave out `search`")
         return replace(attack, search=named_search(settings.search))
 
     def __call__(
@@ -161,24 +161,3 @@ class NamedRecipe:
     ) -> list[Attacked]:
         """The attack with its default settings, as :class:`trilemma.attacks.Attack` has it."""
         return self.build()(victim, texts, labels, budget=budget, seed=seed, progress=progress)
-
-
-def checked(victim: Victim) -> Callable[[Sequence[Text]], NDArray[np.float32]]:
-    """The victim as a service that answers with one distribution a text, or ends the attack."""
-
-    def answer(texts: Sequence[Text]) -> NDArray[np.float32]:
-        probabilities = np.asarray(victim(texts), np.float32)
-        if probabilities.ndim != 2 or len(probabilities) != len(texts):
-            raise AttackError(
-                f"the victim answered {len(texts)} texts with an array of shape {probabilities.shape}; "
-                "it must return class probabilities [texts, classes]"
-            )
-        broken = ~np.isfinite(probabilities).all(axis=1)
-        if broken.any():
-            raise AttackError(
-                f"the victim's answer to {texts[int(broken.argmax())]!r} is no number; "
-                "what was finished is kept: mend the victim and run again"
-            )
-        return probabilities
-
-    return answer

@@ -162,10 +162,10 @@ def scpn(settings: AttackSettings, task: Task | None) -> Recipe:
     )
 
 
-TEXTFOOLER_RECIPE = NamedRecipe("word", textfooler, ("encoder", "vectors"))
+TEXTFOOLER_RECIPE = NamedRecipe("word", textfooler, ("encoder", "vectors", "part_of_speech"))
 BERT_ATTACK_RECIPE = NamedRecipe("word", bert_attack, ("masked_model",))
-BAE_RECIPE = NamedRecipe("word", bae, ("encoder", "masked_model"))
-BAE_INSERT_RECIPE = NamedRecipe("word", bae_insert, ("encoder", "masked_model"))
+BAE_RECIPE = NamedRecipe("word", bae, ("encoder", "masked_model", "part_of_speech"))
+BAE_INSERT_RECIPE = NamedRecipe("word", bae_insert, ("encoder", "masked_model", "part_of_speech"))
 MORPHEUS_RECIPE = NamedRecipe("word", morpheus, ("wordnet",))
 COMPATTACK_RECIPE = NamedRecipe("word", compattack, ("wordnet",))
 SCPN_RECIPE = NamedRecipe("sentence", scpn, ("encoder", "paraphraser"))

@@ -100,6 +100,6 @@ def input_reduction(settings: AttackSettings, task: Task | None) -> Recipe:
     )
 
 
-GENETIC_RECIPE = NamedRecipe("word", genetic)
-PSO_RECIPE = NamedRecipe("word", pso, ("sememes",))
-INPUT_REDUCTION_RECIPE = NamedRecipe("word", input_reduction)
+GENETIC_RECIPE = NamedRecipe("word", genetic, ("wordnet unless vectors",))
+PSO_RECIPE = NamedRecipe("word", pso, ("sememes", "part_of_speech"))
+INPUT_REDUCTION_RECIPE = NamedRecipe("word", input_reduction, makes_errors=False)

@@ -1,6 +1,7 @@
 """What recipes read beside the victim: dictionaries and models, found by name, loaded once."""
 
 import hashlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
@@ -252,12 +253,17 @@ def fingerprint(settings: AttackSettings, reads: Collection[str] = ()) -> dict[s
     named = {name for name in settings.model_fields_set & (MODELS | PATHS) if getattr(settings, name)}
     if settings.similarity is not None:
         named.add("encoder")
+    tagged = settings.part_of_speech or ("part_of_speech" in reads and settings.part_of_speech is None)
+    named |= {"part_of_speech"} if tagged else set()
+    reads = set(reads) - {"part_of_speech"}
     return {name: _hash(name, getattr(settings, name)) for name in sorted(named.union(reads))}
 
 
 def _hash(name: str, value: str | None) -> str:
     if value == EMBEDDED:
         return EMBEDDED
+    if name == "part_of_speech":
+        return _tagger_version()
     if name == "wordnet":
         folder = wordnet(value)
         return _digest(folder.folder, folder.files)
@@ -271,6 +277,11 @@ def _hash(name: str, value: str | None) -> str:
     if name in MODELS:
         return value  # of the hub
     raise AttackError(f"the setting `{name}` names {value}, which is not there")
+
+
+def _tagger_version() -> str:
+    tagger()  # says what is missing
+    return f"HanTa {importlib.metadata.version('HanTa')}"
 
 
 def _digest(root: Path, files: Sequence[Path]) -> str:

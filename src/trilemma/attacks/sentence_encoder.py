@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from trilemma.inference import CPU_TOKENS, GPU_TOKENS, encode, length_batches, pad_id
+from trilemma.models.description import describe
 
-MAX_LENGTH = 128
+MAX_LENGTH = 512
+"""Tokens of a text, and no more than the encoder has positions for."""
 
 
 class SentenceEncoder:
@@ -22,10 +24,11 @@ class SentenceEncoder:
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model, self.tokenizer = model.eval(), tokenizer
+        self._max_length = min(MAX_LENGTH, describe(model).max_length or MAX_LENGTH)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [n, width], in order."""
-        rows = encode(self.tokenizer, [(text,) for text in texts], MAX_LENGTH)["input_ids"]
+        rows = encode(self.tokenizer, [(text,) for text in texts], self._max_length)["input_ids"]
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         device = self.model.device
         vectors = np.empty((len(rows), self.model.config.hidden_size), np.float32)

@@ -14,7 +14,7 @@ from trilemma.attacks.attempt import Attempt, SpentError
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.goals import Goal, Targeted, Untargeted
 from trilemma.attacks.lockstep import Steps, run_in_lockstep
-from trilemma.attacks.recipe import checked
+from trilemma.attacks.victims import checked
 from trilemma.attacks.white_box import WhiteBox, required
 from trilemma.attacks.words import Words
 from trilemma.errors import AttackError

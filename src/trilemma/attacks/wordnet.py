@@ -13,7 +13,10 @@ from trilemma.errors import AttackError
 PLACES = ("/usr/share/wordnet", "/usr/local/share/wordnet", "/usr/share/nltk_data/corpora/wordnet")
 """Where systems keep it."""
 
-REMEDY = "install it by `apt-get install wordnet-base`, or name a folder that holds index.noun and data.noun"
+REMEDY = (
+    "install it by `apt-get install wordnet-base`, or name a folder that holds the files index.* and data.* "
+    "of noun, verb, adj and adv"
+)
 
 _PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 
@@ -38,7 +41,8 @@ class WordNet:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         places = [Path(folder)] if folder is not None else [Path(place) for place in PLACES]
-        found = [place for place in places if (place / "index.noun").is_file()]
+        needed = [f"{kind}.{part}" for part in _PARTS_OF_SPEECH for kind in ("index", "data")]
+        found = [place for place in places if all((place / name).is_file() for name in needed)]
         if not found:
             where = f" in {folder}" if folder is not None else ""
             raise AttackError(f"WordNet is not there{where}; {REMEDY}")
@@ -50,6 +54,7 @@ class WordNet:
     def files(self) -> list[Path]:
         """What is read, for a fingerprint."""
         names = [f"{kind}.{part}" for part in _PARTS_OF_SPEECH for kind in ("index", "data")]
+        names += [f"{part}.exc" for part in _PARTS_OF_SPEECH]
         return [self.folder / name for name in names if (self.folder / name).is_file()]
 
     def synonyms(self, word: str) -> tuple[str, ...]:

@@ -74,13 +74,20 @@ def _split(text: str) -> Words:
     return Words(tuple(words), tuple(gaps), tuple(words))
 
 
-def share_changed(original: str, text: str) -> float:
-    """Words inserted, deleted or replaced, over the words of the original; 0 where that has none.
+def words_apart(original: str, text: str) -> int:
+    """Words between white space that were inserted, deleted or replaced, at the least."""
+    return edit_distance(tuple(original.split()), tuple(text.split()))
 
-    Words are compared as a person counts them: the fewest such edits that turn one list into the other.
-    """
-    before, after = Words.of(original).words, Words.of(text).words
-    return edit_distance(before, after) / len(before) if before else float(original != text)
+
+def share_changed(original: str, text: str) -> float:
+    """Words inserted, deleted or replaced over the words of the original; can be more than 1."""
+    count = len(original.split())
+    return words_apart(original, text) / count if count else float(original != text)
+
+
+def few_changed(original: str, text: str, share: float) -> bool:
+    """Whether at most a share of the words differ; one word may always, which in a short text is more."""
+    return words_apart(original, text) <= max(1, int(share * len(original.split())))
 
 
 def edit_distance(a: "tuple[str, ...] | str", b: "tuple[str, ...] | str") -> int:

@@ -42,7 +42,9 @@ def collect(items: pd.DataFrame, candidates: Sequence[Candidate], budget: int = 
     adversarial = items[items["level"] != "clean"]
     if adversarial.empty:
         return ExampleSet(0, 0, {}, [])
-    key = ["task", "set", "id"]
+    # An attack makes another text of an item for every candidate and seed: each is an example of its own.
+    adversarial = adversarial.assign(text=[repr(_texts(shown)) for shown in adversarial["shown"]])
+    key = ["task", "set", "id", "text"]
     unique = adversarial.drop_duplicates(key)
     probe = unique.iloc[:: max(1, len(unique) // 500)]
     texts = sum(_length(row.shown) + _length(row.original) for row in probe.itertuples()) / len(probe)
@@ -54,7 +56,7 @@ def collect(items: pd.DataFrame, candidates: Sequence[Candidate], budget: int = 
     wanted = adversarial.merge(chosen[key], on=key)
     lists: dict[tuple[Any, ...], list[list[list[float | None]]]] = {}
     for row in rows_of(wanted.sort_values("seed", kind="stable")):
-        own = lists.setdefault((row["task"], row["set"], row["id"]), [[] for _ in candidates])
+        own = lists.setdefault(tuple(row[name] for name in key), [[] for _ in candidates])
         own[index[row["model"], row["adaptation"]]].append(
             [
                 _number(row["answer"]),
@@ -69,7 +71,7 @@ def collect(items: pd.DataFrame, candidates: Sequence[Candidate], budget: int = 
             "original": _texts(row["original"]),
             "shown": _texts(row["shown"]),
             "gold": _number(row["gold"]),
-            "answers": lists[row["task"], row["set"], row["id"]],
+            "answers": lists[tuple(row[name] for name in key)],
         }
         for row in rows_of(chosen)
     ]

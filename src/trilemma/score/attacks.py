@@ -25,13 +25,11 @@ class AttackRun:
         record: the columns that all its records share: model, task, set, level, method, seed.
         examples: rows of the attack's examples (``id``, ``attacked``, ``success``, ``queries``,
             ``words_changed``, ``similarity``, ``perplexity_ratio``).
-        budget: queries that an item was allowed.
         unmeasured: why similarity was not measured, or "".
     """
 
     record: Record
     examples: Sequence[Row]
-    budget: int
     unmeasured: str = ""
 
 
@@ -59,28 +57,15 @@ def attack_records(runs: Sequence[AttackRun]) -> Iterator[Record]:
     for record, members in _by_seed([(run.record, run) for run in runs]):
         attacked = [[row for row in run.examples if row["attacked"]] for run in members]
         won = [[row for row in rows if row["success"]] for rows in attacked]
-        scale = float(max(run.budget for run in members))
         none = "no success" if any(attacked) else "no item was answered correctly"
-        yield _mean(record, "words_changed", "fraction", won, "words_changed", none, "difference")
-        for metric, rows in (("queries_per_item", attacked), ("queries_per_success", won)):
-            yield _mean(record, metric, "queries", rows, "queries", none, "difference", most=scale)
+        yield _mean(record, "words_changed", "fraction", won, "words_changed", none)
+        yield _mean(record, "queries_per_item", "queries", attacked, "queries", none)
+        yield _mean(record, "queries_per_success", "queries", won, "queries", none)
         unmeasured = next((run.unmeasured for run in members if run.unmeasured), "")
         known = [] if unmeasured else won
-        yield _mean(record, "similarity", "cosine", known, "similarity", unmeasured or none, "difference")
-        ratios = [
-            float(str(row["perplexity_ratio"])) for rows in won for row in rows if row["perplexity_ratio"]
-        ]
-        named = none if not any(won) else "no language model was named, by the setting `language_model`"
-        yield _mean(
-            record,
-            "perplexity_ratio",
-            "ratio",
-            won,
-            "perplexity_ratio",
-            named,
-            "difference",
-            max(ratios, default=1.0),
-        )
+        yield _mean(record, "similarity", "cosine", known, "similarity", unmeasured or none)
+        named = "no language model was named, by the setting `language_model`" if any(won) else none
+        yield _mean(record, "perplexity_ratio", "ratio", won, "perplexity_ratio", named)
 
 
 def gap_records(runs: Sequence[AttackRun], white_box: Collection[str]) -> Iterator[Record]:
@@ -161,8 +146,7 @@ def _mean(
     by_seed: Sequence[Sequence[Row]],
     column: str,
     none: str,
-    shape: Shape,
-    most: float = 1.0,
+    shape: Shape = "difference",
 ) -> Record:
     """The mean over seeds of each seed's mean, with its interval over items and seeds.
 
@@ -173,23 +157,31 @@ def _mean(
         by_seed: each seed's rows; those without a value are left out.
         column: the value's.
         none: why there may be none.
-        shape: for the interval of ``value / most``: ``proportion`` of rows, or ``difference``, any number.
-        most: the largest possible value.
+        shape: ``proportion`` of rows, or ``difference``, any number.
     """
     known = [[row for row in rows if row[column] is not None] for rows in by_seed]
     columns = [{str(row["id"]): _number(row[column]) for row in rows} for rows in known if rows]
     record = replace(record, metric=metric, unit=unit)
     if not columns:
-        return replace(record, note="; ".join(filter(None, (record.note, f"not measured: {none}"))))
+        return replace(record, note=f"not measured: {none}")
     ids = sorted({one for values in columns for one in values})
     contributions = np.array(
-        [[(values.get(one, 0.0) / most, float(one in values)) for values in columns] for one in ids]
+        [[(values.get(one, 0.0), float(one in values)) for values in columns] for one in ids]
     )
+    # Intervals of the statistics room are of numbers in -1..1.
+    most = 1.0 if shape == "proportion" else float(np.abs(contributions[..., 0]).max()) or 1.0
     value: Array = ratio(contributions.sum(axis=0))
+    contributions[..., 0] /= most
     low, high = hierarchical_bootstrap(contributions, np.arange(len(ids)), shape=shape)
-    counted = sum(map(len, columns))
+    least = 0.0 if (contributions[..., 0] >= 0).all() else -1.0
+    fewer = f"{len(columns)} of {len(by_seed)} seeds" if len(columns) < len(by_seed) else ""
     return replace(
-        record, value=float(value.mean()) * most, low=max(low, 0.0) * most, high=high * most, n=counted
+        record,
+        value=float(value.mean()),
+        low=max(low, least) * most,
+        high=high * most,
+        n=sum(map(len, columns)),
+        note=fewer,
     )
 
 

@@ -1,17 +1,16 @@
 """What the stages ``attack`` and ``transfer`` compute."""
 
-import json
 import random
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trilemma.attacks import ATTACKS, Attacked, AttackSettings, build
+from trilemma.attacks import ATTACKS, AttackSettings, build
+from trilemma.attacks.journal import Journal
 from trilemma.attacks.made import make
+from trilemma.errors import DivergedError
 from trilemma.records import write_table
 from trilemma.study.stage import StageRun
 from trilemma.tasks.task import AdversarialExamples, Text
@@ -29,6 +28,7 @@ EXAMPLES = pa.schema(
         ("changed", pa.list_(pa.string())),
         ("words_changed", pa.float64()),
         ("queries", pa.int64()),
+        ("by", pa.string()),
         ("success", pa.bool_()),
         ("attacked", pa.bool_()),
         ("similarity", pa.float64()),
@@ -54,11 +54,14 @@ def attack(run: StageRun, classifier: "Classifier") -> None:
     count = min(settings["items"], len(clean))
     chosen = sorted(random.Random("attacked items").sample(range(len(clean)), count))
     options = AttackSettings(**run.stage.resources["options"])
-    journal = _Journal(run.work / "attacked.jsonl", count)
+    texts = [clean.texts[i] for i in chosen]
+    if not np.isfinite(classifier.probabilities(texts)).all():
+        raise DivergedError("the model's answers are no numbers; adapt with a lower learning rate")
+    journal = Journal(run.work / "attacked.jsonl", count)
     made = make(
         build(settings["attack"], options, run.data.task(settings["task"])),
         classifier,
-        [clean.texts[i] for i in chosen],
+        texts,
         [int(clean.labels[i] or 0) for i in chosen],
         options,
         budget=settings["budget"],
@@ -75,7 +78,7 @@ def attack(run: StageRun, classifier: "Classifier") -> None:
         texts=made.shown,
         labels=[clean.labels[i] for i in chosen],
         fingerprint="",
-        levels=made.levels,
+        levels=[made.level] * count,
         methods=[settings["name"]] * count,
         originals=made.originals,
         origins=ids,
@@ -109,26 +112,3 @@ def transfer(run: StageRun, classifier: "Classifier") -> None:
     }
     schema = pa.schema([("id", pa.string()), *((name, pa.int64()) for name in list(columns)[1:])])
     write_table(pa.Table.from_pydict(columns, schema=schema), run.out / "answers.parquet")
-
-
-class _Journal:
-    """Results that a run wrote down before it was killed, and those that this one writes."""
-
-    def __init__(self, path: Path, items: int) -> None:
-        self._path = path
-        self.results: dict[int, Attacked] = {}
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        for line in lines:
-            try:
-                row = json.loads(line)
-                index, one = row.pop("index"), Attacked(**{**row, "text": tuple(row["text"])})
-            except (ValueError, KeyError, TypeError):
-                continue  # the line that was being written
-            if index in range(items):
-                self.results[index] = one
-
-    def keep(self, index: int, one: Attacked) -> None:
-        """Write one result down at once."""
-        row = {"index": index, **asdict(one)}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trilemma.adapt.settings import AdaptSettings
 from trilemma.attacks.settings import EMBEDDED, PATHS, AttackSettings
+from trilemma.errors import AttackError
 from trilemma.study import estimate
 from trilemma.study.data import StudyData
 from trilemma.study.origin import Origin
@@ -47,19 +49,49 @@ def resolved(settings: AttackSettings, base: Path) -> AttackSettings:
     return AttackSettings(**found)
 
 
+def adversarial_resources(settings: AdaptSettings, base: Path) -> tuple[AdaptSettings, dict[str, str]]:
+    """Settings of an adaptation with its attack's paths made absolute, and the hashes of what that reads."""
+    if not attacks_training(settings):
+        return settings, {}
+    from trilemma.attacks import fingerprint
+
+    own = settings.adversarial
+    absolute = resolved(own.settings, base)
+    chosen = settings.model_copy(update={"adversarial": own.model_copy(update={"settings": absolute})})
+    return chosen, fingerprint(own.recipe, absolute)
+
+
+def attacks_training(settings: AdaptSettings) -> bool:
+    """Whether an adaptation attacks its training split."""
+    return settings.method == "adversarial-training"
+
+
 def require_attacks(study: Study, data: StudyData) -> None:
-    """Build every attack once, so that a missing resource is found before any work.
+    """Build every attack once, those of adversarial training too: what is missing is found before any work.
 
     Raises:
         AttackError: naming what is missing and how to get it.
     """
-    from trilemma.attacks import build
+    from trilemma.attacks import build, require_errors
 
-    for attack in study.robustness.attacks:
-        settings = resolved(study.robustness.settings_for(attack), study.base)
-        for task in study.tasks:
-            if data.task(task.name).labels is not None and not data.task(task.name).hidden_labels:
-                build(attack.recipe, settings, data.task(task.name))
+    for spec in study.tasks:
+        task = data.task(spec.name)
+        if task.labels is not None and not task.hidden_labels:
+            for attack in study.robustness.attacks:
+                require_errors(attack.recipe)
+                build(attack.recipe, resolved(study.robustness.settings_for(attack), study.base), task)
+        for model in study.models:
+            for adaptation in study.adapt:
+                chosen = study.settings_for(adaptation, spec, model)
+                if not attacks_training(chosen):
+                    continue
+                if task.labels is None:
+                    raise AttackError(
+                        f"{task.name} is a regression, whose answers no attack can turn; "
+                        "adversarial-training is for classes"
+                    )
+                require_errors(chosen.adversarial.recipe)
+                build(chosen.adversarial.recipe, resolved(chosen.adversarial.settings, study.base), task)
 
 
 def attack_stages(
@@ -100,7 +132,7 @@ def attack_stages(
 def transfers(
     study: Study, data: StudyData, cells: Sequence["Cell"], origins: dict[str, Origin]
 ) -> Iterator[Transfer]:
-    """Every pair of models, adapted in one way to one task with one seed, and every attack."""
+    """Every pair of models, adapted by one entry of the study to one task with one seed, and every attack."""
     if not study.robustness.transfer:
         return
     for target in cells:
@@ -109,8 +141,8 @@ def transfers(
                 continue
             for attack, stage in source.attacks.items():
                 name = f"{target.model} on {target.task}, seed {target.seed}: {attack} made on {source.model}"
-                length = data.evaluation(target.task)[0]
-                tokens = study.robustness.items * estimate.tokens(length, 128)
+                clean = data.evaluation(target.task)[0]
+                tokens = study.robustness.items * estimate.tokens(clean, target.max_length)
                 yield Transfer(
                     source,
                     target,
@@ -130,8 +162,8 @@ def transfers(
                 )
 
 
-def _adapted_as(cell: "Cell") -> tuple[str, str, int]:
-    return cell.adaptation, cell.task, cell.seed
+def _adapted_as(cell: "Cell") -> tuple[int, str, int]:
+    return cell.place, cell.task, cell.seed
 
 
 def _base(adapt: Stage, task: str, attack: AttackSpec, max_length: int) -> dict[str, Any]:

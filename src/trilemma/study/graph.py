@@ -9,7 +9,13 @@ from typing import Any
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.errors import StudyError
 from trilemma.study import estimate
-from trilemma.study.attacking import Transfer, attack_stages, transfers
+from trilemma.study.attacking import (
+    Transfer,
+    adversarial_resources,
+    attack_stages,
+    attacks_training,
+    transfers,
+)
 from trilemma.study.data import StudyData
 from trilemma.study.origin import Origin
 from trilemma.study.spec import AnyTask, ModelSpec, Study
@@ -30,6 +36,7 @@ class Cell:
         answers: one stage an evaluation split or adversarial set, then one an attack.
         attacks: of those, the attacks by name.
         max_length: tokens that an input is cut to.
+        place: of the adaptation in the study; a model may have another method there.
     """
 
     model: str
@@ -40,6 +47,7 @@ class Cell:
     answers: tuple[Stage, ...]
     attacks: Mapping[str, Stage]
     max_length: int
+    place: int
 
 
 @dataclass
@@ -204,7 +212,9 @@ class GraphBuilder:
         sources: Mapping[int, Stage | Origin],
     ) -> None:
         study, data = self._study, self._data
-        chosen = study.settings_for(adaptation, task, model)
+        chosen, resources_read = adversarial_resources(
+            study.settings_for(adaptation, task, model), study.base
+        )
         trained_on = data.training_task(task.name)
         train = data.examples(trained_on, "train")
         load = _load(model)
@@ -213,9 +223,11 @@ class GraphBuilder:
             "labels": data.task(trained_on).labels,
             "metrics": data.task(trained_on).metrics,
             "train": train.fingerprint,
-            "adapt": chosen.model_dump(mode="json", exclude={"checkpoint_steps"}),
+            "adapt": chosen.model_dump(mode="json", exclude=_without_result(chosen)),
             "load": load,
         }
+        if resources_read:
+            base["adversarial_resources"] = resources_read
         asked = {"adapt": chosen.model_dump(mode="json")}
         origin = self._graph.origins[model.label]
         tokens = estimate.tokens(train, chosen.max_length)
@@ -263,6 +275,7 @@ class GraphBuilder:
                     (*answers, *attacks.values()),
                     attacks,
                     chosen.max_length,
+                    study.adapt.index(adaptation),
                 )
             )
 
@@ -336,6 +349,11 @@ def _input(source: Stage | Origin) -> tuple[dict[str, Stage], dict[str, Any], di
     if isinstance(source, Stage):
         return {"source": source}, {}, {}
     return {}, {"source": source.fingerprint}, {"source": str(source.location)}
+
+
+def _without_result(settings: AdaptSettings) -> set[str]:
+    """Settings that do not change what is trained."""
+    return {"checkpoint_steps"} if attacks_training(settings) else {"checkpoint_steps", "adversarial"}
 
 
 def _load(model: ModelSpec) -> dict[str, bool]:

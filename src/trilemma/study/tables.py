@@ -141,7 +141,10 @@ class _Tables:
 
     def _unanswered(self, facts: Mapping[str, Record], cell: Cell, stage: Stage) -> Record:
         """The record of a set that an adapted model could not answer."""
-        task, name = self.data.task(cell.task), str(stage.settings.get("set", ""))
+        task, name = (
+            self.data.task(cell.task),
+            str(stage.settings.get("set", f"attack:{stage.settings.get('name')}")),
+        )
         base = replace(self._of_cell(facts, cell), set=name, unit="fraction")
         note = f"not measured: failed: {self.failures[stage.key]}"
         if name in task.evaluation_splits:
@@ -175,6 +178,10 @@ class _Tables:
             for name in tasks
             for examples in (*self.data.evaluation(name), *self.data.adversarial(name))
         }
+        for cell in self.graph.cells:
+            evaluated = self.data.task(cell.task).evaluation_splits[0]
+            for attack in cell.attacks:
+                partial[cell.task, f"attack:{attack}"] = partial[cell.task, evaluated]
         return score(items, tasks, partial=partial)
 
     def _attacks(self, facts: Mapping[str, Record]) -> Iterator[Record]:
@@ -188,7 +195,7 @@ class _Tables:
                     facts_of = self.facts.get(stage.key, {})
                     white_box |= {name} if facts_of.get("white_box") else set()
                     unmeasured = str(facts_of.get("similarity_note", ""))
-                    runs.append(AttackRun(record, examples, int(stage.settings["budget"]), unmeasured))
+                    runs.append(AttackRun(record, examples, unmeasured))
         for transfer in self.graph.transfers:
             made = transfer.source.attacks[transfer.attack]
             if transfer.stage.key not in self.failures and made.key not in self.failures:
@@ -267,6 +274,7 @@ def _share(train: Examples, rows: int) -> str:
     official = train.official_rows
     if train.partial:
         return f"partial training split: {len(train):,} of {official:,} official rows"
+    rows = min(rows, len(train))  # adversarial training adds rows of its own
     return f"{rows:,} of {official:,} official training rows" if official and rows < official else ""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from trilemma.attacks.constraints import Constraint
-from trilemma.attacks.words import Words, edit_distance, share_changed
+from trilemma.attacks.words import Words, edit_distance, few_changed
 
 _FUNCTION_WORDS = """
 a about above after again against ain't all am an and any are aren't as at be because been before being
@@ -60,7 +60,7 @@ class ProtectedWords(Constraint):
 
     def allows(self, words: Words, position: int) -> bool:
         """Not a protected word."""
-        return words.original[position].lower() not in self.words
+        return words.original[position].lower().replace("’", "'") not in self.words
 
     def keeps(self, original: Words, words: Words) -> bool:
         """Whether a text that was rewritten as a whole still has every protected word as often."""
@@ -68,18 +68,6 @@ class ProtectedWords(Constraint):
             return True
         before, after = (Counter(map(str.lower, text.words)) for text in (original, words))
         return all(after[word] >= before[word] for word in self.words)
-
-
-@dataclass(frozen=True)
-class LongEnough(Constraint):
-    """Words of fewer letters are left alone: an edit leaves nothing of them."""
-
-    letters: int
-    name = "short words"
-
-    def allows(self, words: Words, position: int) -> bool:
-        """Only words of enough letters."""
-        return len(words.original[position]) >= self.letters
 
 
 @dataclass(frozen=True)
@@ -94,11 +82,7 @@ class MostChanged(Constraint):
 
     def keeps(self, original: Words, words: Words) -> bool:
         """Whether few enough words differ."""
-        if words.original == original.words:
-            changed = sum(max(1, len(words.words[i].split())) for i in words.changed)
-        else:
-            changed = round(share_changed(original.text, words.text) * len(original))
-        return changed <= max(1, int(self.share * len(original)))
+        return few_changed(original.text, words.text, self.share)
 
 
 @dataclass(frozen=True)
@@ -110,6 +94,9 @@ class EditDistance(Constraint):
 
     def keeps(self, original: Words, words: Words) -> bool:
         """Whether the texts are that near."""
+        if words.original == original.words:  # word by word: a bound, and quick in long texts
+            pairs = ((words.words[i], words.original[i]) for i in words.changed)
+            return sum(edit_distance(now, then) + (not now) for now, then in pairs) <= self.most
         return edit_distance(original.text, words.text) <= self.most
 
 

@@ -65,7 +65,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 def insert_space(word: str, rng: random.Random) -> str | None:
     """TextBugger's insertion: a space inside the word, which then is two unknown words."""
-    if len(word) < 2:
+    if len(word) < 3:
         return None
     at = rng.randrange(1, len(word))
     return word[:at] + " " + word[at:]
