@@ -125,7 +125,7 @@ def test_the_command_goes_on_where_a_failing_victim_left_it(finished: Path, tmp_
 
     def attack(victim: object) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cli_attack, "victim_of", lambda _: victim)
+            patch.setattr(cli_attack, "victim_of", lambda *_: victim)
             cli_attack.attack(checkpoint, "sst2", "deepwordbug", out, items=30, budget=30)
 
     with pytest.raises(TimeoutError):

@@ -59,7 +59,7 @@ def attack(
     with progress_bar(console, f"{recipe} on {model}") as progress:
         made = make(
             attacked,
-            victim_of(model),
+            victim_of(model, known.outputs),
             [examples.texts[i] for i in picked],
             [int(examples.labels[i] or 0) for i in picked],
             chosen,
@@ -106,15 +106,25 @@ def settings_of(pairs: list[str]) -> Any:
         raise _refused(f"the setting {field}: {first['msg']}; known: {names}") from error
 
 
-def victim_of(model: str) -> "Victim":
-    """The model behind an address, or in a folder."""
+def victim_of(model: str, outputs: int) -> "Victim":
+    """The model behind an address, or in a folder, for a task with so many classes."""
     if model.startswith(("http://", "https://")):
         from trilemma.attacks.http_victim import HttpVictim
 
         return HttpVictim(model)
     from trilemma.inference import Classifier
 
-    return Classifier.load(model)
+    if not Path(model).is_dir():
+        raise _refused(
+            f"{model} is no folder; name an adapted model's (a finished run's are in its checkpoints.json)"
+        )
+    classifier = Classifier.load(model)
+    if classifier.model.config.num_labels != outputs:
+        raise _refused(
+            f"{model} answers with {classifier.model.config.num_labels} classes, the task has {outputs}; "
+            "attack it on the task that it was adapted to"
+        )
+    return classifier
 
 
 def _tell(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.comparisons import Comparison
+from trilemma.comparisons import CLEAN, Comparison
 from trilemma.report.cautions import shared_model_notes
 from trilemma.report.charts import Figure, kind_of
 from trilemma.report.examples import ExampleSet
@@ -307,7 +307,7 @@ def comparison_row(c: Comparison) -> list[Any]:
         ("all tasks, own metrics" if c.metric in _AVERAGED else "all tasks")
         if c.task == "average"
         else c.task,
-        c.level,
+        c.level if c.set in (CLEAN, "advglue") else f"{c.level}, {c.set}",
         difference,
         p,
         c.n,
