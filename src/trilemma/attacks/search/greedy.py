@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Importance = Literal["delete", "unknown", "gradient", "random"]
 
+_WORDS_TOGETHER = 20_000
+"""Words with substitutes at once, times the words of the text: all of a long text's would fill the memory."""
+
 UNKNOWN = "[UNK]"
 """What stands for an unknown word."""
 
@@ -62,18 +65,21 @@ class WeightedSaliency:
             return
         hidden = [attempt.original.with_word(i, UNKNOWN) for i in positions]
         saliency = np.array((yield from attempt.probe(hidden))) - attempt.first.score
-        substitutes = yield from attempt.candidates(attempt.original, positions)
-        scored = yield from attempt.scores([words for some in substitutes for words in some])
-        by_words = {one.words: one for one in scored}
         weight = np.exp(saliency - saliency.max())
         weight /= weight.sum()
         steps: list[tuple[float, int, str]] = []
-        for i, some, share in zip(positions, substitutes, weight, strict=True):
-            answered = [by_words[words] for words in some if words in by_words]
-            if answered:
-                best = strongest(answered)
-                gain = best.score - attempt.first.score
-                steps.append((float(share) * gain, i, best.words.words[i]))
+        together = max(1, _WORDS_TOGETHER // len(attempt.original))
+        for start in range(0, len(positions), together):
+            block = positions[start : start + together]
+            substitutes = yield from attempt.candidates(attempt.original, block)
+            scored = yield from attempt.scores([words for some in substitutes for words in some])
+            by_words = {one.words: one for one in scored}
+            for i, some, share in zip(block, substitutes, weight[start:], strict=False):
+                answered = [by_words[words] for words in some if words in by_words]
+                if answered:
+                    best = strongest(answered)
+                    gain = best.score - attempt.first.score
+                    steps.append((float(share) * gain, i, best.words.words[i]))
         if attempt.best.success and attempt.goal.stops:
             return
         words = attempt.original

@@ -29,6 +29,9 @@ from trilemma.tasks.task import Task, Text
 LARGEST = 1 << 20
 """Bytes of a file of templates; a larger one is something else."""
 
+LONGEST = 2000
+"""Characters of a pattern and of what it puts in, so that a text stays one that people read."""
+
 SECONDS = 1.0
 """Time for one pattern on one text: a pattern that takes longer never ends on some text."""
 
@@ -42,10 +45,10 @@ class OwnTemplate(BaseModel):
     reason: str = Field(min_length=1)
     field: str | None = None
     labels: tuple[str, ...] | None = None
-    pattern: str | None = None
-    replacement: str | None = None
-    append: str | None = None
-    prepend: str | None = None
+    pattern: str | None = Field(None, min_length=1, max_length=LONGEST)
+    replacement: str | None = Field(None, max_length=LONGEST)
+    append: str | None = Field(None, max_length=LONGEST)
+    prepend: str | None = Field(None, max_length=LONGEST)
 
     @model_validator(mode="after")
     def _one_change(self) -> "OwnTemplate":
