@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trilemma.attacks.lockstep import Service
 from trilemma.attacks.part_of_speech import Tagger
-from trilemma.attacks.settings import EMBEDDED, PATHS, AttackSettings
+from trilemma.attacks.settings import EMBEDDED, MODELS, PATHS, AttackSettings
 from trilemma.attacks.transformations.embeddings import WordVectors, read_vectors
 from trilemma.attacks.wordnet import WordNet
 from trilemma.errors import AttackError, ModelError
@@ -234,10 +234,6 @@ def synonyms(folder: str | None) -> Callable[[str], Sequence[str]]:
 
         return lexicon.synonyms
     return wordnet(folder).synonyms
-
-
-MODELS = frozenset({"encoder", "language_model", "acceptability", "masked_model", "paraphraser"})
-"""Settings that name a model: a folder, a hub id or ``package:NAME``."""
 
 
 def fingerprint(settings: AttackSettings, reads: Collection[str] = ()) -> dict[str, str]:

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 PATHS = frozenset({"wordnet", "vectors", "sememes", "templates"})
 """Settings that are paths of files or folders; their content is part of what an attack is."""
 
+MODELS = frozenset({"encoder", "language_model", "acceptability", "masked_model", "paraphraser"})
+"""Settings that name a model: a folder, a hub id or ``package:NAME``."""
 
 EMBEDDED = "embedded"
 """Instead of a WordNet folder: the synonyms that come with the package."""

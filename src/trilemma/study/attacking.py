@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trilemma.adapt.settings import AdaptSettings
-from trilemma.attacks.settings import EMBEDDED, PATHS, AttackSettings
+from trilemma.attacks.settings import EMBEDDED, MODELS, PATHS, AttackSettings
 from trilemma.errors import AttackError
 from trilemma.study import estimate
 from trilemma.study.data import StudyData
@@ -42,10 +42,9 @@ def resolved(settings: AttackSettings, base: Path) -> AttackSettings:
     for name in PATHS & found.keys():
         if found[name] not in (None, EMBEDDED):
             found[name] = str((base / expanded(found[name])).resolve())
-    for name in found.keys() - PATHS:
-        value = found[name]
-        if isinstance(value, str) and value.startswith((".", "~")):
-            found[name] = str((base / expanded(value)).resolve())
+    for name in MODELS & found.keys():
+        if (found[name] or "").startswith((".", "~")):
+            found[name] = str((base / expanded(found[name])).resolve())
     return AttackSettings(**found)
 
 
