@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -232,8 +233,6 @@ def test_a_white_box_attack_that_is_weaker_is_flagged() -> None:
 
 
 def made() -> MadeExamples:
-    import numpy as np
-
     texts = [("a good film",), ("a fine film",), ("a bad film",), ("dull",)]
     shown = [("a gud film",), ("a fien film",), ("a bad film",), ("dull",)]
     zeros = np.zeros((4, 2), np.float32)
@@ -286,3 +285,20 @@ def test_adversarial_training_learns_from_what_fooled_it(tmp_path: Path) -> None
     records = pd.read_parquet(tmp_path / "run" / "records.parquet")
     rows = records[records["metric"] == "training_rows"]["value"].item()
     assert 300 < rows <= 340
+
+
+def test_a_model_that_answers_no_numbers_fails_alone(finished: Path, tmp_path: Path) -> None:
+    from trilemma.errors import DivergedError
+    from trilemma.study.data import StudyData
+    from trilemma.study.stage import Stage, StageRun
+
+    class Broken:
+        def __call__(self, texts: list[tuple[str, ...]]) -> np.ndarray:
+            return np.full((len(texts), 2), np.nan, np.float32)
+
+    study = load_study(finished / "study.yaml")
+    settings = {"task": "sst2", "attack": "deepwordbug", "name": "x", "items": 5, "budget": 20, "seed": 0}
+    stage = Stage("attack", "x", settings, {}, {"options": {}})
+    run = StageRun(stage, {}, tmp_path, tmp_path, StudyData(study))
+    with pytest.raises(DivergedError, match="no number"):
+        attack_stages.attack(run, Broken())  # type: ignore[arg-type]

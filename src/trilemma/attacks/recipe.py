@@ -61,13 +61,13 @@ class Recipe:
         Raises:
             AttackError: if the victim does not answer with one distribution a text.
         """
-        results: list[Attacked | None] = [None] * len(texts)
+        results: dict[int, Attacked] = {}
 
         def end(index: int, attacked: Attacked) -> None:
             results[index] = attacked
             if finished is not None:
                 finished(index, attacked)
-            progress(sum(one is not None for one in results), len(texts), "items")
+            progress(len(results), len(texts), "items")
 
         asked, white_box = checked(victim), WhiteBox.of(victim)
         for start in range(0, len(texts), SHARD):
@@ -93,7 +93,7 @@ class Recipe:
                 end(start + index, attacked)
 
             run_in_lockstep([self._attacked(attempt) for attempt in attempts], ended)
-        return [one for one in results if one is not None]
+        return [results[index] for index in range(len(texts))]
 
     def _attacked(self, attempt: Attempt) -> Steps[Attacked]:
         """One item's search, from its first question to its result."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from trilemma.attacks import ATTACKS, AttackSettings, build
 from trilemma.attacks.journal import Journal
 from trilemma.attacks.made import make
-from trilemma.errors import DivergedError
+from trilemma.errors import AttackError, DivergedError
 from trilemma.records import write_table
 from trilemma.study.stage import StageRun
 from trilemma.tasks.task import AdversarialExamples, Text
@@ -54,22 +54,23 @@ def attack(run: StageRun, classifier: "Classifier") -> None:
     count = min(settings["items"], len(clean))
     chosen = sorted(random.Random("attacked items").sample(range(len(clean)), count))
     options = AttackSettings(**run.stage.resources["options"])
-    texts = [clean.texts[i] for i in chosen]
-    if not np.isfinite(classifier.probabilities(texts)).all():
-        raise DivergedError("the model's answers are no numbers; adapt with a lower learning rate")
     journal = Journal(run.work / "attacked.jsonl", count)
-    made = make(
-        build(settings["attack"], options, run.data.task(settings["task"])),
-        classifier,
-        texts,
-        [int(clean.labels[i] or 0) for i in chosen],
-        options,
-        budget=settings["budget"],
-        seed=settings["seed"],
-        progress=run.progress,
-        done=journal.results,
-        finished=journal.keep,
-    )
+    attacked = build(settings["attack"], options, run.data.task(settings["task"]))
+    try:
+        made = make(
+            attacked,
+            classifier,
+            [clean.texts[i] for i in chosen],
+            [int(clean.labels[i] or 0) for i in chosen],
+            options,
+            budget=settings["budget"],
+            seed=settings["seed"],
+            progress=run.progress,
+            done=journal.results,
+            finished=journal.keep,
+        )
+    except AttackError as error:  # resources were found before any work: it is this model that fails
+        raise DivergedError(f"{error} (adapt with a lower learning rate, or check its weights)") from error
     ids = [clean.ids[i] for i in chosen]
     examples = AdversarialExamples(
         task=clean.task,
