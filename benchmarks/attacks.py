@@ -55,6 +55,9 @@ from trilemma.tasks.task import Text
 
 BUDGET = 500
 ITEMS = 200
+ROUNDS = {"pwws": 1}
+"""Of all items against the floor; 3 where they are quick."""
+
 PEER = ("textattack==0.3.11", "flair>=0.15", "transformers<5")
 
 
@@ -275,10 +278,11 @@ def against_floor(
     names: Sequence[str], known: dict[str, Classifier], items: list[tuple[str, int]]
 ) -> list[Finding]:
     findings = []
-    for victim, classifier in known.items():
-        for name in names:
-            runs = [ours(classifier, recipes()[name], items)]
-            findings.append(Finding(f"{name} on {victim}: floor over time", _share(runs), 1 / 1.15))
+    for name, classifier in known.items():
+        for recipe in names:
+            runs = [ours(classifier, recipes()[recipe], items) for _ in range(ROUNDS.get(recipe, 3))]
+            findings.append(Finding(f"{recipe} on {name}: floor over time", _share(runs), 1 / 1.15))
+            print(f"- {findings[-1]}", flush=True)
     return findings
 
 

@@ -68,11 +68,11 @@ def test_a_sheet_shows_what_is_asked_and_not_the_answer(tmp_path: Path) -> None:
     sheets = [rows_of(path) for path in paths]
     assert sheets[0][0] == ["row", "task", "question", "sentence", "choices", "verdict"]
     for _, *rows in sheets:
-        assert len(rows) == 24 and {row[-1] for row in rows} == {""}
+        assert len(rows) == 25 and {row[-1] for row in rows} == {""}
         assert {row[4] for row in rows} == {"negative / positive / unclear"}
         shown = [row[3] for row in rows]
         assert sum(text.startswith("'@abc") for text in shown) == 20  # guarded
-        assert sum(text.startswith("film") for text in shown) == 4  # hidden clean ones
+        assert sum(text.startswith("film") for text in shown) == 5  # hidden clean ones
     orders = [[row[0] for row in rows[1:]] for rows in sheets]
     assert orders[0] != orders[1] and sorted(orders[0]) == sorted(orders[1])
     # The number of a row tells nothing: clean items are not the last ones.
@@ -174,7 +174,6 @@ HEAD = "row,task,question,sentence,choices,verdict\r\n"
         (HEAD + "1\r\n", "line 2: row 1 has no verdict"),
         ("a,b\r\n1,2\r\n", "lacks the column"),
         ("", "lacks the column"),
-        (HEAD + '1,,,"' + "a" * 200_000 + '",,positive\r\n', "no CSV"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (None, "cannot be read"),
     ],
@@ -206,8 +205,32 @@ def test_a_damaged_key_or_another_set_is_refused(tmp_path: Path) -> None:
         (tmp_path / KEY).write_text(content)
         with pytest.raises(AttackError, match="key"):
             import_verdicts(a_set(), SST2, tmp_path)
+    export_sheets(a_set(), SST2, tmp_path / "good")
+    key = json.loads((tmp_path / "good" / KEY).read_text())
+    first = next(iter(key["rows"]))
+    for name, value in (
+        ("annotators", ["../../etc/passwd"]),
+        ("annotators", [1]),
+        ("classes", [1, 2]),
+        ("rows", key["rows"] | {first: {"index": 20, "control": False}}),
+        ("rows", key["rows"] | {first: {"index": -1, "control": False}}),
+        ("rows", key["rows"] | {first: {"index": True, "control": False}}),
+        ("rows", key["rows"] | {"first": {"index": 0, "control": False}}),
+    ):
+        (tmp_path / "good" / KEY).write_text(json.dumps(key | {name: value}))
+        with pytest.raises(AttackError, match="is not the key of this set's sheets"):
+            import_verdicts(a_set(), SST2, tmp_path / "good")
     with pytest.raises(AttackError, match="regression"):
         export_sheets(a_set(), tasks.get("stsb"), tmp_path / "other")
+
+
+def test_a_text_of_any_length_reads_back_and_few_items_hide_enough_clean_ones(tmp_path: Path) -> None:
+    write_sheet(tmp_path / "long.csv", Sheet("sst2", ["sentence"], ["positive"], [("1", ("x" * 200_000,))]))
+    fill(tmp_path / "long.csv", {"1": "positive"})
+    assert read_sheet(tmp_path / "long.csv", {"1"}, ("positive",)) == {"1": "positive"}
+    export_sheets(a_set(12), SST2, tmp_path / "few")
+    rows = json.loads((tmp_path / "few" / KEY).read_text())["rows"].values()
+    assert sum(row["control"] for row in rows) == 5
 
 
 def test_one_annotator_and_no_clean_items(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from attacked import held
+from trilemma.attacks import ensemble
 from trilemma.attacks.attack import Attacked
 from trilemma.attacks.attempt import Attempt
 from trilemma.attacks.constraints import Constraint
@@ -13,8 +18,10 @@ from trilemma.attacks.constraints.edits import (
     UnchangedWords,
     protected,
 )
+from trilemma.attacks.constraints.similarity import SentenceSimilarity
+from trilemma.attacks.ensemble import Ensemble
 from trilemma.attacks.goals import ConfidenceDrop, InputReduction, Targeted, Untargeted
-from trilemma.attacks.lockstep import Question, ask, run_in_lockstep
+from trilemma.attacks.lockstep import Question, Steps, ask, run_in_lockstep
 from trilemma.attacks.recipe import SHARD, Recipe
 from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
 from trilemma.attacks.transformations.characters import (
@@ -27,6 +34,7 @@ from trilemma.attacks.transformations.characters import (
 from trilemma.attacks.transformations.synonyms import Synonyms, in_case_of
 from trilemma.attacks.words import Words, edit_distance, share_changed, words_apart
 from trilemma.errors import AttackError
+from trilemma.tasks.task import Text
 from victims import BagOfWords, Failing
 
 texts = st.text(max_size=60) | st.lists(
@@ -263,3 +271,85 @@ def test_an_attempt_asks_no_more_than_it_may() -> None:
     run_in_lockstep([steps()], results.__setitem__)
     assert results == {0: 2}
     assert attempt.queries == 3
+
+
+def test_answers_that_are_too_large_to_keep_are_asked_for_again() -> None:
+    asked: list[str] = []
+
+    def service(inputs: Sequence[str]) -> list[int]:
+        asked.extend(inputs)
+        return [len(one) for one in inputs]
+
+    def search(remembered: bool) -> Steps[list[int]]:
+        first = yield from ask(service, ["ab", "c"], remembered=remembered)
+        second = yield from ask(service, ["ab"], remembered=remembered)
+        return [*first, *second]
+
+    for remembered, times in ((True, 1), (False, 2)):
+        asked.clear()
+        found: dict[int, list[int]] = {}
+        run_in_lockstep([search(remembered), search(remembered)], found.__setitem__)
+        assert found == {0: [2, 1, 2], 1: [2, 1, 2]}
+        assert asked.count("ab") == times and asked.count("c") == 1
+
+
+def test_an_ensemble_tells_of_items_as_all_its_members_have_attacked_them() -> None:
+    members = {
+        name: Recipe("word", GreedyWordImportance(), Misspelling(edits), (UnchangedWords(),))
+        for name, edits in (("first", DEEPWORDBUG), ("second", TEXTBUGGER))
+    }
+    items = [(f"a good film of {i} days",) for i in range(ensemble.SHARD + 3)]
+    told: dict[int, Attacked] = {}
+    done: list[float] = []
+
+    def progress(now: float, total: float, unit: str) -> None:
+        done.append(now / total)
+
+    results = Ensemble(members)(
+        BagOfWords({"good": 2.0}, bias=-1.0),
+        items,
+        [1] * len(items),
+        budget=40,
+        seed=0,
+        progress=progress,
+        finished=told.__setitem__,
+    )
+    assert [told[i] for i in range(len(items))] == results
+    assert all(one.success and one.by in members for one in results)
+    assert done == sorted(done) and done[-1] == 1
+
+    def failing(texts: Sequence[Text]) -> NDArray[np.float32]:
+        if any(str(ensemble.SHARD + 1) in text[0] for text in texts):
+            raise RuntimeError
+        return BagOfWords({"good": 2.0}, bias=-1.0)(texts)
+
+    told.clear()
+    with pytest.raises(RuntimeError):
+        Ensemble(members)(
+            failing,
+            items,
+            [1] * len(items),
+            budget=40,
+            seed=0,
+            finished=told.__setitem__,
+        )
+    assert [told[i] for i in range(ensemble.SHARD)] == results[: ensemble.SHARD]
+
+
+def test_a_rough_encoder_decides_only_what_is_not_near_the_bound() -> None:
+    exact = {"far": 0.3, "near below": 0.795, "near above": 0.805, "same": 0.99}
+    asked: list[str] = []
+
+    def vectors(cosine: dict[str, float]) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+        def encode(inputs: Sequence[str]) -> NDArray[np.float32]:
+            asked.extend(inputs)
+            at = np.array([cosine.get(one, 1.0) for one in inputs], np.float32)
+            return np.stack([at, np.sqrt(1 - at**2)], axis=1)
+
+        return encode
+
+    off = {text: cosine + (0.012 if "below" in text else -0.012) for text, cosine in exact.items()}
+    constraint = SentenceSimilarity(vectors(exact), 0.8, vectors(off))
+    candidates = [Words.of(text) for text in exact]
+    assert held(constraint, "original", candidates) == [False, False, True, True]
+    assert asked == ["original", *exact, "original", "near below", "near above"]

@@ -1,26 +1,29 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models
-from transformers import (
-    PreTrainedTokenizerFast,
-)
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from attacked import HOSTILE, held, proposals, vectors_file
 from masked_models import favouring, masked_bert, wordpiece_tokenizer
 from tiny_models import byte_tokenizer, save_bert, save_llama
-from trilemma.attacks import resources
+from trilemma.attacks import resources, sentence_encoder
 from trilemma.attacks.constraints.language import GrammarDrop, PartOfSpeech, PerplexityRatio
+from trilemma.attacks.constraints.similarity import ROUGH
 from trilemma.attacks.language_models import MOST_PIECES, MaskedLanguageModel, whole_words
 from trilemma.attacks.part_of_speech import coarse
 from trilemma.attacks.recipes_models import (
     TEXTFOOLER_RECIPE,
 )
+from trilemma.attacks.sentence_encoder import SentenceEncoder
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations.masked import CONTEXT_WORDS, MaskedSubstitutes
 from trilemma.attacks.words import Words
 from trilemma.errors import AttackError
+from trilemma.models.tokenizer import train_tokenizer
+from trilemma.models.training import choose_precision
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +198,23 @@ def test_a_missing_tagger_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(AttackError, match="pip install HanTa"):
         TEXTFOOLER_RECIPE.build(chosen)
     resources.tagger.cache_clear()
+
+
+def test_an_encoder_remembers_and_its_rough_form_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["a good film", "a bad film of many words"] * 20, 300)
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=2)
+    encoder = SentenceEncoder(BertModel(config), tokenizer)
+    texts = ["a good film", "a bad film", "a good film"]
+    first = encoder(texts)
+    assert np.array_equal(first[0], first[2]) and np.allclose((first**2).sum(1), 1, atol=1e-5)
+    forward = monkeypatch.setattr(encoder.model, "forward", None)
+    assert forward is None and np.array_equal(encoder(texts), first)
+    monkeypatch.undo()
+    monkeypatch.setattr(sentence_encoder, "REMEMBERED", 3)
+    assert np.allclose(encoder(["one", "two", "a good film"])[2], first[0], atol=1e-5)
+    rough = encoder.rough
+    if choose_precision("auto").name == "bfloat16":
+        assert rough is not None and np.abs((rough(texts) * first).sum(1) - 1).max() < ROUGH
+    else:
+        assert rough is None

@@ -79,7 +79,7 @@ def test_a_white_box_recipe_refuses_a_victim_without_gradients(name: str) -> Non
         attack(BagOfWords({"good": 2.0}), [("a good film",), ("good fun",)], [1, 1], budget=50, seed=0)
 
 
-@pytest.mark.parametrize("name", ["deepwordbug", "checklist", "stresstest", "advfever"])
+@pytest.mark.parametrize("name", ["deepwordbug", "checklist", "stresstest", "advfever", "hotflip"])
 def test_a_recipe_without_resources_is_a_plain_attack(name: str) -> None:
     check_attack(ATTACKS.get(name))
 

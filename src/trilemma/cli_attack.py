@@ -83,6 +83,8 @@ def settings_of(pairs: list[str]) -> Any:
     Raises:
         AttackError: for a text without ``=``, an unknown name or a value that does not fit.
     """
+    import difflib
+
     import yaml
     from pydantic import ValidationError
 
@@ -101,9 +103,10 @@ def settings_of(pairs: list[str]) -> Any:
         return AttackSettings(**values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        names = ", ".join(AttackSettings.model_fields)
-        raise _refused(f"the setting {field}: {first['msg']}; known: {names}") from error
+        field, known = ".".join(map(str, first["loc"])), list(AttackSettings.model_fields)
+        close = difflib.get_close_matches(field, known, n=1)
+        guess = f"did you mean {close[0]}? " if close and close != [field] else ""
+        raise _refused(f"the setting {field}: {first['msg']}; {guess}known: {', '.join(known)}") from error
 
 
 def victim_of(model: str, outputs: int) -> "Victim":

@@ -33,7 +33,7 @@ CPU_TOKENS = 2048
 GPU_TOKENS = 16384
 """Padded tokens a batch elsewhere."""
 
-WASTE_FRACTION = 1 / 32
+WASTE_FRACTION = 1 / 64
 """Padding that a batch may hold, as a fraction of the token budget, before the next batch is begun.
 
 A model call has a fixed cost, worth about as much as this many tokens; padding up to that cost is

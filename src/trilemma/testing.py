@@ -257,9 +257,35 @@ class _Keyword:
         return np.where(positive[:, None], [[0.1, 0.9]], [[0.9, 0.1]]).astype(np.float32)
 
 
+def _own_model(train: Examples, folder: Path) -> Any:
+    """A victim that shows gradients, and counts them and its answers: a tiny model of ours."""
+    from trilemma.inference import Classifier, TokenGradients
+    from trilemma.models import loading
+
+    class Counting(Classifier):
+        queries = 0
+
+        def __call__(self, texts: Sequence[Text]) -> "NDArray[np.float32]":
+            self.queries += len(texts)
+            return self.probabilities(texts)
+
+        def gradients(self, texts: Sequence[Text], labels: Sequence[int]) -> list[TokenGradients]:
+            self.queries += len(texts)
+            return super().gradients(texts, labels)
+
+    _tiny_model(train, folder)
+    model = loading.load_classifier(folder, 2, seed=0)
+    return Counting(model, loading.load_tokenizer(folder))
+
+
 def check_attack(attack: "Attack", *, budget: int = 50) -> None:
-    """An attack keeps to its budget, keeps the shape of its inputs, and repeats itself under a seed."""
+    """An attack keeps to its budget, keeps the shape of its inputs, and repeats itself under a seed.
+
+    One whose ``white_box`` is true attacks a tiny model of ours, another one a rule that shows
+    probabilities alone.
+    """
     from trilemma.progress import silent
+    from trilemma.tasks import get, open_source
 
     _check(
         attack.level in ("word", "sentence", "human", "unknown"),
@@ -272,7 +298,12 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
         ("",),
         ("ünïcode \U0001f3ac good",),
     ]
-    victim = _Keyword()
+    if getattr(attack, "white_box", False):
+        train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
+        with TemporaryDirectory() as temporary:
+            victim = _own_model(train, Path(temporary))
+    else:
+        victim = _Keyword()
     labels = [int(p.argmax()) for p in victim(inputs)]
     runs = []
     for _ in range(2):

@@ -1,6 +1,7 @@
 """What an adaptation plug-in is: which weights train, on which examples, by which loss."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,19 @@ from transformers import PreTrainedModel
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.progress import Progress
 from trilemma.tasks.task import Examples, Task
+
+
+@dataclass(frozen=True)
+class Made:
+    """Examples made on a trained model.
+
+    Attributes:
+        examples: with labels; their training rows' own.
+        seconds: that making them took, in whichever run it was.
+    """
+
+    examples: Examples
+    seconds: float
 
 
 class Adaptation(ABC):
@@ -65,7 +79,7 @@ class Adaptation(ABC):
         seed: int,
         work: Path,
         progress: Progress,
-    ) -> Examples | None:
+    ) -> Made | None:
         """Examples made on the trained model, with which it is then trained anew; by default none.
 
         Args:

@@ -1,6 +1,7 @@
 """Adversarial training: learning from examples that fooled the model (Goodfellow et al. 2015, 1412.6572)."""
 
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,15 @@ from typing import Any
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel
 
+from trilemma.adapt.adaptation import Made
 from trilemma.adapt.full import Full
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.errors import DataError
 from trilemma.progress import Progress
 from trilemma.tasks.task import Examples, Task, Text
+
+_SECONDS = b"seconds"
+"""Of the attack, in the metadata of its file: a run that goes on after a kill counts them too."""
 
 
 class AdversarialTraining(Full):
@@ -33,7 +38,7 @@ class AdversarialTraining(Full):
         seed: int,
         work: Path,
         progress: Progress,
-    ) -> Examples:
+    ) -> Made:
         """The successes of the attack, with the labels of their originals."""
         if task.labels is None:
             raise DataError(
@@ -42,15 +47,17 @@ class AdversarialTraining(Full):
         kept = work / "adversarial.parquet"
         if not kept.is_file():
             _attack(model, tokenizer, task, train, settings, seed, kept, progress)
-        rows = pq.read_table(kept).to_pylist()
+        table = pq.read_table(kept)
+        rows = table.to_pylist()
         texts: list[Text] = [tuple(row["text"]) for row in rows]
-        return replace(
+        examples = replace(
             train,
             ids=[f"{row['id']} attacked" for row in rows],
             texts=texts,
             labels=[float(row["label"]) for row in rows],
             fingerprint="",
         )
+        return Made(examples, float(table.schema.metadata[_SECONDS]))
 
 
 def _attack(
@@ -71,7 +78,7 @@ def _attack(
     from trilemma.inference import Classifier
     from trilemma.records import write_table
 
-    chosen = settings.adversarial
+    chosen, begun = settings.adversarial, time.monotonic()
     count = min(chosen.rows, len(train))
     drawn = sorted(random.Random(f"adversarial training {seed}").sample(range(len(train)), count))
     made = make(
@@ -90,5 +97,8 @@ def _attack(
         "text": [list(made.shown[i]) for i in won],
         "label": [made.labels[i] for i in won],
     }
-    schema = pa.schema([("id", pa.string()), ("text", pa.list_(pa.string())), ("label", pa.int64())])
+    schema = pa.schema(
+        [("id", pa.string()), ("text", pa.list_(pa.string())), ("label", pa.int64())],
+        {_SECONDS: str(time.monotonic() - begun)},
+    )
     write_table(pa.Table.from_pydict(columns, schema=schema), kept)

@@ -1,6 +1,5 @@
 """Adapting a pretrained model to a task."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -134,14 +133,13 @@ def adapt(
         allow_pickle=allow_pickle,
     )
     fitted = training(train, work=work)
-    before, begun = fitted.training.seconds, time.monotonic()
+    before = fitted.training.seconds
     further = ADAPTATIONS.get(settings.method)().made_on(
         fitted.model, fitted.tokenizer, task, train, settings, seed=seed, work=work, progress=progress
     )
     if further is not None:
-        before += time.monotonic() - begun
-        fitted = training(_joined(train, further), work=work / "anew")
-        before += fitted.training.seconds
+        fitted = training(_joined(train, further.examples), work=work / "anew")
+        before += further.seconds + fitted.training.seconds
     save(fitted.model, fitted.tokenizer, out)
     return _facts(fitted, task, settings, learning_rate, seed, held_out, before)
 

@@ -31,6 +31,9 @@ UNCLEAR = "unclear"
 KEY = "key.json"
 """Which row is which item; not for annotators."""
 
+LEAST_HIDDEN = 5
+"""Clean items hidden in a sheet: with fewer, one slip would leave an annotator out."""
+
 Reason = str
 """Why an item is dropped: ``another class``, ``unclear``, ``no majority``."""
 
@@ -77,8 +80,8 @@ def export_sheets(
         task: its task.
         folder: of the files; made where it is not there.
         annotators: number of sheets; the majority of an odd number decides more often.
-        control: clean items hidden in each sheet, as a share of the set, at least one where the set has
-            originals; 0 for none.
+        control: clean items hidden in each sheet, as a share of the set, but at least
+            :data:`LEAST_HIDDEN` where the set has as many originals; 0 for none.
         seed: of the orders and of which clean items are taken.
 
     Raises:
@@ -130,7 +133,7 @@ def _rows(examples: AdversarialExamples, control: float, rng: random.Random) -> 
         # Where an item is shown as its original, the check would be the item itself.
         if original is not None and original not in examples.texts:
             first.setdefault(original, index)
-    wanted = max(1, round(control * len(labelled))) if control else 0
+    wanted = max(LEAST_HIDDEN, round(control * len(labelled))) if control else 0
     clean = rng.sample(list(first.values()), min(wanted, len(first)))
     chosen = [(index, False) for index in labelled] + [(index, True) for index in clean]
     numbers = rng.sample(range(1, len(chosen) + 1), len(chosen))
@@ -152,7 +155,7 @@ def import_verdicts(
     Raises:
         AttackError: naming file, row and what was expected; or if no annotator passes.
     """
-    key = _key(folder / KEY)
+    key = _key(folder / KEY, len(examples))
     if (key["task"], key["set"]) != (task.name, examples.fingerprint):
         raise AttackError(f"the sheets in {folder} were made of another set; name the one they were made of")
     rows: dict[str, dict[str, Any]] = key["rows"]
@@ -248,15 +251,21 @@ def write_curated(examples: AdversarialExamples, task: Task, kept: Sequence[int]
     write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items()))), path)
 
 
-def _key(path: Path) -> dict[str, Any]:
+def _key(path: Path, items: int) -> dict[str, Any]:
+    """The key of a set of so many items; it may come from a stranger."""
     try:
         key = parse_json(decode(path.read_bytes(), str(path)), str(path))
-        rows, wanted = key["rows"], ("task", "set", "classes", "annotators")
-        good = all(name in key for name in wanted) and all(
-            isinstance(row["index"], int) and isinstance(row["control"], bool) for row in rows.values()
-        )
+        rows, names = key["rows"], [key["task"], key["set"], *key["classes"], *key["annotators"]]
+        places = [(row["index"], row["control"]) for row in rows.values()]
     except (OSError, DataError, KeyError, TypeError, AttributeError) as error:
         raise AttackError(f"{path} cannot be read; expected the key that the export wrote") from error
+    good = (
+        all(isinstance(name, str) for name in names)
+        and all(name == Path(name).name for name in key["annotators"])
+        and all(row.isdecimal() for row in rows)
+        and all(type(index) is int and 0 <= index < items for index, _ in places)
+        and all(isinstance(control, bool) for _, control in places)
+    )
     if not good:
-        raise AttackError(f"{path} is not the key that the export wrote; restore it or export again")
+        raise AttackError(f"{path} is not the key of this set's sheets; restore it or export again")
     return dict(key)

@@ -215,9 +215,9 @@ class Attempt:
             raise SpentError
         self._differentiated |= new
         if isinstance(self.goal, Targeted):
-            found = yield from ask(service, [(text, self.goal.target) for text in texts])
+            found = yield from ask(service, [(text, self.goal.target) for text in texts], remembered=False)
             return [replace(one, gradients=-one.gradients) for one in found]
-        return list((yield from ask(service, [(text, self.label) for text in texts])))
+        return list((yield from ask(service, [(text, self.label) for text in texts], remembered=False)))
 
     def positions(self, words: Words) -> list[int]:
         """Words that every constraint allows to be changed now."""

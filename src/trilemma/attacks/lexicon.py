@@ -1,9 +1,9 @@
 """A small lexicon of synonyms that comes with the package, so that words can be swapped offline.
 
 The embedded suite's own sets, and common words of English beside them. In a set of ours every word can stand
-for every other one in nearly all sentences: the same grammatical form, the same sentiment, no further sense
-that is more frequent. A word belongs to one set only. It is no WordNet: it is short, and errs towards leaving
-a word alone.
+for every other one in nearly all sentences (but for "a" and "an" before it): the same grammatical form, the
+same sentiment, no further sense that is more frequent. A word belongs to one set only. It is no WordNet: it
+is short, and errs towards leaving a word alone.
 """
 
 from collections.abc import Mapping

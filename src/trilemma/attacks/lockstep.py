@@ -22,18 +22,21 @@ class Question:
     Attributes:
         service: whom it asks.
         inputs: what it asks about; the answer is one output an input.
+        remembered: whether a later question of any search may be answered from this one's answers; large
+            answers, which would fill the memory, are not.
     """
 
     service: Service
     inputs: Sequence[Hashable]
+    remembered: bool = True
 
 
 Steps = Generator[Question, Sequence[Any], T]
 
 
-def ask(service: Service, inputs: Sequence[Hashable]) -> Steps[Sequence[Any]]:
+def ask(service: Service, inputs: Sequence[Hashable], *, remembered: bool = True) -> Steps[Sequence[Any]]:
     """To be yielded from: the outputs of ``service`` for ``inputs``."""
-    return (yield Question(service, inputs)) if inputs else []
+    return (yield Question(service, inputs, remembered)) if inputs else []
 
 
 def run_in_lockstep(searches: Sequence[Steps[T]], finished: Callable[[int, T], None]) -> None:
@@ -65,6 +68,10 @@ def run_in_lockstep(searches: Sequence[Steps[T]], finished: Callable[[int, T], N
         for service, new in pooled.items():
             if new:
                 answers[service].update(zip(new, service(list(new)), strict=True))
-        for index, question in list(waiting.items()):
+        asked = list(waiting.items())
+        for index, question in asked:
             known = answers[question.service]
             advance(index, [known[one] for one in question.inputs])
+        for _, question in asked:
+            if not question.remembered:
+                answers[question.service].clear()

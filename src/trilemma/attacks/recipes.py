@@ -69,7 +69,8 @@ def constraints(
     if least is not None:
         from trilemma.attacks.constraints.similarity import SentenceSimilarity
 
-        chosen.append(SentenceSimilarity(resources.sentence_encoder(settings.encoder), least))
+        encoder = resources.sentence_encoder(settings.encoder)
+        chosen.append(SentenceSimilarity(encoder, least, encoder.rough))
     if settings.grammar_drop is not None:
         chosen.append(GrammarDrop(resources.acceptability(settings.acceptability), settings.grammar_drop))
     if settings.perplexity_ratio is not None:

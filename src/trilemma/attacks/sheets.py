@@ -93,32 +93,28 @@ def read_sheet(path: Path, rows: Collection[str], choices: Sequence[str]) -> dic
     except DataError as error:
         raise AttackError(str(error)) from error
     head = text.partition("\n")[0]
+    csv.field_size_limit(LARGEST)  # a text may be longer than what Python takes for a cell by default
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
     known = {choice.casefold(): choice for choice in choices}
     found: dict[str, str] = {}
-    try:
-        header = [cell.strip().lower() for cell in next(reader, [])]
-        if "row" not in header or VERDICT not in header:
-            raise AttackError(f"{path} lacks the column `row` or `{VERDICT}` in its first line")
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            where = f"{path}, line {reader.line_num}"
-            cells += [""] * (len(header) - len(cells))
-            row = cells[header.index("row")].strip().lstrip("'")
-            given = cells[header.index(VERDICT)].strip().lstrip("'").casefold()
-            if row not in rows:
-                raise AttackError(f"{where}: row {row[:40]!r} is not one of this sheet's; restore its number")
-            if row in found:
-                raise AttackError(f"{where}: row {row} stands twice; delete one of them")
-            if given not in known:
-                said = f"the verdict {given[:40]!r} on row {row}" if given else f"row {row} has no verdict"
-                raise AttackError(f"{where}: {said}; expected one of {', '.join(choices)}")
-            found[row] = known[given]
-    except csv.Error as error:
-        raise AttackError(
-            f"{path}, line {reader.line_num}: no CSV ({error}); save the sheet as CSV"
-        ) from error
+    header = [cell.strip().lower() for cell in next(reader, [])]
+    if "row" not in header or VERDICT not in header:
+        raise AttackError(f"{path} lacks the column `row` or `{VERDICT}` in its first line")
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        where = f"{path}, line {reader.line_num}"
+        cells += [""] * (len(header) - len(cells))
+        row = cells[header.index("row")].strip().lstrip("'")
+        given = cells[header.index(VERDICT)].strip().lstrip("'").casefold()
+        if row not in rows:
+            raise AttackError(f"{where}: row {row[:40]!r} is not one of this sheet's; restore its number")
+        if row in found:
+            raise AttackError(f"{where}: row {row} stands twice; delete one of them")
+        if given not in known:
+            said = f"the verdict {given[:40]!r} on row {row}" if given else f"row {row} has no verdict"
+            raise AttackError(f"{where}: {said}; expected one of {', '.join(choices)}")
+        found[row] = known[given]
     missing = sorted(set(rows) - set(found), key=int)
     if missing:
         few = ", ".join(missing[:5]) + (" and others" if len(missing) > 5 else "")

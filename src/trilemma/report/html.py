@@ -126,12 +126,12 @@ def render(
         advice=sections.advice(shown.verdict, everyone),
         meta=sections.meta(records, len(everyone)),
         care=sections.care(shown.verdict),
-        legend=sections.legend({c.name: index for index, c in enumerate(everyone)}),
         cards="".join(
             sections.card(ranking, [c.name for c in everyone], at) for ranking in shown.verdict.rankings
         ),
         findings=sections.findings(shown.verdict, everyone),
         cautions=sections.cautions(shown.verdict, everyone),
+        trade_off=sections.trade_off(everyone) if any(f.name == "pareto" for f in shown.figures) else "",
         front=sections.front_table(shown.front),
         figures=_figures(shown, everyone),
         example_note=sections.example_note(shown.examples),

@@ -158,6 +158,19 @@ def cautions(shown: Verdict, everyone: Sequence[Candidate]) -> str:
     return f"<ul>{''.join(f'<li>{prose(caution, everyone)}</li>' for caution in shown.cautions)}</ul>"
 
 
+def trade_off(everyone: Sequence[Candidate]) -> str:
+    """The frame of the chart of two axes, with its legend."""
+    return (
+        '<p class="lead">Up is more robust, larger is more accurate on clean text. Faded candidates are '
+        "dominated on all three axes or have no skill; the dotted line joins those that are best on the two "
+        'axes drawn.</p>\n<div class="controls" data-controls="pareto"></div>\n'
+        f"{legend({c.name: index for index, c in enumerate(everyone)})}\n"
+        '<figure class="chart"><div data-figure="pareto" role="img" aria-label="Robust accuracy against '
+        'efficiency; the size of a mark is clean accuracy. The table below holds the same numbers."></div>'
+        "</figure>"
+    )
+
+
 def front_table(placed: Front | None) -> str:
     """The front as a table, or why there is none."""
     if placed is None:
