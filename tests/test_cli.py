@@ -38,7 +38,8 @@ def write(folder: Path, text: str) -> Path:
 def test_help_names_every_command() -> None:
     done = trilemma("--help")
     assert done.returncode == 0
-    for command in ("run", "show", "decide", "compare", "report", "pretrain", "schema", "doctor"):
+    commands = "run show decide compare report pretrain schema doctor attack profile calibrate forecast"
+    for command in commands.split():
         assert f"\n  {command} " in done.stdout
         assert trilemma(command, "--help").returncode == 0
 

@@ -11,7 +11,8 @@ from tiny_models import POSITIONS, byte_tokenizer, save_bert
 from trilemma.adapt import AdaptSettings
 from trilemma.models import loading
 from trilemma.models.loading import describe
-from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile, session
+from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, energy, profile, session
+from trilemma.profile.points import Unmeasured
 from trilemma.profile.session import Session
 from trilemma.records import Record, records_table
 
@@ -47,7 +48,9 @@ def measured(folders: Path) -> Values:
         ProfiledModel(("scratch", "pretrained"), folders / "transformer-pp"),
         ProfiledModel(("gla",), folders / "gla"),
     ]
-    records = profile(models, GRID, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:  # what a machine with a meter gives is tested on its own
+        patch.setattr(energy, "open_meter", lambda device: Unmeasured("no meter in this test"))
+        records = profile(models, GRID, device="cpu")
     assert records_table(records).num_rows == len(records)
     values = {(record.model, record.metric, record.batch, record.length): record for record in records}
     assert len(values) == len(records), "a value was recorded twice"
@@ -61,7 +64,11 @@ def test_every_model_has_every_metric_at_every_point(measured: Values) -> None:
     expected = {(metric, *point) for metric in gridded for point in points}
     expected |= {(metric, 1, length) for metric in ("flops_per_token", "state_bytes") for length in (8, 128)}
     expected |= {(metric, 2, 8) for metric in ("training_examples_per_s", "peak_training_memory_bytes")}
-    sizes = ("parameters", "non_embedding_parameters", "weight_bytes")
+    sizes = ["parameters", "non_embedding_parameters", "weight_bytes", "idle_power_w"]
+    # Without a meter, once a model.
+    kinds = ("", "prefill_", "decode_", "generation_", "training_")
+    places = {"": "example", "prefill_": "token", "decode_": "token"}
+    sizes += [f"{kind}energy_j_per_{places.get(kind, 'example')}" for kind in kinds]
     for model in ("bert", "scratch", "pretrained", "gla"):
         found = {key[1:] for key in measured if key[0] == model}
         assert found == expected | {(metric, None, None) for metric in sizes}

@@ -22,6 +22,7 @@ LEAVES = {
     "comparisons",
 }
 ANSWERING = {"ops", "models", "transforms", "tasks", "inference", "attacks", "adapt"}
+COMMANDS = {"cli_attack", "cli_annotate", "cli_profile", "cli_deploy"}
 LEFT_OF: dict[str, set[str]] = {
     "_native": set(),
     "ops": {"_native"},
@@ -33,13 +34,16 @@ LEFT_OF: dict[str, set[str]] = {
     "adapt": ANSWERING - {"adapt"},
     "score": ANSWERING,
     "profile": ANSWERING,
-    "study": ANSWERING | {"score", "profile"},
+    "deploy": ANSWERING | {"profile"},
+    "study": ANSWERING | {"score", "profile", "deploy"},
     "report": set(),
     "result": {"report"},
     "__main__": {"cli"},
-    "cli": ANSWERING | {"score", "profile", "study", "report", "result", "cli_attack", "cli_annotate"},
+    "cli": ANSWERING | {"score", "profile", "study", "report", "result"} | COMMANDS,
     "cli_attack": ANSWERING | {"study"},
     "cli_annotate": ANSWERING,
+    "cli_profile": ANSWERING | {"profile", "study", "report"},
+    "cli_deploy": ANSWERING | {"profile", "deploy", "study"},
     "testing": ANSWERING | {"score", "profile"},
 }
 

@@ -5,11 +5,11 @@ import sys
 import traceback
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from trilemma import cli_annotate, cli_attack
+from trilemma import cli_annotate, cli_attack, cli_deploy, cli_profile
 from trilemma.errors import TrilemmaError
 from trilemma.process import prepare
 from trilemma.report.metrics import METRICS
@@ -29,6 +29,7 @@ app = typer.Typer(
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/demo.", metavar="RUN")]
 _AT = "Operating point; default batch=1,length=128 or the nearest that was measured."
+_Aim = Literal["cost", "energy", "throughput"]
 _METRICS = ", ".join(METRICS)
 _COMPARED = (
     "accuracy, f1, matthews, pearson, spearman, robust_accuracy, robust_f1, attack_success_rate, "
@@ -123,7 +124,7 @@ def show(
 
 @app.command()
 def decide(
-    run: RunFolder,
+    run: Annotated[Path | None, typer.Argument(help="A run folder, e.g. runs/demo.", metavar="RUN")] = None,
     best: Annotated[
         str,
         typer.Option(
@@ -135,9 +136,43 @@ def decide(
     min_clean: Annotated[str | None, typer.Option(help="Clean score: 0.8 or 80%.")] = None,
     min_robust: Annotated[str | None, typer.Option(help="Robust score: 0.5 or 50%.")] = None,
     at: Annotated[str | None, typer.Option(help=_AT)] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="By forecasts: folders, hub ids or ARCH:SIZE, with commas."),
+    ] = None,
+    machines: Annotated[
+        str, typer.Option(help="Catalogue names, `here`, or a YAML file, with commas.")
+    ] = "here",
+    workload: Annotated[str, typer.Option(help="chat, classify, or a YAML file.")] = "chat",
+    slo: Annotated[str, typer.Option(help="Bounds, e.g. ttft=200ms,tpot=40ms.")] = "",
+    max_cost: Annotated[
+        float | None, typer.Option(help="Of a million sequences, by the machines' prices.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16, float16, packed; with commas.")
+    ] = "auto",
+    batch: Annotated[str, typer.Option(help="Batch sizes, with commas.")] = "1,4,16,64",
+    devices: Annotated[str, typer.Option(help="Devices that share each matrix, with commas.")] = "1",
+    aim: Annotated[_Aim, typer.Option(help="cost, energy or throughput: what ranks.")] = "throughput",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the best candidate under constraints; exit code 1 where none qualifies."""
+    """Find the best candidate of a run, or the best deployment by forecasts; exit code 1 for none.
+
+    With a run folder: among its measured candidates, under the bounds on memory, latency and scores. With
+    --models: every model, machine, precision, batch size and number of devices, by forecasts; each rejection
+    has its reason. With both, measured scores stand beside the forecasts of models of the same name.
+    """
+    if models is not None:
+        from trilemma.cli_deploy import decide_by_forecasts
+
+        scores = None if run is None else _load(run).scores()
+        if not decide_by_forecasts(
+            models, machines, workload, slo, max_cost, precision, batch, devices, aim, json, scores
+        ):
+            raise typer.Exit(1)
+        return
+    if run is None:
+        raise TrilemmaError("name a run folder, or models to forecast by --models")
     decision = _load(run).decide(
         max_memory=max_memory,
         max_latency_ms=max_latency,
@@ -261,6 +296,9 @@ def doctor() -> None:
 
 
 app.command()(cli_attack.attack)
+app.command()(cli_deploy.calibrate)
+app.command()(cli_deploy.forecast)
+app.command()(cli_profile.profile)
 app.add_typer(cli_annotate.annotate, name="annotate")
 
 

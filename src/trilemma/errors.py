@@ -31,3 +31,7 @@ class DivergedError(TrilemmaError):
 
 class AttackError(TrilemmaError):
     """An attack that cannot run: a resource that is missing, or a victim that does not answer as it must."""
+
+
+class DeployError(TrilemmaError):
+    """A machine, workload or objective that cannot be used as given."""

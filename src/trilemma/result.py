@@ -82,6 +82,20 @@ class Result:
 
         return front(self._evidence(at), metrics or DEFAULT).table()
 
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Clean and robust scores by candidate, over all tasks; those that were measured."""
+        from trilemma.report.metrics import find_metric
+
+        evidence = self._evidence(None)
+        return {
+            candidate.name: {
+                name: value
+                for name in ("accuracy", "robust_accuracy")
+                if (value := evidence.value(find_metric(name), candidate).value) is not None
+            }
+            for candidate in evidence.candidates
+        }
+
     def decide(
         self, *, best: str = "robust_accuracy", at: str | None = None, **limits: "str | float | None"
     ) -> "Decision":

@@ -47,6 +47,7 @@ _BUILTIN = {
     "state": "trilemma.profile.state:measure",
     "generation": "trilemma.profile.generation:measure",
     "memory": "trilemma.profile.memory:measure",
+    "energy": "trilemma.profile.energy:measure",
 }
 
 MEASUREMENTS: Registry[Measurement] = Registry("measurement", _BUILTIN)

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trilemma.inference import fixed_arguments
 from trilemma.ops import by_pytorch
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
+from trilemma.profile.operations import GLA_CHUNK
 from trilemma.profile.points import Point
 from trilemma.profile.session import Loaded, Session, beyond_positions, failure
 from trilemma.records import Record
@@ -24,9 +25,6 @@ from trilemma.records import Record
 Shape = Sequence[int]
 
 UNITS = {"flops_per_token": "FLOPs"}
-
-GLA_CHUNK = 64
-"""Longest chunk of the chunkwise algorithm, in tokens."""
 
 
 def measure(session: Session) -> Iterator[Record]:

@@ -1,8 +1,9 @@
 """Generation by causal models: time to the first token (TTFT) and per further token (TPOT)."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,7 +31,7 @@ def measure(session: Session) -> Iterator[Record]:
         if subject not in generative:
             for point in session.points():
                 yield from session.unmeasured(subject, UNITS, NOT_GENERATIVE, point)
-    prepare = partial(_prepare, session)
+    prepare = partial(prepared, session)
     extra = session.grid.decode - 1  # the last token is chosen, but not fed back
     for loaded, point, samples in session.sweep(models, session.points(), prepare, extra_positions=extra):
         if isinstance(samples, Unmeasured):
@@ -43,24 +44,43 @@ def measure(session: Session) -> Iterator[Record]:
         yield from rate(session, loaded, point, "decode_tokens_per_s", "tokens/s", further, work=point.batch)
 
 
-def _prepare(session: Session, loaded: Loaded, point: Point) -> Run:
+def prepared(session: Session, loaded: Loaded, point: Point) -> Run:
+    """Generation after one prompt, with the seconds of ``prefill`` and of ``decode``."""
     prompt = session.inputs(loaded, point)["input_ids"]
-    model = loaded.model
+
+    def run() -> Mapping[str, float]:
+        return generate(loaded.model, prompt, session.grid.decode, session.stopwatch).seconds
+
+    return run
+
+
+class Generated(NamedTuple):
+    """Seconds of both phases, and the cache that is left (None where the model returns none)."""
+
+    seconds: Mapping[str, float]
+    cache: Any
+
+
+def generate(model: Any, prompt: torch.Tensor, tokens: int, stopwatch: Callable[[], float]) -> Generated:
+    """Greedy decoding in a plain loop over the model's own cache.
+
+    Args:
+        model: with a language-model head.
+        prompt: token ids [B, T].
+        tokens: chosen after the prompt, the first by the prompt's own forward pass; 0 counts as 1.
+        stopwatch: seconds, once the device's work is done.
+    """
     # Only the last position's logits are needed; models that can, compute only those.
     last_only = (
         {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     )
-
-    def run() -> Mapping[str, float]:
-        with torch.inference_mode():
-            start = session.stopwatch()
-            output = model(input_ids=prompt, use_cache=True, **last_only)
+    with torch.inference_mode():
+        start = stopwatch()
+        output = model(input_ids=prompt, use_cache=True, **last_only)
+        token = output.logits[:, -1:].argmax(-1)
+        first = stopwatch()
+        for _ in range(tokens - 1):
+            output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
             token = output.logits[:, -1:].argmax(-1)
-            first = session.stopwatch()
-            for _ in range(session.grid.decode - 1):
-                output = model(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
-                token = output.logits[:, -1:].argmax(-1)
-            end = session.stopwatch()
-        return {"prefill": first - start, "decode": end - first}
-
-    return run
+        end = stopwatch()
+    return Generated({"prefill": first - start, "decode": end - first}, output.past_key_values)

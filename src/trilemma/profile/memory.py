@@ -1,4 +1,4 @@
-"""Peak memory of a classifier in inference and in fine-tuning, in a fresh process for each model.
+"""Peak memory of a model, in a fresh process for each model, or for each of its points.
 
 :mod:`trilemma.profile.memory_worker` says what exactly is measured.
 """
@@ -11,16 +11,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import torch
 
 from trilemma.adapt import AdaptSettings
 from trilemma.errors import ModelError
-from trilemma.profile.points import Boundary, Point
+from trilemma.profile.points import Boundary, Point, Unmeasured
 from trilemma.profile.session import Session, beyond_positions
 from trilemma.profile.subject import ProfiledModel
 from trilemma.records import Record
@@ -78,39 +78,94 @@ def _measure_one(
     subject = workers.subject
     metric = "peak_training_memory_bytes" if adaptation else "peak_inference_memory_bytes"
     method = adaptation.method if adaptation else ""
-    reason = beyond_positions(session.describe(subject), point) or boundary.refusal(point)
-    answer: dict[str, Any] = {}
-    if reason is None:
-        try:
-            settings = adaptation and adaptation.model_dump(mode="json")
-            answer = workers.ask({"batch": point.batch, "length": point.length, "adaptation": settings})
-        except TimeoutError:
-            reason = boundary.too_slow(point)
-        if "out_of_memory" in answer:
-            reason = boundary.out_of_memory(point)
-        reason = answer.get("failed", reason)
-    if reason is not None:
-        yield from session.unmeasured(subject, {metric: "bytes"}, reason, point, adaptation=method)
+    reason = beyond_positions(session.describe(subject), point)
+    peak = Unmeasured(reason) if reason else workers.peak(boundary, Work(subject, point, adaptation))
+    if isinstance(peak, Unmeasured):
+        yield from session.unmeasured(subject, {metric: "bytes"}, peak.reason, point, adaptation=method)
         return
     yield from session.record(
         subject,
         metric,
         "bytes",
-        float(answer["bytes"]),
+        peak.bytes,
         point=point,
-        low=answer["low"],
-        high=answer["high"],
-        n=answer["n"],
-        note=NOTES[workers.method],
+        low=peak.low,
+        high=peak.high,
+        n=peak.n,
+        note=peak.note,
         adaptation=method,
     )
 
 
-class _Workers:
-    """The processes that measure one model, begun as they are needed: one, unless a request ends it."""
+class Work(NamedTuple):
+    """What a peak is that of.
 
-    def __init__(self, session: Session, subject: ProfiledModel) -> None:
+    Attributes:
+        subject: the model.
+        point: batch and length.
+        adaptation: by which it is trained; None for inference.
+        decode: tokens generated after the prompt; None for classification.
+    """
+
+    subject: ProfiledModel
+    point: Point
+    adaptation: AdaptSettings | None = None
+    decode: int | None = None
+
+
+class Peak(NamedTuple):
+    """The most memory that work held.
+
+    Attributes:
+        bytes: median over repetitions, weights included.
+        low, high: 95% interval; None for fewer than six repetitions.
+        n: repetitions.
+        parts: bytes of ``weights``, ``state``, ``gradients`` and ``optimiser``, as far as there are any.
+        note: how it was measured.
+    """
+
+    bytes: float
+    low: float | None
+    high: float | None
+    n: int
+    parts: dict[str, int]
+    note: str
+
+
+def in_fresh_processes(session: Session, works: Sequence[Work]) -> Iterator[Peak | Unmeasured]:
+    """The peak of each work, in a process of its own; or why there is none.
+
+    Works of one model and kind must come smallest first: larger ones are left out once one does not fit.
+    """
+    boundaries: dict[tuple[str, str], Boundary] = {}
+    processes = [_Workers(session, work.subject, work) for work in works]
+    try:
+        for work, current, following in zip_longest(works, processes, processes[1:]):
+            if following is not None:
+                following.start()  # its imports take seconds; meanwhile the current one measures
+            kind = (work.subject.name, work.adaptation.method if work.adaptation else "")
+            boundary = boundaries.setdefault(kind, Boundary(session.grid.time_limit))
+            yield current.peak(boundary, work)
+            current.close()
+    finally:
+        for process in processes:
+            process.close()
+
+
+class _Workers:
+    """The processes that measure one model, begun as they are needed: one, unless a request ends it.
+
+    Args:
+        session: whose device and time limit hold.
+        subject: the model.
+        only: the one work that will be asked for, where it is one: nothing else is warmed up.
+    """
+
+    def __init__(self, session: Session, subject: ProfiledModel, only: Work | None = None) -> None:
         self.method = ""
+        adaptations = subject.adaptations
+        if only is not None:
+            adaptations = () if only.adaptation is None else (only.adaptation,)
         self._limit = session.grid.time_limit
         self.subject = subject
         self._request = {
@@ -118,9 +173,13 @@ class _Workers:
             "trust_remote_code": subject.trust_remote_code,
             "allow_pickle": subject.allow_pickle,
             "dtype": subject.dtype,
+            "form": subject.form,
+            "attention": subject.attention,
+            "compiled": subject.compiled,
+            "generates": only is not None and only.decode is not None,
             "device": session.device,
             "threads": torch.get_num_threads(),
-            "adaptations": [settings.model_dump(mode="json") for settings in subject.adaptations],
+            "adaptations": [settings.model_dump(mode="json") for settings in adaptations],
         }
         self._process: _Process | None = None
 
@@ -130,6 +189,23 @@ class _Workers:
             self._process = _Process()
             self.method = ""
 
+    def peak(self, boundary: Boundary, work: Work) -> Peak | Unmeasured:
+        """The peak of one work, unless the boundary or its outcome says that there is none."""
+        reason = boundary.refusal(work.point)
+        if reason is not None:
+            return Unmeasured(reason)
+        settings = work.adaptation and work.adaptation.model_dump(mode="json")
+        request = {**work.point._asdict(), "adaptation": settings, "decode": work.decode}
+        try:
+            answer = self.ask(request)
+        except TimeoutError:
+            return Unmeasured(boundary.too_slow(work.point))
+        if "out_of_memory" in answer:
+            return Unmeasured(boundary.out_of_memory(work.point))
+        if "failed" in answer:
+            return Unmeasured(answer["failed"])
+        return Peak(**answer, note=NOTES[self.method])
+
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request.
 
@@ -138,10 +214,11 @@ class _Workers:
             ModelError: where the worker ended by an error of its own.
         """
         self.start()
-        if not self.method:
-            self.method = self._answer(self._request, START_SECONDS)["method"]
         try:
-            return self._answer(request, self._limit)
+            if not self.method:
+                self.method = self._answer(self._request, START_SECONDS)["method"]
+            answer = self._answer(request, START_SECONDS)
+            return self._answer(None, self._limit) if "ready" in answer else answer
         except _KilledError:
             self.close()
             return {"out_of_memory": True}
@@ -152,7 +229,7 @@ class _Workers:
             if self.method == "lifetime peak":
                 self.close()  # no second answer would be true
 
-    def _answer(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+    def _answer(self, request: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
         assert self._process is not None
         try:
             return self._process.ask(request, timeout)
@@ -201,11 +278,13 @@ class _Process:
             self._lines.put(line)
         self._lines.put("")
 
-    def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
+        """The next line, after a request where there is one."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            if request is not None:
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
             line = self._lines.get(timeout=timeout)
         except queue.Empty:
             raise TimeoutError from None

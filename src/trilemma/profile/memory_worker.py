@@ -2,23 +2,27 @@
 
 Protocol: JSON, one object a line (shown broken here). First a model comes in::
 
-    {"folder": ..., "trust_remote_code": ..., "allow_pickle": ..., "dtype": ..., "device": ...,
-     "threads": ..., "adaptations": [{...}, ...]}
+    {"folder": ..., "trust_remote_code": ..., "allow_pickle": ..., "dtype": ..., "form": ...,
+     "attention": ..., "compiled": ..., "device": ..., "threads": ..., "adaptations": [{...}, ...],
+     "generates": ...}
 
 and ``{"method": "high-water mark" | "lifetime peak" | "CUDA allocator"}`` goes out. Then
-each ``{"batch": ..., "length": ..., "adaptation": null | {...}}``, inference or training by those settings,
-is answered by ``{"bytes": ..., "low": ..., "high": ..., "n": ...}``, ``{"out_of_memory": true}`` or
-``{"failed": reason}``. After ``"lifetime peak"`` only one of them can be answered. The worker ends with its
-input.
+each ``{"batch": ..., "length": ..., "adaptation": null | {...}, "decode": null | ...}``, classification,
+training by those settings, or generation of so many tokens, is answered by ``{"ready": true}`` once the model
+is in memory, and then by ``{"bytes": ..., "low": ..., "high": ..., "n": ..., "parts": {...}}``; or at any
+time by ``{"out_of_memory": true}`` or ``{"failed": reason}``. The parts are the peak's bytes of ``weights``,
+``state`` (KV cache or recurrent state after the last token), ``gradients`` and ``optimiser``, as far as the
+work has them. After ``"lifetime peak"`` only one request can be answered. The worker ends with its input.
 
 What is measured. On a GPU: the most that torch's allocator had handed out, weights included. On a CPU: the
 peak of the resident set during the work, minus a baseline, which is the resident set of the same process
 after it has imported everything, loaded the model, run it once on eight tokens, in inference and by each
-adaptation, and dropped it again. Inference is that of the deployed form, training of the form that is
-trained; only one of them is in memory. So weights, gradients, optimiser state, activations and all buffers
-count; the interpreter and the libraries do not. Weights are copied out of the mapped file first, since pages
-of a mapped file become resident only as they are touched. Repeated while that is quick, as often as an
-interval of the median needs; the median counts.
+adaptation, and dropped it again. Inference is that of the form in which it answers, training of the form
+that is trained, in its second step, in which the optimiser has its state; only one of them is in memory. So
+weights, gradients, optimiser state, activations and all buffers count; the interpreter and the libraries do
+not. Weights are copied out of the mapped file first, since pages of a mapped file become resident only as
+they are touched. Repeated while that is quick, as often as an interval of the median needs; the median
+counts.
 """
 
 import gc
@@ -26,19 +30,23 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from trilemma.adapt import ADAPTATIONS, AdaptSettings
 from trilemma.inference import fixed_arguments
-from trilemma.models.loading import deploy, load_classifier
+from trilemma.models.cache import state_bytes
+from trilemma.profile.forms import load, put_in_form, weight_bytes
+from trilemma.profile.generation import generate
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.peak import peak_bytes, reset_peak, resident_bytes
 from trilemma.profile.points import Point
-from trilemma.profile.session import OUTPUTS, failure, random_inputs
+from trilemma.profile.session import Kind, failure, random_inputs
+from trilemma.profile.subject import ProfiledModel
 from trilemma.profile.timing import FEWEST_ROUNDS, median
 from trilemma.profile.training import TrainingStep, with_labels
 
@@ -56,9 +64,28 @@ def main() -> None:
     print(json.dumps({"method": meter.method}), file=answers, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
+        for answer in meter.answers(_Work.asked(request)):
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+class _Work(NamedTuple):
+    """What is measured."""
+
+    point: Point
+    adaptation: AdaptSettings | None = None
+    decode: int | None = None
+
+    @classmethod
+    def asked(cls, request: dict[str, Any]) -> "_Work":
         settings = request["adaptation"] and AdaptSettings.model_validate(request["adaptation"])
-        answer = meter.measure(settings, Point(request["batch"], request["length"]))
-        print(json.dumps(answer), file=answers, flush=True)
+        return cls(Point(request["batch"], request["length"]), settings, request.get("decode"))
+
+    @property
+    def kind(self) -> Kind:
+        """What model it needs."""
+        if self.decode is not None:
+            return "language model"
+        return "classifier" if self.adaptation is None else "trainable classifier"
 
 
 class _Meter:
@@ -71,85 +98,95 @@ class _Meter:
         adaptations = [AdaptSettings.model_validate(settings) for settings in request.pop("adaptations")]
         for settings in adaptations:
             ADAPTATIONS.get(settings.method)  # what it imports is in no peak
-        folder, dtype = Path(request.pop("folder")), getattr(torch, request.pop("dtype"))
-
-        def load(trained: bool) -> Any:
-            model = load_classifier(folder, OUTPUTS, seed=0, dtype=dtype, **request)
-            for parameter in model.parameters():
-                parameter.data = parameter.data.clone()
-            model.to(self.device).eval()
-            return model if trained else deploy(model)
-
+        generates = request.pop("generates")
+        self._subject = ProfiledModel(("model",), Path(request.pop("folder")), **request)
+        self._model: Any = None
+        self._kind: Kind | None = None
+        self.baseline = 0
         if torch.device(self.device).type == "cuda":
-            self.method, self.baseline = "CUDA allocator", 0
+            self.method = "CUDA allocator"
         elif reset_peak():
             self.method = "high-water mark"
-            warm = load(trained=False)
-            _work(None, warm, WARM_UP, self.device)
-            if adaptations:
-                del warm
-                warm = load(trained=True)
-            for settings in adaptations:
-                with suppress(Exception):  # one that does not fit the model is told when it is asked for
-                    _work(settings, warm, WARM_UP, self.device)
-            del warm
-            gc.collect()
+            first = _Work(WARM_UP, decode=2) if generates else _Work(WARM_UP)
+            for work in (first, *(_Work(WARM_UP, settings) for settings in adaptations)):
+                self._load(work.kind)
+                with suppress(Exception):  # what does not fit the model is told when it is asked for
+                    _do(work, self._model, self.device)
+            self._drop()
             self.baseline = resident_bytes()
         else:
             # A warm-up would itself be in the lifetime's peak.
             self.method, self.baseline = "lifetime peak", resident_bytes()
-        self._load = load
-        self._model: Any = None
-        self._trained = False
 
-    def _loaded(self, trained: bool) -> Any:
-        """The model, deployed or as it is trained; only one of them is in memory."""
-        if self._model is None or self._trained != trained:
-            self._model = None
+    def _load(self, kind: Kind) -> None:
+        """Bring the model into memory as the work needs it; only one of its forms is there."""
+        if self._kind != kind:
+            self._drop()
+            model = load(self._subject, self.device, generates=kind == "language model", copied=True)
+            self._model = model if kind == "trainable classifier" else put_in_form(model, self._subject)
+            self._kind = kind
             gc.collect()
-            self._model, self._trained = self._load(trained), trained
-            gc.collect()
-        return self._model
 
-    def measure(self, adaptation: AdaptSettings | None, point: Point) -> dict[str, Any]:
+    def _drop(self) -> None:
+        self._model, self._kind = None, None
+        gc.collect()
+
+    def answers(self, work: _Work) -> Iterator[dict[str, Any]]:
+        """That the model is there, and then the peak; or why there is none."""
         peaks: list[int] = []
+        parts: dict[str, int] = {}
         try:
-            self._loaded(trained=adaptation is not None)
+            with memory_ceiling():
+                self._load(work.kind)
+                if self._subject.compiled:
+                    _do(work, self._model, self.device)  # compiles for these shapes
+            yield {"ready": True}
             while len(peaks) < FEWEST_ROUNDS:
                 start = time.perf_counter()
-                peaks.append(self._measure_once(adaptation, point))
+                peak, parts = self._measure_once(work)
+                peaks.append(peak)
                 if time.perf_counter() - start > QUICK_SECONDS or self.method == "lifetime peak":
                     break
         except OutOfMemoryError:
-            return {"out_of_memory": True}
+            yield {"out_of_memory": True}
+            return
         except Exception as error:  # whatever a model of unknown origin may raise
-            return {"failed": failure(error)}
+            yield {"failed": failure(error)}
+            return
         middle = median([peak - self.baseline for peak in peaks])
-        return {"bytes": middle.value, "low": middle.low, "high": middle.high, "n": middle.n}
+        yield {"bytes": middle.value, "low": middle.low, "high": middle.high, "n": middle.n, "parts": parts}
 
-    def _measure_once(self, adaptation: AdaptSettings | None, point: Point) -> int:
+    def _measure_once(self, work: _Work) -> tuple[int, dict[str, int]]:
+        """The peak, and the bytes of its parts."""
         with memory_ceiling():
             if self.method == "CUDA allocator":
                 torch.cuda.reset_peak_memory_stats(self.device)
-                _work(adaptation, self._model, point, self.device)
+                parts = _do(work, self._model, self.device)
                 torch.cuda.synchronize(self.device)
-                return int(torch.cuda.max_memory_allocated(self.device))
+                return int(torch.cuda.max_memory_allocated(self.device)), parts
             if self.method == "high-water mark":
                 reset_peak()
-            _work(adaptation, self._model, point, self.device)
-            return peak_bytes()
+            parts = _do(work, self._model, self.device)
+            return peak_bytes(), parts
 
 
-def _work(adaptation: AdaptSettings | None, model: Any, point: Point, device: str) -> None:
-    """Answer one batch, or train on it by an adaptation."""
-    inputs = random_inputs(model.config, point, device)
-    if adaptation is None:
+def _do(work: _Work, model: Any, device: str) -> dict[str, int]:
+    """Answer one batch, generate after it, or train on it by an adaptation; bytes of what was held."""
+    inputs = random_inputs(model.config, work.point, device)
+    parts = {"weights": weight_bytes(model)}
+    if work.decode is not None:
+        cache = generate(model, inputs["input_ids"], work.decode, time.perf_counter).cache
+        return parts | ({"state": state_bytes(cache)} if hasattr(cache, "layers") else {})
+    if work.adaptation is None:
         with torch.inference_mode():
             model(**inputs, **fixed_arguments(model))
-        return
-    step = TrainingStep(model, adaptation)
+        return parts
+    step = TrainingStep(model, work.adaptation)
     try:
-        step(with_labels(inputs))
+        batch = with_labels(inputs)
+        for _ in range(2):  # from the second on, the optimiser's state is there beside the activations
+            step(batch)
+        return parts | {"gradients": step.gradient_bytes, "optimiser": step.optimiser_bytes}
     finally:
         step.finish()
 

@@ -2,33 +2,22 @@
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
 
-from trilemma.models.loading import (
-    ModelDescription,
-    deploy,
-    describe,
-    load_classifier,
-    load_language_model,
-)
+from trilemma.models.loading import ModelDescription, describe
+from trilemma.profile.forms import load, put_in_form, weight_bytes
 from trilemma.profile.grid import EfficiencyGrid
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.machine import hardware, versions
 from trilemma.profile.points import Boundary, Point, Unmeasured, grid_points
+from trilemma.profile.stability import warm_up
 from trilemma.profile.subject import ProfiledModel
-from trilemma.profile.timing import (
-    CACHE_SENSITIVE_SECONDS,
-    WARM_UPS,
-    Run,
-    interleave,
-)
+from trilemma.profile.timing import CACHE_SENSITIVE_SECONDS, Run, interleave
 from trilemma.progress import Progress, silent
 from trilemma.records import Record
-
-OUTPUTS = 2  # of the classification head; its cost is negligible whatever the task
 
 NOT_GENERATIVE = "not a generative model"
 
@@ -141,20 +130,13 @@ class Session:
         return self._resident[kind]
 
     def _load_one(self, subject: ProfiledModel, kind: Kind) -> Loaded:
-        dtype: torch.dtype = getattr(torch, subject.dtype)
-        flags: dict[str, Any] = {
-            "trust_remote_code": subject.trust_remote_code,
-            "allow_pickle": subject.allow_pickle,
-            "dtype": dtype,
-        }
-        if kind == "language model":
-            model = load_language_model(subject.folder, **flags)
-        else:
-            model = load_classifier(subject.folder, OUTPUTS, seed=0, **flags)
-        model.to(self.device).eval()
+        model = load(subject, self.device, generates=kind == "language model")
+        plain = describe(model)
         if kind != "trainable classifier":
-            deploy(model)
-        description = describe(model)
+            put_in_form(model, subject)
+        # What torch has quantised is no parameter any more.
+        quantised = subject.form == "int8" and kind != "trainable classifier"
+        description = replace(plain, weight_bytes=weight_bytes(model)) if quantised else describe(model)
         if kind == "classifier":
             self._descriptions[subject.name] = description
         return Loaded(subject, model, description)
@@ -222,22 +204,15 @@ class Session:
         try:
             with memory_ceiling():
                 run = prepare(loaded, point)
-                seconds = self._warm_up(run)
+                if loaded.subject.compiled:
+                    run()  # compiles for these shapes
+                seconds = warm_up(run, self.grid.seconds)
         except OutOfMemoryError:
             return Unmeasured(boundary.out_of_memory(point))
         except Exception as error:  # whatever a model of unknown origin may raise
             return Unmeasured(failure(error))
         reason = boundary.passed(point, seconds)
         return Unmeasured(reason) if reason is not None else _Warm(run, seconds)
-
-    def _warm_up(self, run: Run) -> float:
-        """Seconds of the last warm-up run; one that takes longer than a whole point should is the last."""
-        taken = 0.0
-        for _ in range(WARM_UPS):
-            taken = sum(run().values())
-            if taken > self.grid.seconds:
-                break
-        return taken
 
     def _interleave(self, warm: Mapping[str, _Warm]) -> Mapping[str, list[Sample] | Unmeasured]:
         if not warm:

@@ -4,9 +4,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.errors import ModelError
+
+Form = Literal["deployed", "plain", "int8", "packed"]
+"""In which form a model answers: ``deployed`` is the one in which it is fastest (MatMul-Free models packed),
+``plain`` has its weights in their own precision, ``int8`` its linear layers quantised dynamically by torch,
+``packed`` its ternary weights at two bits each."""
 
 # Fields of a config.json that change neither shapes nor mathematics, hence not efficiency.
 _SHAPELESS = {
@@ -35,6 +41,9 @@ class ProfiledModel:
         allow_pickle: whether weights that are not safetensors may be opened.
         dtype: precision that it is measured in, a name of torch's (``float32``, ``bfloat16``).
         adaptations: how it is fine-tuned where training is measured; one a method.
+        form: in which it answers; it is trained as it is.
+        attention: Hugging Face's attention implementation; "" for the model's default.
+        compiled: whether by ``torch.compile``.
     """
 
     names: tuple[str, ...]
@@ -43,11 +52,19 @@ class ProfiledModel:
     allow_pickle: bool = False
     dtype: str = "float32"
     adaptations: tuple[AdaptSettings, ...] = (AdaptSettings(),)
+    form: Form = "deployed"
+    attention: str = ""
+    compiled: bool = False
 
     @property
     def name(self) -> str:
         """The first name."""
         return self.names[0]
+
+    @property
+    def precision(self) -> str:
+        """``int8``, ``packed``, or the dtype of its weights."""
+        return self.form if self.form in ("int8", "packed") else self.dtype
 
     def adaptation(self, method: str) -> AdaptSettings | None:
         """The settings by which it is adapted by ``method``, if it is."""
@@ -78,5 +95,6 @@ def _shape(model: ProfiledModel) -> str:
         ) from error
     shape = {key: value for key, value in config.items() if key not in _SHAPELESS}
     flags = [model.dtype, model.trust_remote_code, model.allow_pickle]
+    flags += [model.form, model.attention, model.compiled]
     adaptations = [settings.model_dump(mode="json") for settings in model.adaptations]
     return json.dumps([shape, flags, adaptations], sort_keys=True)

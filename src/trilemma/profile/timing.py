@@ -18,7 +18,6 @@ import numpy as np
 Run = Callable[[], Mapping[str, float]]
 """Does the work once; returns the seconds of each of its named, synchronised parts."""
 
-WARM_UPS = 2
 FEWEST_ROUNDS = 6  # the fewest that define a 95% interval for a median
 FEWEST_SLOW_ROUNDS = 3  # where more would take far longer than asked for
 SLOW_FACTOR = 4.0  # for an interval, this many times the seconds asked for may be taken

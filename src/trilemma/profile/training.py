@@ -1,16 +1,18 @@
 """Speed of fine-tuning a classifier: forward, backward and one AdamW step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from trilemma.adapt import ADAPTATIONS, AdaptSettings
 from trilemma.adapt.adaptation import TaskLoss
+from trilemma.profile.forms import OUTPUTS
 from trilemma.profile.latency import rate
 from trilemma.profile.points import Point, Unmeasured
-from trilemma.profile.session import OUTPUTS, Loaded, Session
+from trilemma.profile.session import Loaded, Session
 from trilemma.profile.timing import Run, median
 from trilemma.records import Record
 
@@ -51,12 +53,7 @@ def _prepare(
     session: Session, method: str, steps: "dict[str, TrainingStep]", loaded: Loaded, point: Point
 ) -> Run:
     inputs = with_labels(session.inputs(loaded, point))
-    name = loaded.subject.name
-    if name not in steps:
-        settings = loaded.subject.adaptation(method)
-        assert settings is not None
-        steps[name] = TrainingStep(loaded.model, settings)
-    step = steps[name]
+    step = _step_of(loaded, method, steps)
 
     def run() -> Mapping[str, float]:
         start = session.stopwatch()
@@ -64,6 +61,67 @@ def _prepare(
         return {"step": session.stopwatch() - start}
 
     return run
+
+
+class Rows:
+    """Random rows as a training set keeps them, from which batches are made as they are for a real one.
+
+    Args:
+        ids: token ids [n, T], as ``input_ids`` of :func:`trilemma.profile.session.random_inputs`.
+    """
+
+    def __init__(self, ids: torch.Tensor) -> None:
+        self._ids = ids.cpu().numpy().astype(np.int32)
+
+    def batch(self, device: str) -> dict[str, torch.Tensor]:
+        """All rows, shuffled, on ``device``: ``input_ids`` and ``attention_mask`` [n, T], ``labels`` [n]."""
+        chosen = self._ids[np.random.default_rng(0).permutation(len(self._ids))].astype(np.int64)
+        ids = torch.from_numpy(chosen)
+        made = with_labels({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        return {name: tensor.to(device) for name, tensor in made.items()}
+
+
+class Steps:
+    """Training steps of several models by one method, split into their parts.
+
+    Args:
+        session: whose stopwatch is read, and whose inputs are taken.
+        method: of the adaptation.
+    """
+
+    def __init__(self, session: Session, method: str) -> None:
+        self._session = session
+        self._method = method
+        self._steps: dict[str, TrainingStep] = {}
+
+    def prepared(self, loaded: Loaded, point: Point) -> Run:
+        """One step, with the seconds of ``data``, ``forward``, ``backward`` and ``optimiser``."""
+        rows = Rows(self._session.inputs(loaded, point)["input_ids"])
+        step = _step_of(loaded, self._method, self._steps)
+        stopwatch = self._session.stopwatch
+
+        def run() -> Mapping[str, float]:
+            start = stopwatch()
+            batch = rows.batch(self._session.device)
+            made = stopwatch()
+            return {"data": made - start, **step(batch, stopwatch)}
+
+        return run
+
+    def finish(self) -> None:
+        """Undo what the adaptation wrapped."""
+        for step in self._steps.values():
+            step.finish()
+
+
+def _step_of(loaded: Loaded, method: str, steps: "dict[str, TrainingStep]") -> "TrainingStep":
+    """The model's step, made where it is not there yet."""
+    name = loaded.subject.name
+    if name not in steps:
+        settings = loaded.subject.adaptation(method)
+        assert settings is not None
+        steps[name] = TrainingStep(loaded.model, settings)
+    return steps[name]
 
 
 def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -81,26 +139,60 @@ class TrainingStep:
     Args:
         model: a classifier; wrapped or frozen in part until :meth:`finish`.
         settings: the method, and its own settings.
+
+    Attributes:
+        gradient_bytes: of the last step's gradients.
     """
 
     def __init__(self, model: Any, settings: AdaptSettings) -> None:
         self._adaptation = ADAPTATIONS.get(settings.method)()
         self._model = self._adaptation.prepare(model, settings)
         self._task_loss = TaskLoss()
-        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
+        self._trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._trained, lr=0.0, fused=True)
+        self.gradient_bytes = 0
 
-    def __call__(self, batch: dict[str, torch.Tensor]) -> None:
-        """Forward, backward, update; leaves the model in evaluation mode."""
+    def __call__(
+        self, batch: dict[str, torch.Tensor], stopwatch: Callable[[], float] = lambda: 0.0
+    ) -> Mapping[str, float]:
+        """Forward, backward, update; leaves the model in evaluation mode.
+
+        Args:
+            batch: inputs [B, T] and labels [B].
+            stopwatch: seconds, once the device's work is done.
+
+        Returns:
+            Seconds of ``forward``, ``backward`` and ``optimiser``, by that stopwatch.
+        """
         self._model.train()
         try:
+            start = stopwatch()
             loss, _ = self._adaptation.loss(self._model, batch, self._task_loss)
+            forwarded = stopwatch()
             torch.autograd.backward(loss)
+            backwarded = stopwatch()
             self._optimizer.step()
+            end = stopwatch()
+            self.gradient_bytes = sum(_bytes(one.grad) for one in self._trained)
         finally:
             self._optimizer.zero_grad(set_to_none=True)
             self._model.eval()
+        return {
+            "forward": forwarded - start,
+            "backward": backwarded - forwarded,
+            "optimiser": end - backwarded,
+        }
+
+    @property
+    def optimiser_bytes(self) -> int:
+        """Bytes of the optimiser's state; 0 before the first step."""
+        states = self._optimizer.state.values()
+        return sum(_bytes(value) for state in states for value in state.values())
 
     def finish(self) -> None:
         """Undo what the adaptation wrapped; the model computes what it did before."""
         self._adaptation.finish(self._model)
+
+
+def _bytes(value: Any) -> int:
+    return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0

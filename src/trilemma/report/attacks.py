@@ -83,7 +83,8 @@ def attack_sheet(records: pd.DataFrame) -> Sheet | None:
         shown.append((*map(str, key), *(_cell(found.get(name), name) for name in COLUMNS)))
         notes += [row["note"] for row in found.values() if row["value"] != row["value"]]
     tasks = list(dict.fromkeys(task for task, *_ in shown))
-    title, columns = "Attacks on the models themselves", ("Task", "Attack", "Candidate")
+    title = "Attacks on the models themselves"
+    columns: tuple[str, ...] = ("Task", "Attack", "Candidate")
     if len(tasks) == 1:  # leaves room for what differs
         title, columns = f"{title}, {tasks[0]}", columns[1:]
         shown = [row[1:] for row in shown]

@@ -74,6 +74,18 @@ METRICS: dict[str, Metric] = {
         Metric("ttft_ms", "E", "lower", "ms", "time to first token"),
         Metric("tpot_ms", "E", "lower", "ms", "time per output token"),
         Metric("decode_tokens_per_s", "E", "higher", "tokens/s", "decode speed"),
+        *(
+            Metric(f"{kind}{name}", "E", "lower", "J", f"{title}{what}")
+            for kind, what in (("", ""), ("gross_", ", idle power included"), ("estimated_", ", estimate"))
+            for name, title in (
+                ("energy_j_per_example", "energy an example"),
+                ("prefill_energy_j_per_token", "energy a prompt's token"),
+                ("decode_energy_j_per_token", "energy a generated token"),
+                ("generation_energy_j_per_example", "energy an answer"),
+                ("training_energy_j_per_example", "energy a training example"),
+            )
+        ),
+        Metric("idle_power_w", "E", "lower", "W", "idle power"),
         Metric("weight_bytes", "E", "lower", "bytes", "weights", exact=True),
         Metric("state_bytes", "E", "lower", "bytes", "KV cache or recurrent state", exact=True),
         Metric("parameters", "E", "lower", "count", "parameters", exact=True),
@@ -218,6 +230,9 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
         return 1.0, ""
     if unit in ("ms", "s"):
         return 1.0, f" {unit}"
+    if unit in ("J", "W") and 0 < abs(value) < 1:
+        small = ("m", 1e-3) if abs(value) >= 1e-3 else ("\u00b5", 1e-6)
+        return small[1], f" {small[0]}{unit}"
     prefixes = ("", "K", "M", "B", "T") if unit in ("count", "FLOPs") else ("", "K", "M", "G", "T")
     step = 0
     while abs(value) / 1000**step >= 999.5 and step < len(prefixes) - 1:

@@ -1,0 +1,170 @@
+"""How well forecasts hit: models of other shapes, and of families that were left out, timed on this machine.
+
+    python benchmarks/forecast.py --work FILE.json [--measure]
+
+``--measure`` times five families (the three architectures, a Llama and a BERT of Hugging Face's) at twelve
+widths and depths, batches 1, 4 and 16, and several lengths, all of it twice, the second time in another
+order: how far the two are apart is the noise floor. Without it the times in FILE.json are read. Then, with
+the times of the first measurement:
+
+- held-out shapes: the forecaster is fitted to all shapes but two at a time, and forecasts those two;
+- held-out architecture: it is fitted to four families, and operations by themselves, and forecasts the fifth.
+
+Reported are the median and the 90th percentile of the absolute percentage error, and how many times lie
+within their 90% interval. That bytes of weights
+and states are exact is tested (tests/test_deploy_forecast.py).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).parent.parent)
+
+from trilemma.process import prepare
+
+prepare()
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from trilemma.deploy import calibration
+from trilemma.deploy.calibration import Calibration, families
+from trilemma.deploy.cases import Case
+from trilemma.deploy.forecaster import CONFIDENCE, Forecaster, Measured
+from trilemma.deploy.measuring import measure
+from trilemma.profile.machine import hardware, versions
+from trilemma.profile.points import Point
+from trilemma.terminal import output
+
+SHAPES = (
+    (128, 2), (128, 6), (192, 4), (256, 2), (256, 8), (320, 4),
+    (384, 2), (384, 6), (512, 4), (512, 8), (640, 3), (768, 4),
+)  # fmt: skip
+POINTS = (
+    Point(1, 16), Point(1, 64), Point(1, 256), Point(1, 512), Point(4, 16), Point(4, 64), Point(4, 256),
+    Point(16, 16), Point(16, 64), Point(16, 128),
+)  # fmt: skip
+DECODE = 65
+SECONDS = 0.15
+LEFT_OUT = 2
+
+Errors = dict[tuple[str, str], list[tuple[float, bool]]]
+"""By phase and family: absolute relative errors, and whether the interval held."""
+
+
+def timed(order: Sequence[tuple[int, int]]) -> list[Measured]:
+    """Every family at every shape and point."""
+    from trilemma.study.console import progress_bar
+
+    subjects = [one for shape in order for one in families(*shape).values()]
+    with progress_bar(output(), f"{len(subjects)} models") as progress:
+        return measure(subjects, POINTS, decode=DECODE, seconds=SECONDS, progress=progress)
+
+
+def measured(path: Path) -> None:
+    """Time everything twice and write it down."""
+    known = calibration.calibrate()
+    first, second = timed(SHAPES), timed(SHAPES[::-1])
+    content = {
+        "hardware": hardware(),
+        "versions": versions(),
+        "calibration": {
+            "machine": known.machine.model_dump(mode="json"),
+            "fingerprint": known.fingerprint,
+            "measured": [],
+            "operations": [asdict(one) for one in known.operations],
+        },
+        "first": [asdict(one) for one in first],
+        "second": [asdict(one) for one in second],
+    }
+    path.write_text(json.dumps(content), "utf-8")
+
+
+def family(case: Case) -> str:
+    """Its name."""
+    if case.shape.family == "attention":
+        return ("transformer-pp" if case.shape.own else "llama") if case.shape.causal else "bert"
+    return case.shape.family
+
+
+def dimensions(case: Case) -> tuple[int, int]:
+    """Width and layers."""
+    return case.shape.width, case.shape.layers
+
+
+def held_out(
+    times: list[Measured], known: Calibration, groups: list[set[Any]], group_of: Callable[[Case], Any]
+) -> Errors:
+    """Relative errors and whether the interval held, by phase and family, each group left out in turn."""
+    found: Errors = {}
+    for group in groups:
+        kept = [one for one in times if group_of(one.case) not in group]
+        left = [one for one in times if group_of(one.case) in group]
+        forecaster = Forecaster(known.machine, kept, known.operations)
+        for one, forecast in zip(left, forecaster.seconds([one.case for one in left]), strict=True):
+            error = abs(forecast.value / one.seconds - 1)
+            holds = forecast.low <= one.seconds <= forecast.high
+            found.setdefault((one.case.phase, family(one.case)), []).append((error, holds))
+    return found
+
+
+def table(title: str, found: Errors, noise: dict[str, float]) -> None:
+    """Print errors by phase and family, and over all."""
+    print(f"\n### {title}\n")
+    print("| phase | family | n | median error | 90th percentile | within the interval | noise floor |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    phases = dict.fromkeys(phase for phase, _ in found)
+    for phase in phases:
+        rows = {name: rows for (its, name), rows in found.items() if its == phase}
+        everything = [one for some in rows.values() for one in some]
+        for name, some in (*sorted(rows.items()), ("all", everything)):
+            errors = np.array([error for error, _ in some])
+            held = np.mean([holds for _, holds in some])
+            floor = f"{noise[phase]:.1%}" if name == "all" else ""
+            print(
+                f"| {phase} | {name} | {len(some)} | {np.median(errors):.1%} | "
+                f"{np.quantile(errors, 0.9):.1%} | {held:.0%} | {floor} |"
+            )
+    every = [one for some in found.values() for one in some]
+    print(f"\nWithin the {CONFIDENCE:.0%} interval over all: {np.mean([holds for _, holds in every]):.1%}")
+
+
+def noise_of(first: list[Measured], second: list[Measured]) -> dict[str, float]:
+    """Median relative difference of the same point measured twice, by phase."""
+    again = {one.case: one.seconds for one in second}
+    apart: dict[str, list[float]] = {}
+    for one in first:
+        apart.setdefault(one.case.phase, []).append(abs(again[one.case] / one.seconds - 1))
+    return {phase: float(np.median(some)) for phase, some in apart.items()}
+
+
+def main() -> int:
+    """Measure if asked, and print the tables."""
+    parser = argparse.ArgumentParser(description="accuracy of forecasts")
+    parser.add_argument("--work", type=Path, required=True, help="file of the times")
+    parser.add_argument("--measure", action="store_true", help="time the models anew")
+    options = parser.parse_args()
+    if options.measure:
+        measured(options.work)
+    content = json.loads(options.work.read_text("utf-8"))
+    times = TypeAdapter(list[Measured])
+    first, second = (times.validate_python(content[name]) for name in ("first", "second"))
+    known = TypeAdapter(Calibration).validate_python(content["calibration"])
+    noise = noise_of(first, second)
+    print(f"{content['hardware']}\n{content['versions']}")
+    print("noise floor: " + ", ".join(f"{phase} {share:.1%}" for phase, share in noise.items()))
+    shapes = list(SHAPES)
+    groups = [set(shapes[place :: len(shapes) // LEFT_OUT]) for place in range(len(shapes) // LEFT_OUT)]
+    table("Held-out shapes", held_out(first, known, groups, dimensions), noise)
+    names = sorted({family(one.case) for one in first})
+    table("Held-out architecture", held_out(first, known, [{name} for name in names], family), noise)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

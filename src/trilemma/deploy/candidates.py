@@ -1,0 +1,68 @@
+"""From a model's name to what a forecast needs of it: dimensions and bytes of weights, no weights read."""
+
+from pathlib import Path
+from typing import Any
+
+from trilemma.deploy.forecast import Candidate
+from trilemma.deploy.machines import Machine
+from trilemma.errors import DeployError, ModelError
+from trilemma.profile.operations import WEIGHT_BYTES, shape_of, weight_bytes
+
+VOCABULARY = 8192
+"""Rows of the embedding of an ``ARCH:SIZE``, as of the tokenizers that studies train."""
+
+AUTO = "auto"
+"""The precision in which a model is usually deployed on a machine."""
+
+
+def config_of(name: str) -> Any:
+    """Configuration of a folder, a hub id or ``ARCH:SIZE``.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    from transformers import AutoConfig
+
+    from trilemma.architectures import ARCHITECTURES
+    from trilemma.models.sizes import configuration
+    from trilemma.models.source import find
+
+    arch, colon, size = name.partition(":")
+    if colon and arch in ARCHITECTURES:
+        return configuration(arch, size, VOCABULARY)
+    if not (Path(name).expanduser() / "config.json").is_file() and Path(name).expanduser().is_dir():
+        raise ModelError(f"{name} has no config.json; name a model folder, a hub id or ARCH:SIZE")
+    place = find(name, weights=False, allow_pickle=True)
+    try:
+        return AutoConfig.from_pretrained(place.name, local_files_only=place.local_files_only)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{name} has no configuration that can be read: {reason}") from error
+
+
+def candidate(name: str, machine: Machine, precision: str = AUTO, *, classifier: bool = False) -> Candidate:
+    """A model as it would be deployed on a machine.
+
+    Args:
+        name: folder, hub id or ``ARCH:SIZE``.
+        machine: it is for; ``auto`` is bfloat16 on a GPU, float32 on a processor, and there packed for
+            MatMul-Free LM.
+        precision: ``auto``, or a key of ``trilemma.profile.operations.WEIGHT_BYTES``.
+        classifier: with a head of two classes.
+
+    Raises:
+        ModelError: if there is no such model, or its family is not known.
+        DeployError: for a precision that the model or the machine cannot take.
+    """
+    config = config_of(name)
+    ternary = config.model_type == "hgrn_bit"
+    if precision == AUTO:
+        precision = "bfloat16" if machine.kind == "gpu" else "packed" if ternary else "float32"
+    if precision not in WEIGHT_BYTES or precision == "int8":
+        known = ", ".join([AUTO, *(one for one in WEIGHT_BYTES if one != "int8")])
+        raise DeployError(f"unknown precision {precision!r}; known: {known}")
+    if precision == "packed" and not ternary:
+        raise DeployError(f"{name} has no ternary weights to pack; choose another precision")
+    return Candidate(
+        name, shape_of(config), precision, weight_bytes(config, precision, classifier=classifier)
+    )
