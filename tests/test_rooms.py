@@ -42,7 +42,8 @@ LEFT_OF: dict[str, set[str]] = {
     "cli": ANSWERING | {"score", "profile", "study", "report", "result"} | COMMANDS,
     "cli_attack": ANSWERING | {"study"},
     "cli_annotate": ANSWERING,
-    "cli_profile": ANSWERING | {"profile", "study", "report"},
+    "cli_profile": ANSWERING | {"profile", "study", "report", "cli_frequency"},
+    "cli_frequency": {"profile", "deploy", "study", "report"},
     "cli_deploy": ANSWERING | {"profile", "deploy", "study"},
     "testing": ANSWERING | {"score", "profile"},
 }

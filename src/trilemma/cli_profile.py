@@ -49,6 +49,20 @@ def profile(
     time_limit: Annotated[
         float, typer.Option(help="Seconds; what takes longer once is not measured, nor are larger points.")
     ] = 30.0,
+    frequencies: Annotated[
+        str,
+        typer.Option(help="Clock frequencies in MHz, e.g. 1200,1800,2400: time and energy at each instead."),
+    ] = "",
+    allow_frequency_control: Annotated[
+        bool,
+        typer.Option(
+            "--allow-frequency-control",
+            help="Let --frequencies set the whole machine's clocks; they are given back however it ends.",
+        ),
+    ] = False,
+    max_slowdown: Annotated[
+        float, typer.Option(min=0, help="Share of time that a chosen frequency may add to a phase.")
+    ] = 0.05,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that a checkpoint brings.")
     ] = False,
@@ -87,6 +101,39 @@ def profile(
     from trilemma.profile import variants
 
     variants.require_known(dtypes)
+
+    if frequencies:
+        from trilemma.cli_frequency import sweep_frequencies
+        from trilemma.profile.clocks import clocks_of
+        from trilemma.profile.lab import require_device
+        from trilemma.profile.machine import default_device
+
+        if out is not None or training:
+            raise TrilemmaError(
+                "--frequencies writes no profile and trains nothing; leave out --out and --training"
+            )
+        require_device(device)
+        asked = counts("frequencies", frequencies)
+        on = device or default_device()
+        with variants.opened(
+            models,
+            dtypes=dtypes,
+            attention=implementations,
+            compiled=compile,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+        ) as found:
+            sweep_frequencies(
+                console,
+                clocks_of(on),
+                found,
+                grid,
+                on,
+                asked,
+                allow=allow_frequency_control,
+                slowdown=max_slowdown,
+            )
+        return
 
     from trilemma.profile import lab
     from trilemma.profile.exchange import write

@@ -66,6 +66,13 @@ def available_memory() -> int:
     return available if limit == "max" else min(available, max(0, int(limit) - used))
 
 
+def default_device() -> str:
+    """The GPU where there is one, else the processor."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def hardware(device: str = "cpu", clock: bool = True) -> str:
     """What a measurement ran on, in one line: processor, cores, threads, clock, memory; the GPU if used.
 

@@ -11,7 +11,7 @@ from trilemma.models.loading import ModelDescription, describe
 from trilemma.profile.forms import load, put_in_form, weight_bytes
 from trilemma.profile.grid import EfficiencyGrid
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
-from trilemma.profile.machine import hardware, versions
+from trilemma.profile.machine import default_device, hardware, versions
 from trilemma.profile.points import Boundary, Point, Unmeasured, grid_points
 from trilemma.profile.stability import warm_up
 from trilemma.profile.subject import ProfiledModel
@@ -68,7 +68,7 @@ class Session:
     ) -> None:
         self.subjects = list(subjects)
         self.grid = grid
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or default_device()
         self.clock = clock
         self._resident: dict[Kind, list[Loaded]] = {}
         self._descriptions: dict[str, ModelDescription] = {}
