@@ -302,3 +302,24 @@ def test_a_model_that_answers_no_numbers_fails_alone(finished: Path, tmp_path: P
     run = StageRun(stage, {}, tmp_path, tmp_path, StudyData(study))
     with pytest.raises(DivergedError, match="no number"):
         attack_stages.attack(run, Broken())  # type: ignore[arg-type]
+
+
+def test_where_a_resource_of_adversarial_training_lies_does_not_matter(tmp_path: Path) -> None:
+    from trilemma.study.data import StudyData
+    from trilemma.study.graph import GraphBuilder
+    from trilemma.study.origin import resolve
+
+    study = STUDY[: STUDY.index("robustness:")].replace("  - {arch: gla, size: nano}\n", "")
+    study = study.replace("adapt: {epochs: 2, rows: 1500, batch: 16, learning_rate: 2.0e-3}", "")
+    adapt = "{epochs: 1, learning_rate: 3.0e-3, method: adversarial-training, adversarial: {recipe: pso,"
+    keys = []
+    for folder, content in (("a", '{"good": ["fine"]}'), ("b", '{"good": ["fine"]}'), ("c", '{"good": []}')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "sememes.json").write_text(content)
+        own = f"{study}adapt: {adapt} settings: {{sememes: sememes.json, part_of_speech: false}}}}}}\n"
+        (tmp_path / folder / "study.yaml").write_text(own)
+        spec = load_study(tmp_path / folder / "study.yaml")
+        origins = {model.label: resolve(model, spec.base) for model in spec.models}
+        [cell] = GraphBuilder(spec, StudyData(spec), origins, {}).build().cells
+        keys.append(cell.adapt.key)
+    assert keys[0] == keys[1] != keys[2]

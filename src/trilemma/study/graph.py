@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.adapt.settings import AdaptSettings
+from trilemma.attacks.settings import PATHS
 from trilemma.errors import StudyError
 from trilemma.study import estimate
 from trilemma.study.attacking import (
@@ -228,6 +229,9 @@ class GraphBuilder:
         }
         if resources_read:
             base["adversarial_resources"] = resources_read
+            # What is read counts, wherever it lies.
+            attack = base["adapt"]["adversarial"]
+            attack["settings"] = {k: v for k, v in attack["settings"].items() if k not in PATHS}
         asked = {"adapt": chosen.model_dump(mode="json")}
         origin = self._graph.origins[model.label]
         tokens = estimate.tokens(train, chosen.max_length)
