@@ -111,7 +111,7 @@ def test_times_without_measurements_grow_with_batch_and_length(
 def simulated(seed: int, noise: float = 0.03) -> list[Measured]:
     """Times of a machine whose kernels reach other shares than the usual ones."""
     rng = np.random.default_rng(seed)
-    shares = np.array([0.6, 2.0, 1.5, 3.0, 1.2, 0.9, 1.4, 0.5])
+    shares = np.array([0.6, 0.8, 2.0, 1.5, 3.0, 1.2, 0.9, 1.6, 0.7, 1.4, 0.5, 2.0])
     found = []
     for width in (64, 128, 192, 256, 320, 384):
         for layers in (2, 4):

@@ -81,7 +81,8 @@ def _tell(console: "Console", place: "Place", phases: "dict[str, list[Setting]]"
             table.add_row(phase, f"{one.mhz:g}", time, energy, mark)
     console.print(table)
     # Classification is a workload of its own; a plan is of the phases of generation.
-    for names in (("prefill", "decode"), ("classification",)):
+    together: tuple[tuple[str, ...], ...] = (("prefill", "decode"), ("classification",))
+    for names in together:
         chosen = {name: phases[name] for name in names if name in phases}
         if not chosen:
             continue

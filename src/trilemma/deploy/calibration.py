@@ -1,7 +1,7 @@
 """Calibrating forecasts to this machine: its rates, a few small models timed on it, and the file of both."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -133,42 +133,84 @@ def calibrate(progress: Progress = silent) -> Calibration:
 
 
 def _operations() -> Iterator[MeasuredOperation]:
-    """The kernels that mix tokens, by themselves: attention, chunkwise GLA, the scan."""
-    import time
+    """Kernels by themselves: what mixes tokens, and products of matrices, of few tokens and of many."""
+    for width in (256, 512, 1024):
+        for tokens in (1, 4, 16, 64, 256, 1024):
+            yield from _products(width, tokens)
+    for width in (256, 512):
+        for batch, length in ((1, 128), (1, 512), (8, 64)):
+            yield from _mixing(width, batch, length)
 
+
+def _products(width: int, tokens: int) -> Iterator[MeasuredOperation]:
+    """A weight of ``width`` by four of it, not in the caches: by PyTorch, by our kernels, and ternary."""
+    from trilemma.ops import dense, packed_ternary
+
+    x, norm = torch.randn(tokens, width), torch.ones(width)
+    copies = max(2, (64 << 20) // (16 * width * width))
+    dense_weights = [torch.randn(4 * width, width) for _ in range(copies)]
+    levels = torch.randint(-1, 2, (4 * width, width), dtype=torch.int8)
+    packed = [packed_ternary.pack(levels) for _ in range(copies)]
+    scale = torch.ones(1)
+
+    def ternary(weight: torch.Tensor) -> object:
+        return packed_ternary.packed_linear(x, weight, scale, norm, 1e-6, lambda: levels)
+
+    flops, moved = 8.0 * tokens * width * width, 20.0 * tokens * width
+    runs: list[tuple[Operation, str, list[torch.Tensor], Callable[[torch.Tensor], object]]] = [
+        (
+            Operation("linear", flops, 16.0 * width * width, moved, 1.0),
+            "float32",
+            dense_weights,
+            lambda weight: torch.nn.functional.linear(x, weight),
+        ),
+        (Operation("ternary", flops, 1.0 * width * width, moved, 1.0), "packed", packed, ternary),
+    ]
+    if tokens <= dense.FEW:
+        compiled = Operation("linear", flops, 16.0 * width * width, moved, 1.0, "compiled")
+        runs.append((compiled, "float32", dense_weights, lambda weight: dense.linear(x, weight)))
+    for operation, precision, weights, run in runs:
+        works = [partial(run, weight) for weight in weights]
+        with torch.inference_mode():
+            yield MeasuredOperation(operation, precision, tokens, _median(works))
+
+
+def _mixing(width: int, batch: int, length: int) -> Iterator[MeasuredOperation]:
+    """Attention, chunkwise GLA and the scan."""
     from trilemma.ops.attention import attention
     from trilemma.ops.gla import gla
     from trilemma.ops.mlgru import mlgru
 
-    def timed(run: Callable[[], object]) -> float:
-        run()
-        taken = []
-        for _ in range(FEWEST_RUNS):
-            start = time.perf_counter()
-            run()
-            taken.append(time.perf_counter() - start)
-        return sorted(taken)[FEWEST_RUNS // 2]
+    heads, size = width // 64, 64
+    q, k, v = (torch.randn(batch, heads, length, size) for _ in range(3))
+    keys, values = width // 8, width // 4
+    gq, gk = (torch.randn(batch, length, 4, keys) for _ in range(2))
+    gv, decay = torch.randn(batch, length, 4, values), -torch.rand(batch, length, 4, keys)
+    runs: dict[str, tuple[str, Callable[[], object]]] = {
+        "transformer-pp": ("attention", partial(attention, q, k, v, is_causal=True)),
+        "gla": ("gla", partial(gla, gq, gk, gv, decay)),
+        "matmul-free": ("scan", partial(mlgru, *torch.randn(2, batch, length, width))),
+    }
+    known = families(width, 1)
+    for name, (kind, run) in runs.items():
+        subject = known[name]
+        work = forward(shape_of(subject.config), batch, length, length, subject.precision)
+        operation = next(one for one in work if one.kind == kind)
+        with torch.inference_mode():
+            yield MeasuredOperation(operation, subject.precision, batch * length, _median([run]))
 
-    for width in (256, 512):
-        known = families(width, 1)
-        for batch, length in ((1, 128), (1, 512), (8, 64)):
-            heads, size = width // 64, 64
-            q, k, v = (torch.randn(batch, heads, length, size) for _ in range(3))
-            mixed: dict[str, Callable[[], object]] = {
-                "transformer-pp": partial(attention, q, k, v, is_causal=True)
-            }
-            keys, values = width // 8, width // 4
-            q, k = (torch.randn(batch, length, 4, keys) for _ in range(2))
-            v, decay = torch.randn(batch, length, 4, values), -torch.rand(batch, length, 4, keys)
-            mixed["gla"] = partial(gla, q, k, v, decay)
-            mixed["matmul-free"] = partial(mlgru, *torch.randn(2, batch, length, width))
-            for name, run in mixed.items():
-                subject = known[name]
-                work = forward(shape_of(subject.config), batch, length, length, subject.precision)
-                kinds = {"transformer-pp": "attention", "gla": "gla", "matmul-free": "scan"}
-                operation = next(one for one in work if one.kind == kinds[name])
-                with torch.inference_mode():
-                    yield MeasuredOperation(operation, subject.precision, timed(run))
+
+def _median(runs: Sequence[Callable[[], object]]) -> float:
+    """Seconds of one run, those given in turn so that none finds its weight in the caches."""
+    import time
+
+    taken = []
+    for place in range(max(2 * len(runs), FEWEST_RUNS + 1)):
+        start = time.perf_counter()
+        runs[place % len(runs)]()
+        taken.append(time.perf_counter() - start)
+    half = sorted(taken[len(taken) // 2 :])  # the first half warms up
+    return half[len(half) // 2]
 
 
 def write(calibration: Calibration, path: Path) -> None:

@@ -15,16 +15,20 @@ Floats = NDArray[np.float64]
 
 FAMILIES = ("attention", "gla", "matmul-free")
 PARTS = (
-    "linear",
-    "ternary",
+    "products by torch",
+    "products by compiled kernels",
+    "ternary products",
     "attention",
     "gla",
     "scan",
-    "weights",
+    "weights read by torch",
+    "weights read by compiled kernels",
+    "ternary weights",
     "tensors",
-    "launches",
+    "starts",
+    "starts of compiled kernels",
 )
-"""What seconds are the sum of: arithmetic by kernel, weights read, other tensors moved, kernels started."""
+"""What seconds are the sum of: arithmetic and weights by kernel, other tensors moved, kernels started."""
 
 COMPUTE_SHARE = 0.5
 """Of a peak rate, that matrix products reach before anything is measured; GUIDE's band is about it."""
@@ -87,11 +91,17 @@ def parts(operations: Sequence[Operation], precision: str, machine: Machine) -> 
     seconds = dict.fromkeys(PARTS, 0.0)
     rate, bandwidth = machine.rate(precision) * COMPUTE_SHARE, machine.bandwidth * MEMORY_SHARE
     for one in operations:
+        compiled = one.kernel == "compiled"
+        by = "compiled kernels" if compiled else "torch"
+        computing, reading = {
+            "linear": (f"products by {by}", f"weights read by {by}"),
+            "ternary": ("ternary products", "ternary weights"),
+        }.get(one.kind, (one.kind, "tensors"))
         if one.kind != "elementwise":
-            seconds[one.kind] += one.flops / rate
-        seconds["weights"] += one.weight_bytes / bandwidth
+            seconds[computing] += one.flops / rate
+        seconds[reading] += one.weight_bytes / bandwidth
         seconds["tensors"] += one.other_bytes / bandwidth
-        seconds["launches"] += one.launches * machine.launch
+        seconds["starts of compiled kernels" if compiled else "starts"] += one.launches * machine.launch
     return np.array([seconds[name] for name in PARTS])
 
 

@@ -34,6 +34,9 @@ _FEWEST = 8
 
 _FOLDS = 6
 
+_FEW_TOKENS = 32
+"""Operations over at most so many tokens tell of decoding, others of passes over whole inputs."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -49,6 +52,7 @@ class MeasuredOperation:
 
     operation: Operation
     precision: str
+    tokens: int
     seconds: float
 
 
@@ -85,7 +89,8 @@ class Forecaster:
         for decoding in (False, True):
             known = [one for one in measured if _decodes(one.case.phase) == decoding]
             if len(known) >= _FEWEST:
-                self._fits[decoding] = _Fit(machine, known, operations)
+                alone = [one for one in operations if (one.tokens <= _FEW_TOKENS) == decoding]
+                self._fits[decoding] = _Fit(machine, known, alone)
 
     def seconds(self, cases: Sequence[Case]) -> list[Seconds]:
         """Forecasts, in order."""

@@ -13,6 +13,9 @@ from trilemma.errors import ModelError
 
 Kind = Literal["linear", "ternary", "attention", "gla", "scan", "elementwise"]
 
+Kernel = Literal["torch", "compiled"]
+"""Whose code a product of matrices runs: PyTorch's, or ours where few tokens meet a weight."""
+
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "packed": 0.25}
 """Bytes a weight of the linear layers by precision; ``packed`` holds ternary weights."""
 
@@ -24,6 +27,9 @@ GLA_CHUNK = 64
 
 GATE_LOW_RANK = 16
 """Width between the two projections of GLA's gate, a constant of the published models."""
+
+FIXED_KERNELS = 12.0
+"""Kernels of a pass outside its layers: embedding, last norm, choice of positions and of the next token."""
 
 COMPILED_SEQUENCES = 4
 """Most sequences of which the compiled decoding steps advance all layers in one call."""
@@ -78,11 +84,12 @@ class Operation:
     """One kind of work of one layer, or of the head, as often as there are layers.
 
     Attributes:
-        kind: which kernel does it.
+        kind: what it does.
         flops: floating-point (or integer) operations, of all its occurrences.
         weight_bytes: of the weights that it reads.
         other_bytes: of activations and states, read and written.
         launches: kernels started.
+        kernel: whose code it runs.
     """
 
     kind: Kind
@@ -90,6 +97,7 @@ class Operation:
     weight_bytes: float
     other_bytes: float
     launches: float
+    kernel: Kernel = "torch"
 
     @property
     def bytes(self) -> float:
@@ -224,8 +232,12 @@ def forward(
         raise ModelError("a forward pass has at least one sequence of one token, and sees what it is given")
     operations = list(_operations(shape, batch, queries, context, precision, logits))
     if compiled and shape.own and queries == 1 < context and batch <= COMPILED_SEQUENCES:
-        calls = 2.0 / len(operations)  # the step and the head
-        operations = [replace(one, launches=calls) for one in operations]
+        # One call for all layers, in which every product is a start of our own threads.
+        operations = [
+            replace(one, launches=0.0 if one.kind == "elementwise" else one.launches, kernel="compiled")
+            for one in operations
+        ]
+        operations.append(Operation("elementwise", 0.0, 0.0, 0.0, FIXED_KERNELS))
     return operations
 
 
@@ -247,10 +259,18 @@ def _operations(
     # Norms read and write the stream twice a layer, residuals read two and write one, activations likewise.
     moved = tokens * (10 * shape.width + (3 if shape.gated else 2) * shape.mlp_width) * size
     moved += tokens * 2 * (shape.keys + shape.values) * size
-    yield Operation("elementwise", 0.0, 0.0, moved * layers, 8.0 * layers)
-    yield Operation("elementwise", 0.0, 0.0, 2.0 * tokens * shape.width * size, 2.0)
+    products = len(_projections(shape)) + 1
+    yield Operation("elementwise", 0.0, 0.0, moved * layers, (_kernels(shape) - products) * layers)
+    yield Operation("elementwise", 0.0, 0.0, 2.0 * tokens * shape.width * size, FIXED_KERNELS)
     if logits and shape.causal:
         yield product(batch * logits, shape.width, shape.vocabulary, 1.0)
+
+
+def _kernels(shape: Shape) -> int:
+    """Kernels that one layer starts, as PyTorch's dispatcher counts them without views."""
+    if shape.own:
+        return {"attention": 25, "gla": 27, "matmul-free": 30}[shape.family]
+    return 42 if shape.gated else 18
 
 
 def _projections(shape: Shape) -> list[tuple[int, int]]:
