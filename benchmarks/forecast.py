@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path[0] = str(Path(__file__).parent.parent)
 
@@ -52,6 +52,17 @@ POINTS = (
 DECODE = 65
 SECONDS = 0.15
 LEFT_OUT = 2
+
+
+class Noise(NamedTuple):
+    """Median and 90th percentile of relative differences."""
+
+    median: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.1%}, {self.high:.1%}"
+
 
 Errors = dict[tuple[str, str], list[tuple[float, bool]]]
 """By phase and family: absolute relative errors, and whether the interval held."""
@@ -113,7 +124,7 @@ def held_out(
     return found
 
 
-def table(title: str, found: Errors, noise: dict[str, float]) -> None:
+def table(title: str, found: Errors, noise: dict[str, Noise]) -> None:
     """Print errors by phase and family, and over all."""
     print(f"\n### {title}\n")
     print("| phase | family | n | median error | 90th percentile | within the interval | noise floor |")
@@ -125,7 +136,7 @@ def table(title: str, found: Errors, noise: dict[str, float]) -> None:
         for name, some in (*sorted(rows.items()), ("all", everything)):
             errors = np.array([error for error, _ in some])
             held = np.mean([holds for _, holds in some])
-            floor = f"{noise[phase]:.1%}" if name == "all" else ""
+            floor = str(noise[phase]) if name == "all" else ""
             print(
                 f"| {phase} | {name} | {len(some)} | {np.median(errors):.1%} | "
                 f"{np.quantile(errors, 0.9):.1%} | {held:.0%} | {floor} |"
@@ -134,13 +145,15 @@ def table(title: str, found: Errors, noise: dict[str, float]) -> None:
     print(f"\nWithin the {CONFIDENCE:.0%} interval over all: {np.mean([holds for _, holds in every]):.1%}")
 
 
-def noise_of(first: list[Measured], second: list[Measured]) -> dict[str, float]:
-    """Median relative difference of the same point measured twice, by phase."""
+def noise_of(first: list[Measured], second: list[Measured]) -> dict[str, Noise]:
+    """How far the same point is apart when it is measured twice, by phase."""
     before = {one.case: one.seconds for one in first}
     apart: dict[str, list[float]] = {}
     for one in second:
         apart.setdefault(one.case.phase, []).append(abs(one.seconds / before[one.case] - 1))
-    return {phase: float(np.median(some)) for phase, some in apart.items()}
+    return {
+        phase: Noise(float(np.median(some)), float(np.quantile(some, 0.9))) for phase, some in apart.items()
+    }
 
 
 def main() -> int:
@@ -148,16 +161,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="accuracy of forecasts")
     parser.add_argument("--work", type=Path, required=True, help="file of the times")
     parser.add_argument("--measure", action="store_true", help="time the models anew")
+    parser.add_argument("--operations", action="store_true", help="time the operations alone anew")
     options = parser.parse_args()
     if options.measure:
         measured(options.work)
     content = json.loads(options.work.read_text("utf-8"))
+    if options.operations:
+        content["calibration"]["operations"] = [asdict(one) for one in calibration.operations()]
+        options.work.write_text(json.dumps(content), "utf-8")
     times = TypeAdapter(list[Measured])
     first, second = (times.validate_python(content[name]) for name in ("first", "second"))
     known = TypeAdapter(Calibration).validate_python(content["calibration"])
     noise = noise_of(first, second)
     print(f"{content['hardware']}\n{content['versions']}")
-    print("noise floor: " + ", ".join(f"{phase} {share:.1%}" for phase, share in noise.items()))
+    print("noise floor: " + "; ".join(f"{phase} {share}" for phase, share in noise.items()))
     shapes = list(SHAPES)
     groups = [set(shapes[place :: len(shapes) // LEFT_OUT]) for place in range(len(shapes) // LEFT_OUT)]
     table("Held-out shapes", held_out(first, known, groups, dimensions), noise)

@@ -224,12 +224,25 @@ def _efficiency(model: int) -> list[Record]:
                 0.01,
                 **at,
             )
+            further = 1.5 + length * quadratic / 500 + 0.2 * model
             add("ttft_ms", latency * 1.1, "ms", 0.04, **at)
-            add("tpot_ms", 1.5 + length * quadratic / 500 + 0.2 * model, "ms", 0.04, **at)
+            add("tpot_ms", further, "ms", 0.04, **at)
+            add("decode_ms", 31 * further, "ms", 0.04, note="31 further tokens", **at)
+            taken = {"classify": latency, "prefill": latency * 1.1, "decode_step": further}
+            for phase, milliseconds in taken.items():
+                operations = 2.1 * parameters * (batch if phase == "decode_step" else tokens)
+                add(f"{phase}_flops", operations, "FLOPs", **at)
+                add(f"{phase}_bytes", 4.0 * parameters + 900 * tokens, "bytes", **at)
+                add(f"{phase}_least_ms", 0.6 * milliseconds, "ms", note="bound by memory", **at)
+            off = 1 + 0.05 * model  # by how much this model's forecasts miss
+            for metric, value in (("latency_ms", latency), ("tpot_ms", further)):
+                add(f"forecast_{metric}", value * off, "ms", 0.12, **at)
             if length <= 512:
                 memory = 3e7 + 2e6 * model + tokens * (9000 + 2 * length * quadratic)
                 add("peak_training_memory_bytes", memory, "bytes", 0.01, **at)
             else:
                 add("peak_training_memory_bytes", None, "bytes", note="not measured: out of memory", **at)
+    add("machine_bytes_per_s", 3e10, "bytes/s")
+    add("machine_flops_per_s", 9e10, "FLOP/s", note="products in float32")
     add("energy_joules_per_token", None, "J/token", note="not measured: no energy meter")
     return rows

@@ -211,7 +211,11 @@ def test_a_damaged_key_or_another_set_is_refused(tmp_path: Path) -> None:
     for name, value in (
         ("annotators", ["../../etc/passwd"]),
         ("annotators", [1]),
+        ("annotators", ["a\0b"]),
         ("classes", [1, 2]),
+        ("classes", ["positive", "negative"]),
+        ("rows", key["rows"] | {"9" * 5000: {"index": 0, "control": False}}),
+        ("rows", {"1": {"index": 0, "control": False}, "2": {"index": 0, "control": False}}),
         ("rows", key["rows"] | {first: {"index": 20, "control": False}}),
         ("rows", key["rows"] | {first: {"index": -1, "control": False}}),
         ("rows", key["rows"] | {first: {"index": True, "control": False}}),

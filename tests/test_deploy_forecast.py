@@ -16,7 +16,7 @@ from trilemma.deploy import calibration
 from trilemma.deploy.calibration import Calibration, families
 from trilemma.deploy.candidates import candidate
 from trilemma.deploy.cases import Case, parts
-from trilemma.deploy.choose import Objective, choose, reasons
+from trilemma.deploy.choose import Objective, choose, rejections
 from trilemma.deploy.forecast import KEPT_FREE, Candidate, Plan, Workload, forecast
 from trilemma.deploy.forecaster import Forecaster, Measured
 from trilemma.deploy.machines import Link, Machine, catalogue, find_machine, read_machines
@@ -25,7 +25,7 @@ from trilemma.errors import DeployError, ModelError, TrilemmaError
 from trilemma.models.cache import state_bytes as kept_bytes
 from trilemma.models.loading import describe
 from trilemma.profile.flops import count_flops
-from trilemma.profile.operations import WEIGHT_BYTES, forward, shape_of, state_bytes, weight_bytes
+from trilemma.profile.operations import forward, shape_of, state_bytes, weight_bytes
 from trilemma.profile.points import Point
 
 MACHINE = Machine(
@@ -116,12 +116,15 @@ def simulated(seed: int, noise: float = 0.03) -> list[Measured]:
     for width in (64, 128, 192, 256, 320, 384):
         for layers in (2, 4):
             for subject in families(width, layers, 320).values():
+                own = rng.normal(0, 0.05)  # what no term explains, and all points of a shape share
                 for batch, length in ((1, 16), (1, 128), (4, 64), (16, 32)):
                     phases = ("prefill", "decode") if subject.generates else ("classify",)
                     for phase in phases:
                         one = Case(subject.shape, subject.precision, phase, batch, length)  # type: ignore[arg-type]
                         seconds = parts(one.operations(MACHINE), one.precision, MACHINE) @ shares
-                        found.append(Measured(one, float(seconds * np.exp(noise * rng.standard_normal()))))
+                        found.append(
+                            Measured(one, float(seconds * np.exp(own + noise * rng.standard_normal())))
+                        )
     return found
 
 
@@ -131,9 +134,9 @@ def test_a_machine_is_recovered_from_its_times_and_intervals_hold() -> None:
     forecaster = Forecaster(MACHINE, [one for one in times if one not in left])
     found = forecaster.seconds([one.case for one in left])
     errors = [abs(a.value / b.seconds - 1) for a, b in zip(found, left, strict=True)]
-    assert np.median(errors) < 0.04
+    assert np.median(errors) < 0.07
     held = np.mean([a.low <= b.seconds <= a.high for a, b in zip(found, left, strict=True)])
-    assert 0.82 <= held <= 0.98
+    assert 0.8 <= held <= 0.99
     analytic = Forecaster(MACHINE).seconds([one.case for one in left])
     assert np.median([abs(a.value / b.seconds - 1) for a, b in zip(analytic, left, strict=True)]) > 0.1
 
@@ -159,6 +162,8 @@ def test_a_workload_adds_up_and_parallel_plans_share_weights() -> None:
     assert one.memory.weights == chosen.weights
     assert one.memory.state == state_bytes(chosen.shape, 4, 192, "float32")
     assert two.memory.weights == deep.memory.weights == one.memory.weights / 2
+    assert two.memory.state == one.memory.state / 2
+    assert deep.memory.state == one.memory.state  # of half the layers, but of two batches
     assert one.ttft.value / 2 < two.ttft.value < one.ttft.value < deep.ttft.value
     assert one.basis == "description"
 
@@ -172,19 +177,19 @@ def test_what_does_not_fit_or_is_too_slow_is_never_recommended() -> None:
     for one in everything:
         assert one.forecast is not None
         room = (MACHINE if one.machine == "box" else small).memory * (1 - KEPT_FREE)
-        assert bool(one.reason) == (one.forecast.memory.peak > room)
-    kept = [one for one in everything if not one.reason]
+        assert bool(one.reasons) == (one.forecast.memory.peak > room)
+    kept = [one for one in everything if not one.reasons]
     rates = [one.forecast.throughput.value / one.plan.devices for one in kept if one.forecast]
     assert rates == sorted(rates, reverse=True)
     fastest = min(one.forecast.ttft.value for one in kept if one.forecast and one.plan.devices == 1)
     bound = choose(pairs, work, Objective(ttft=fastest * 1.01))
-    assert {one.batch for one in bound if not one.reason} == {1}
-    assert all("over" in one.reason or "needs" in one.reason for one in bound if one.reason)
-    assert sum(reasons(one for one in bound if one.reason).values()) >= 3
+    assert {one.batch for one in bound if not one.reasons} == {1}
+    assert all("over" in one.reasons[-1] or "needs" in one.reasons[0] for one in bound if one.reasons)
+    assert sum(rejections(bound).values()) >= 3
     dear = choose(pairs, work, Objective(cost=1e-9))
-    assert all(one.reason for one in dear)
+    assert all(one.reasons for one in dear)
     cheapest = choose(pairs, work, Objective(), aim="cost")
-    costs = [one.cost for one in cheapest if not one.reason and one.cost is not None]
+    costs = [one.cost for one in cheapest if not one.reasons and one.cost is not None]
     assert costs == sorted(costs)
     free = [(chosen, Forecaster(MACHINE.model_copy(update={"price": None, "watts": None})))]
     for aim, match in (("cost", "price"), ("energy", "watts")):
@@ -195,8 +200,11 @@ def test_what_does_not_fit_or_is_too_slow_is_never_recommended() -> None:
 def test_the_catalogue_is_whole_and_names_its_sources() -> None:
     for machine in catalogue().values():
         assert machine.sources and machine.watts and machine.price is None
-        for precision in WEIGHT_BYTES:
-            assert machine.rate(precision) > 0
+        assert all(machine.rate(precision) > 0 for precision in machine.flops)
+        assert machine.multiplies("packed") and machine.rate("packed") == machine.flops["int8"]
+    with pytest.raises(DeployError, match="t4 multiplies no bfloat16"):
+        catalogue()["t4"].rate("bfloat16")
+    assert candidate("gla:micro", catalogue()["t4"]).precision == "float16"
     with pytest.raises(DeployError, match="did you mean h100-sxm"):
         find_machine("h100-smx")
 
@@ -208,12 +216,16 @@ def test_the_catalogue_is_whole_and_names_its_sources() -> None:
         ("- 3", "entry 1 is no machine"),
         ("- {name: a, kind: cpu, flops: {float32: 1e9}, bandwidth: 1e9, memory: 1e9, ram: 3}", "ram: is no"),
         ("- {name: a, kind: cpu, flops: {float32: 1e9}, bandwidth: -1, memory: 1e9}", "bandwidth"),
-        ("- {name: a, kind: cpu, flops: {float32: .inf}, bandwidth: 1e9, memory: 1e9}", "positive"),
+        ("- {name: a, kind: cpu, flops: {float32: .inf}, bandwidth: 1e9, memory: 1e9}", "finite"),
+        ("- {name: a, kind: cpu, flops: {float32: -1}, bandwidth: 1e9, memory: 1e9}", "positive"),
         ("- {name: a, kind: tpu, flops: {float32: 1e9}, bandwidth: 1e9, memory: 1e9}", "kind"),
         ("- {name: a, like: nothing}", "catalogue lacks"),
         ("- {name: a, like: [t4]}", "catalogue lacks"),
         ("- {name: a, like: t4}\n- {name: a, like: l4}", "two machines"),
         ("[" * 5000, "no YAML"),
+        ("- {name: a, like: t4, launch: .inf}", "launch"),
+        ("- {name: a, like: t4, price: .nan}", "price"),
+        ("- {name: 2020-99-99}", "no YAML"),
     ],
 )
 def test_a_bad_file_of_machines_gets_one_sentence(tmp_path: Path, text: str, match: str) -> None:
@@ -241,7 +253,7 @@ def test_a_calibration_comes_back_and_a_damaged_one_is_refused(tmp_path: Path) -
     path = tmp_path / "calibration.json"
     calibration.write(known, path)
     assert calibration.read(path) == known
-    seconds = known.forecaster().seconds([case("gla"), case("gla", "decode")])
+    seconds = calibration.forecaster(known).seconds([case("gla"), case("gla", "decode")])
     assert all(0 < one.low < one.value < one.high for one in seconds)
     good = json.loads(path.read_text())
     for content in ("", "[]", "{}", json.dumps(good | {"version": 7}), json.dumps(good | {"measured": 1})):
@@ -276,7 +288,7 @@ def test_the_commands_forecast_and_decide(tmp_path: Path) -> None:
     assert code == 1 and "time a further token over the bound" in shown
     code, shown = run(*asked, "--json")
     rows = json.loads(shown)
-    assert len(rows) == 2 * 2 * 4 and all("reason" in row for row in rows)
+    assert len(rows) == 2 * 2 * 4 and all("reasons" in row for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +308,11 @@ def test_the_commands_forecast_and_decide(tmp_path: Path) -> None:
         (["decide", "--models", "gla:micro", "--machines", "l4", "--max-cost", "1"], "price"),
         (["decide", "--models", ",", "--machines", "l4"], "names nothing"),
         (["decide"], "name a run folder"),
+        (["forecast", "gla:micro", "--on", "l4", "--batch", "9" * 5000], "positive whole numbers"),
+        (["forecast", "gla:micro", "--on", "l4", "--decode", "9" * 12], "at most ten million"),
+        (["forecast", "gla:micro", "--on", "t4", "--precision", "bfloat16"], "multiplies no bfloat16"),
+        (["forecast", "gla:micro", "--on", "absent.json"], "not calibrated"),
+        (["calibrate", "--out", "x.txt"], "no .json file"),
     ],
 )
 def test_bad_input_gets_one_sentence(arguments: list[str], match: str) -> None:
@@ -315,6 +332,29 @@ def test_an_encoder_generates_nothing_and_a_model_keeps_to_its_positions(tmp_pat
     code, message = run("forecast", str(tmp_path), "--on", "l4", "--decode", "0")
     assert code == 2 and "are not known" in message
     assert isinstance(AutoConfig.for_model("mamba").model_type, str)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": -1},
+        {"num_attention_heads": 0},
+        {"hidden_act": "nothing"},
+        {"vocab_size": -5},
+        {"hidden_size": None},
+        {"intermediate_size": 1.5},
+        {"vocab_size": 10**30},
+        {"pad_token_id": 10**6},
+    ],
+)
+def test_a_configuration_from_a_stranger_is_refused_in_one_sentence(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    config = {"model_type": "bert", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 2, "intermediate_size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    code, message = run("forecast", str(tmp_path), "--on", "l4", "--decode", "0")
+    assert code == 2 and "configuration" in message
 
 
 def test_a_case_of_a_described_candidate_is_its_own() -> None:

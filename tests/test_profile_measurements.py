@@ -11,8 +11,9 @@ from tiny_models import POSITIONS, byte_tokenizer, save_bert
 from trilemma.adapt import AdaptSettings
 from trilemma.models import loading
 from trilemma.models.loading import describe
-from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, energy, profile, session
+from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, energy, profile, session, work
 from trilemma.profile.points import Unmeasured
+from trilemma.profile.roofline import Found, Roofline
 from trilemma.profile.session import Session
 from trilemma.records import Record, records_table
 
@@ -26,6 +27,8 @@ GRID = EfficiencyGrid.model_validate(
         "training": {"batch": [2], "length": [8]},
     }
 )
+
+ROOF = Roofline(machine="made up", bandwidth=1e10, flops={"float32": 1e11})
 
 Values = dict[tuple[str, str, int | None, int | None], Record]
 
@@ -50,6 +53,7 @@ def measured(folders: Path) -> Values:
     ]
     with pytest.MonkeyPatch.context() as patch:  # what a machine with a meter gives is tested on its own
         patch.setattr(energy, "open_meter", lambda device: Unmeasured("no meter in this test"))
+        patch.setattr(work, "find", lambda device, precisions: Found(ROOF, ""))
         records = profile(models, GRID, device="cpu")
     assert records_table(records).num_rows == len(records)
     values = {(record.model, record.metric, record.batch, record.length): record for record in records}
@@ -60,18 +64,25 @@ def measured(folders: Path) -> Values:
 def test_every_model_has_every_metric_at_every_point(measured: Values) -> None:
     points: Iterable[tuple[int, int]] = [(1, 8), (1, 128), (2, 8), (2, 128)]
     gridded = ["latency_ms", "latency_p95_ms", "throughput_tokens_per_s", "peak_inference_memory_bytes"]
-    gridded += ["ttft_ms", "tpot_ms", "decode_tokens_per_s"]
+    gridded += ["ttft_ms", "tpot_ms", "decode_ms", "decode_tokens_per_s", "activation_bytes"]
+    gridded += [f"classify_{what}" for what in ("flops", "bytes", "least_ms")]
+    work_of_generation = [
+        f"{phase}_{what}" for phase in ("prefill", "decode_step") for what in ("flops", "bytes", "least_ms")
+    ]
     expected = {(metric, *point) for metric in gridded for point in points}
     expected |= {(metric, 1, length) for metric in ("flops_per_token", "state_bytes") for length in (8, 128)}
     expected |= {(metric, 2, 8) for metric in ("training_examples_per_s", "peak_training_memory_bytes")}
+    generated = {(metric, *point) for metric in work_of_generation for point in points}
     sizes = ["parameters", "non_embedding_parameters", "weight_bytes", "idle_power_w"]
+    sizes += ["machine_flops_per_s", "machine_bytes_per_s"]
     # Without a meter, once a model.
     kinds = ("", "prefill_", "decode_", "generation_", "training_")
     places = {"": "example", "prefill_": "token", "decode_": "token"}
     sizes += [f"{kind}energy_j_per_{places.get(kind, 'example')}" for kind in kinds]
     for model in ("bert", "scratch", "pretrained", "gla"):
         found = {key[1:] for key in measured if key[0] == model}
-        assert found == expected | {(metric, None, None) for metric in sizes}
+        own = set() if model == "bert" else generated
+        assert found == expected | own | {(metric, None, None) for metric in sizes}
 
 
 def test_what_has_no_value_says_why(measured: Values) -> None:
@@ -79,7 +90,8 @@ def test_what_has_no_value_says_why(measured: Values) -> None:
         assert record.axis == "E" and record.unit and record.hardware and record.versions and record.kernel
         assert (record.value is None) == record.note.startswith("not measured: ")
         if record.value is not None:
-            assert record.value > 0
+            # What a model of a few thousand weights holds beside them may be less than a page.
+            assert record.value > 0 or record.metric == "activation_bytes"
             if record.low is not None and record.high is not None:
                 assert record.low <= record.value <= record.high
 
@@ -114,6 +126,20 @@ def test_sizes_are_those_of_the_classifier(measured: Values, folders: Path) -> N
     assert measured["gla", "parameters", None, None].value == description.parameters
     assert measured["gla", "weight_bytes", None, None].value == description.weight_bytes
     assert measured["gla", "latency_ms", 1, 8].parameters == description.parameters
+
+
+def test_decoding_is_that_of_all_further_tokens(measured: Values) -> None:
+    whole, each = (measured["gla", metric, 2, 8] for metric in ("decode_ms", "tpot_ms"))
+    assert whole.value == pytest.approx(3 * (each.value or 0)) and whole.note == "3 further tokens"
+    assert whole.low is not None and whole.n == each.n
+
+
+def test_activations_are_the_peak_less_the_weights(measured: Values) -> None:
+    peak, left = (
+        measured["gla", f"{name}_bytes", 2, 128] for name in ("peak_inference_memory", "activation")
+    )
+    weights = measured["gla", "weight_bytes", None, None].value
+    assert left.value == max(0.0, (peak.value or 0) - (weights or 0)) and left.n == peak.n
 
 
 def test_medians_carry_their_interval_and_number(measured: Values) -> None:

@@ -73,7 +73,7 @@ def count(page: Any, name: str) -> int:
 
 
 def test_every_chart_is_drawn_in_both_themes(page: Any, tmp_path: Path) -> None:
-    for name in ("pareto", "levels", "methods", "length"):
+    for name in ("pareto", "levels", "methods", "length", "phases", "roofline"):
         page.wait_for_selector(f"[data-figure={name}][data-drawn] svg")
     assert page.locator("[data-figure=pareto] svg .mark-symbol path").count() == 3
     assert page.locator("[data-figure=methods] svg .role-mark.mark-rect path").count() == 3 * 7
@@ -102,8 +102,10 @@ def test_figures_change_with_their_choices(page: Any) -> None:
     page.select_option("[data-controls=pareto] select", "peak inference memory")
     page.wait_for_selector("[data-figure=pareto][data-drawn='peak inference memory']")
     page.select_option("[data-controls=length] select >> nth=0", "throughput")
-    page.select_option("[data-controls=length] select >> nth=1", "16")
-    page.wait_for_selector("[data-figure=length][data-drawn='throughput, 16']")
+    page.select_option("[data-controls=length] select >> nth=2", "batch 16")
+    page.wait_for_selector("[data-figure=length][data-drawn='throughput, length, batch 16']")
+    page.select_option("[data-controls=length] select >> nth=1", "batch")
+    page.wait_for_selector("[data-figure=length][data-drawn='throughput, batch, length 32']")
 
 
 def test_tooltips_show_data_as_text(page: Any) -> None:

@@ -16,7 +16,9 @@ from trilemma.report import examples, html
 from trilemma.report.charts import columns, cost_scale, kind_of
 from trilemma.report.evidence import Evidence
 from trilemma.report.figures import length_figure, pareto_figure
+from trilemma.report.phases import phases_figure
 from trilemma.report.robustness_figures import levels_figure, methods_figure
+from trilemma.report.roofline import roofline_figure
 from trilemma.report.values import Value, candidates
 
 EVIL = "</script><script>window.pwned=1</script><img src=x onerror=pwned=1>${study}\u2028&amp;"
@@ -79,6 +81,9 @@ def test_every_section_is_there(page: str) -> None:
         "levels",
         "methods",
         "length",
+        "phases",
+        "roofline",
+        "forecasts",
         "comparisons",
         "examples",
         "numbers",
@@ -149,6 +154,8 @@ def test_charts_are_valid_vega_lite() -> None:
         levels_figure(evidence),
         methods_figure(evidence),
         length_figure(records),
+        phases_figure(records),
+        roofline_figure(records),
     ):
         assert figure is not None
         assert all(len(key) == len(figure.choices) for key in figure.variants)
@@ -171,7 +178,8 @@ def test_a_study_without_answers_or_efficiency_is_still_reported() -> None:
     assert "no three-axis front" in page and "No adversarial examples were answered" in page
     page = html.render(records[records["axis"] != "E"], items)
     assert "Efficiency was not measured" in page
-    assert "length" not in data_of(page)["figures"]
+    assert not {"length", "phases", "roofline"} & set(data_of(page)["figures"])
+    assert 'id="forecasts"' not in page
 
 
 def test_a_regression_is_reported() -> None:
@@ -200,7 +208,7 @@ def test_length_is_drawn_by_model() -> None:
     lora = [table[table["adaptation"] == "full"].assign(adaptation="lora") for table in (records, items)]
     records, items = pd.concat([records, lora[0]]), pd.concat([items, lora[1]])
     page = html.render(records, items)
-    section = page[page.index('<section id="length">') : page.index('<section id="comparisons">')]
+    section = page[page.index('<section id="length">') :].split("</section>")[0]
     # What training takes is a candidate's own.
     assert "gla-nano</li>" in section and "gla-nano:lora</li>" in section and section.count("<li>") == 6
     spec = next(iter(length_figure(records).variants.values()))

@@ -49,7 +49,7 @@ def test_what_training_takes_is_told_by_adaptation(records: pd.DataFrame) -> Non
     assert lora["latency_ms"] == full["latency_ms"]
     figure = length_figure(both)
     assert figure is not None
-    rows = figure.variants["peak training memory", "1"]["datasets"]["rows"]
+    rows = figure.variants["peak training memory", "length", "batch 1"]["datasets"]["rows"]
     assert {"gla-nano:full", "gla-nano:lora"} <= {row["candidate"] for row in rows}
 
 

@@ -22,15 +22,21 @@ SHOWN = 12
 
 def calibrate(
     out: Annotated[
-        Path | None, typer.Option(help="File to write; default this machine's in the user's cache.")
+        Path | None,
+        typer.Option(help="File to write, for `--on FILE.json`; default this machine's in the user's cache."),
     ] = None,
 ) -> None:
     """Time small models on this machine, so that forecasts for it rest on measurements (two minutes)."""
     from trilemma.deploy import calibration
+    from trilemma.files import disk_errors
     from trilemma.study.console import progress_bar
     from trilemma.terminal import output
 
     path = out or calibration.path_here()
+    if path.suffix != ".json":
+        raise _refused(f"--out {path} is no .json file; name one")
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     console = output()
     with progress_bar(console, "calibrating") as progress:
         found = calibration.calibrate(progress)
@@ -46,7 +52,8 @@ def calibrate(
 def forecast(
     model: Annotated[str, typer.Argument(help="A folder, a hub id, or ARCH:SIZE, e.g. gla:small.")],
     on: Annotated[
-        str, typer.Option(help="Machine: a name of the catalogue, a YAML file of one, or `here`.")
+        str,
+        typer.Option(help="Machine: a name of the catalogue, a YAML file of one, `here`, or a calibration."),
     ] = "here",
     batch: Annotated[str, typer.Option(help="Batch sizes, e.g. 1,4,16.")] = "1",
     length: Annotated[str, typer.Option(help="Tokens of each prompt, e.g. 128,512.")] = "128,512",
@@ -122,7 +129,7 @@ def numbers(text: str, option: str) -> list[int]:
         DeployError: naming the option.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and 0 < int(part) <= 10_000_000 for part in parts):
+    if not all(part.isdecimal() and len(part) <= 8 and 0 < int(part) <= 10_000_000 for part in parts):
         raise _refused(f"{option} {text!r} is no list of positive whole numbers like 1,4,16")
     return [int(part) for part in parts]
 
@@ -138,7 +145,9 @@ def forecaster_of(name: str) -> "Forecaster":
     from trilemma.deploy.machines import find_machine
 
     if name == calibration.HERE:
-        return calibration.here().forecaster()
+        return calibration.forecaster(calibration.here())
+    if name.endswith(".json"):
+        return calibration.forecaster(calibration.read(Path(name)))
     return Forecaster(find_machine(name))
 
 
@@ -200,7 +209,7 @@ def decide_by_forecasts(
         typer.echo(json_format.dumps(rows, indent=1))
     else:
         _tell_deployments(found, aim, scores or {})
-    return any(not one.reason for one in found)
+    return any(not one.reasons for one in found)
 
 
 def _tell_deployments(
@@ -209,11 +218,11 @@ def _tell_deployments(
     from rich.table import Table
     from rich.text import Text
 
-    from trilemma.deploy.choose import reasons
+    from trilemma.deploy.choose import rejections
     from trilemma.terminal import output
 
     console = output()
-    fitting = [one for one in found if not one.reason]
+    fitting = [one for one in found if not one.reasons]
     metrics = list(dict.fromkeys(metric for some in scores.values() for metric in some))
     table = Table(
         *("model", "machine", "precision", "batch", "plan", "first token, ms", "further token, ms"),
@@ -238,16 +247,18 @@ def _tell_deployments(
         console.print(table)
         first = fitting[0]
         if first.uncertain:
-            say = f"by the point forecast only: {first.uncertain}"
+            say = f"by the point forecast only: {'; '.join(first.uncertain)}"
             console.print(say, markup=False, highlight=False, soft_wrap=True)
     else:
         console.print(f"none of {len(found)} deployments will do")
-    for reason, count in reasons(one for one in found if one.reason).items():
+    for reason, count in rejections(found).items():
         console.print(f"  rejected, {reason}: {count}", markup=False, highlight=False, soft_wrap=True)
-    nearest = next((one for one in found if one.reason), None)
+    nearest = next((one for one in found if one.reasons), None)
     if nearest is not None and not fitting:
         where = f"{nearest.model} on {nearest.machine}, batch {nearest.batch}"
-        console.print(f"  e.g. {where}: {nearest.reason}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"  e.g. {where}: {'; '.join(nearest.reasons)}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def forecasters_of(machines: str) -> "list[Forecaster]":
@@ -291,7 +302,7 @@ def workload_of(text: str) -> "Workload":
     path = Path(text)
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise _refused(
             f"--workload {text!r} is not {' or '.join(WORKLOADS)}, nor a YAML file with length and decode"
         ) from error
@@ -320,7 +331,13 @@ def objective_of(slo: str, max_cost: float | None) -> "Objective":
     bounds: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in slo.split(","))):
         match = re.fullmatch(r"(\w+)\s*=\s*([0-9.]+)\s*(ms|us|s)", part)
-        if match is None or match[1] not in _BOUNDS or match[2].count(".") > 1 or match[2] == ".":
+        if (
+            match is None
+            or match[1] not in _BOUNDS
+            or len(match[2]) > 20
+            or match[2].count(".") > 1
+            or match[2] == "."
+        ):
             raise _refused(
                 f"--slo {part!r} is no bound like ttft=200ms; known: {', '.join(_BOUNDS)}, in ms, us or s"
             )

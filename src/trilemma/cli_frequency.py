@@ -1,5 +1,6 @@
 """``trilemma profile --frequencies``: time and energy by clock frequency, and which one to choose."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,13 @@ def sweep_frequencies(
         DeployError: for a slowdown that is no share.
     """
     from trilemma.deploy.frequency import measured_settings
+    from trilemma.errors import DeployError
     from trilemma.profile import profile
     from trilemma.profile.frequency import sweep
     from trilemma.study.console import progress_bar
 
+    if not 0 <= slowdown < math.inf:
+        raise DeployError(f"a slowdown of {slowdown:g} is no share of time; 0.05 allows 5% more")
     with progress_bar(console, "profiling at each frequency") as progress:
 
         def work(mhz: int) -> "list[Record]":

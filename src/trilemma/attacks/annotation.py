@@ -8,6 +8,7 @@ and look like them.
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ KEY = "key.json"
 
 LEAST_HIDDEN = 5
 """Clean items hidden in a sheet: with fewer, one slip would leave an annotator out."""
+
+_SHEET = re.compile(r"[\w .-]{1,100}")
+"""Names of sheets: no path."""
 
 Reason = str
 """Why an item is dropped: ``another class``, ``unclear``, ``no majority``."""
@@ -155,7 +159,7 @@ def import_verdicts(
     Raises:
         AttackError: naming file, row and what was expected; or if no annotator passes.
     """
-    key = _key(folder / KEY, len(examples))
+    key = _key(folder / KEY, len(examples), task)
     if (key["task"], key["set"]) != (task.name, examples.fingerprint):
         raise AttackError(f"the sheets in {folder} were made of another set; name the one they were made of")
     rows: dict[str, dict[str, Any]] = key["rows"]
@@ -251,8 +255,8 @@ def write_curated(examples: AdversarialExamples, task: Task, kept: Sequence[int]
     write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items()))), path)
 
 
-def _key(path: Path, items: int) -> dict[str, Any]:
-    """The key of a set of so many items; it may come from a stranger."""
+def _key(path: Path, items: int, task: Task) -> dict[str, Any]:
+    """The key of a task's set of so many items; it may come from a stranger."""
     try:
         key = parse_json(decode(path.read_bytes(), str(path)), str(path))
         rows, names = key["rows"], [key["task"], key["set"], *key["classes"], *key["annotators"]]
@@ -261,10 +265,12 @@ def _key(path: Path, items: int) -> dict[str, Any]:
         raise AttackError(f"{path} cannot be read; expected the key that the export wrote") from error
     good = (
         all(isinstance(name, str) for name in names)
-        and all(name == Path(name).name for name in key["annotators"])
-        and all(row.isdecimal() for row in rows)
+        and (key["task"] != task.name or tuple(key["classes"]) == task.labels)
+        and all(_SHEET.fullmatch(name) for name in key["annotators"])
+        and all(row.isascii() and row.isdecimal() and len(row) <= 9 for row in rows)
         and all(type(index) is int and 0 <= index < items for index, _ in places)
         and all(isinstance(control, bool) for _, control in places)
+        and len(set(places)) == len(places)
     )
     if not good:
         raise AttackError(f"{path} is not the key of this set's sheets; restore it or export again")

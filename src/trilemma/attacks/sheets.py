@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ LARGEST = 256 << 20
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Characters at which a spreadsheet takes a cell for a formula (OWASP, "CSV Injection")."""
+
+
+_INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]+")
+"""Spaces and characters without a shape."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,12 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
 
 def _harmless(cell: str) -> str:
     """A cell that is text to every spreadsheet: an apostrophe before what it would take for a formula."""
-    return (
-        f"'{cell}" if cell.lstrip(" \u00a0\ufeff").startswith(_FORMULA) or cell.startswith(_FORMULA) else cell
-    )
+    # Where a program splits at semicolons, what follows one is the beginning of a cell too.
+    for part in cell.split(";"):
+        bare = _INVISIBLE.sub("", part)
+        if part.startswith(_FORMULA) or bare.startswith((*_FORMULA, "\uff1d", "\uff0b", "\uff0d", "\uff20")):
+            return "'" + cell.replace(";", ",")
+    return cell
 
 
 def read_sheet(path: Path, rows: Collection[str], choices: Sequence[str]) -> dict[str, str]:

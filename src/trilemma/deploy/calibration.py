@@ -12,7 +12,6 @@ import torch
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from trilemma.deploy.cases import Case
 from trilemma.deploy.forecaster import Forecaster, Measured, MeasuredOperation
 from trilemma.deploy.machines import Machine
 from trilemma.deploy.measuring import FEWEST_RUNS, Subject, measure
@@ -27,7 +26,7 @@ from trilemma.progress import Progress, silent
 HERE = "here"
 """Name of the machine that this process runs on."""
 
-VERSION = 1
+VERSION = 2
 """Of the file."""
 
 LARGEST_FILE = 16 << 20
@@ -63,10 +62,6 @@ class Calibration:
     fingerprint: str
     measured: tuple[Measured, ...]
     operations: tuple[MeasuredOperation, ...]
-
-    def forecaster(self) -> Forecaster:
-        """Of this machine."""
-        return Forecaster(self.machine, self.measured, self.operations)
 
 
 def path_here() -> Path:
@@ -104,13 +99,18 @@ def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str,
 
 
 def this_machine(device: str = "cpu") -> Machine:
-    """The rates of this machine, measured now or known from before."""
+    """The rates of this machine, measured now or known from before.
+
+    Args:
+        device: torch device that is meant.
+    """
     roofline = find(device, ("float32", "bfloat16", "int8", "packed")).roofline
-    memory = psutil.virtual_memory().total
+    gpu = torch.device(device).type == "cuda"
+    memory = torch.cuda.get_device_properties(device).total_memory if gpu else psutil.virtual_memory().total
     return Machine(
         name=HERE,
-        kind="cpu",
-        cores=torch.get_num_threads(),
+        kind="gpu" if gpu else "cpu",
+        cores=1 if gpu else torch.get_num_threads(),
         flops=dict(roofline.flops),
         bandwidth=roofline.bandwidth,
         memory=memory,
@@ -127,12 +127,12 @@ def calibrate(progress: Progress = silent) -> Calibration:
 
     machine = this_machine()
     measured = measure(subjects, POINTS, decode=DECODE, seconds=SECONDS, progress=told)
-    operations = list(_operations())
+    timed = list(operations())
     progress(total + 1, total + 1, "points")
-    return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(operations))
+    return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed))
 
 
-def _operations() -> Iterator[MeasuredOperation]:
+def operations() -> Iterator[MeasuredOperation]:
     """Kernels by themselves: what mixes tokens, and products of matrices, of few tokens and of many."""
     for width in (256, 512, 1024):
         for tokens in (1, 4, 16, 64, 256, 1024):
@@ -219,7 +219,6 @@ def write(calibration: Calibration, path: Path) -> None:
     Raises:
         StoreError: if the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "version": VERSION,
         "machine": calibration.machine.model_dump(mode="json"),
@@ -256,6 +255,22 @@ def read(path: Path) -> Calibration:
         raise DeployError(f"{path} is damaged ({reason}); run `trilemma calibrate` again") from error
 
 
+def forecaster(known: Calibration) -> Forecaster:
+    """Of the machine that was calibrated.
+
+    Raises:
+        DeployError: if its numbers are none that a machine can have.
+    """
+    try:
+        return Forecaster(known.machine, known.measured, known.operations)
+    except DeployError:
+        raise
+    except Exception as error:  # numbers from a file, of which types alone are known
+        raise DeployError(
+            f"the calibration cannot be used ({error}); run `trilemma calibrate` again"
+        ) from error
+
+
 def here() -> Calibration:
     """This machine's calibration.
 
@@ -268,6 +283,3 @@ def here() -> Calibration:
             "this machine was calibrated with other hardware or software; run `trilemma calibrate` again"
         )
     return known
-
-
-__all__ = ["Calibration", "Case", "Operation", "calibrate", "families", "here", "read", "write"]

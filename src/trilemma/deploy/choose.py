@@ -1,5 +1,6 @@
 """Which deployment meets an objective: models, machines, precisions, batches, plans: ranked or rejected."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,8 +38,8 @@ class Deployment:
         forecast: None where none could be made.
         cost: of a million sequences, None where the machine has no price.
         joules: a sequence, an estimate: specified watts times forecast time; None without watts.
-        reason: why it is rejected, or "".
-        uncertain: bounds that the point forecast meets and the interval's far end does not, or "".
+        reasons: why it is rejected; none where it will do.
+        uncertain: bounds that the point forecast meets and the interval's far end does not.
     """
 
     model: str
@@ -49,8 +50,8 @@ class Deployment:
     forecast: Forecast | None
     cost: float | None
     joules: float | None
-    reason: str
-    uncertain: str = ""
+    reasons: tuple[str, ...]
+    uncertain: tuple[str, ...] = ()
 
 
 def choose(
@@ -69,7 +70,7 @@ def choose(
         workload: lengths; its batch is replaced by each of ``batches``.
         objective: bounds.
         batches: sequences at once.
-        plans: over devices; those beyond a machine's devices are left out.
+        plans: over devices; those beyond a machine's devices are rejected.
         aim: what is minimised (cost, energy a sequence) or maximised (throughput a device).
 
     Raises:
@@ -85,9 +86,8 @@ def choose(
         for candidate, forecaster in pairs
         for batch in batches
         for plan in plans
-        if plan.devices <= forecaster.machine.devices
     ]
-    return sorted(tried, key=lambda one: (bool(one.reason), _rank(one, aim)))
+    return sorted(tried, key=lambda one: (bool(one.reasons), _rank(one, aim)))
 
 
 def _deployment(
@@ -98,12 +98,12 @@ def _deployment(
     try:
         found = forecast(candidate, forecaster, workload, plan)
     except DeployError as error:
-        return Deployment(*known, None, None, None, str(error))
+        return Deployment(*known, None, None, None, (str(error),))
     seconds = 1 / found.throughput.value * found.devices
     cost = None if machine.price is None else machine.price / 3600 * seconds * 1e6
     joules = None if machine.watts is None else machine.watts * seconds
     missed, uncertain = _missed(found, objective, cost, machine.memory)
-    return Deployment(*known, found, cost, joules, "; ".join(missed), "; ".join(uncertain))
+    return Deployment(*known, found, cost, joules, tuple(missed), tuple(uncertain))
 
 
 def _missed(
@@ -144,14 +144,14 @@ def _rank(one: Deployment, aim: Aim) -> float:
     return float("inf") if value is None else value
 
 
-def reasons(rejected: Iterable[Deployment]) -> dict[str, int]:
+def rejections(rejected: Iterable[Deployment]) -> dict[str, int]:
     """How many deployments failed by what, the most frequent first."""
-    counts: dict[str, int] = {}
-    for one in rejected:
-        for reason in one.reason.split("; ") if one.reason else []:
-            what = next((word for word in _KINDS if reason.startswith(word)), reason)
-            counts[_KINDS.get(what, what)] = counts.get(_KINDS.get(what, what), 0) + 1
-    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+    counts = Counter(
+        next((kind for start, kind in _KINDS.items() if reason.startswith(start)), reason)
+        for one in rejected
+        for reason in one.reasons
+    )
+    return dict(counts.most_common())
 
 
 _KINDS = {

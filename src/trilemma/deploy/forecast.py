@@ -14,6 +14,10 @@ KEPT_FREE = 0.1
 """Of a device's memory, for everything else."""
 
 
+MOST = 10_000_000
+"""Of sequences, and of tokens."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How one copy of a model is spread over devices.
@@ -55,10 +59,12 @@ class Workload:
     decode: int
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.length < 1 or self.decode < 0:
+        least = (1, 1, 0)
+        given = (self.batch, self.length, self.decode)
+        if not all(low <= one <= MOST for low, one in zip(least, given, strict=True)):
             raise DeployError(
-                f"a workload has at least one sequence of one token, not batch {self.batch}, length "
-                f"{self.length}, decode {self.decode}"
+                "a workload has at least one sequence of one token and at most ten million of anything; "
+                "mend batch, length or decode"
             )
 
 
@@ -142,13 +148,14 @@ def forecast(
     )
     first = forecaster.seconds([first_case])[0]
     later = forecaster.seconds([later_case])[0] if further else None
+    phases = {first_case.phase} | ({later_case.phase} if further else set())
     ttft = _spread(first, first_case, machine, plan)
     tpot = _spread(later, later_case, machine, plan) if later else None
     whole = Seconds(*(a + further * (b if tpot else 0.0) for a, b in zip(ttft, tpot or ttft, strict=True)))
     in_flight = workload.batch * plan.pipeline
     memory = memory_of(
         first_case, candidate.weights, workload.length + workload.decode if generates else 0
-    ).divided(plan.devices)
+    ).divided(plan.tensor, plan.pipeline, shape.width if shape.family == "matmul-free" else shape.kv_heads)
     return Forecast(
         ttft=ttft,
         tpot=tpot,
@@ -158,7 +165,7 @@ def forecast(
         memory=memory,
         fits=memory.peak <= machine.memory * (1 - KEPT_FREE),
         devices=plan.devices,
-        basis="measured" if forecaster.measured(first_case.phase) else "description",
+        basis="measured" if all(forecaster.measured(phase) for phase in phases) else "description",
     )
 
 

@@ -34,6 +34,12 @@ _FEWEST = 8
 
 _FOLDS = 6
 
+_STEPS = 15
+"""Of the search for the scales of the residual's process."""
+
+_UNKNOWN_SCALE = 3.0
+"""Standard deviations of an interval where no group could be left out."""
+
 _FEW_TOKENS = 32
 """Operations over at most so many tokens tell of decoding, others of passes over whole inputs."""
 
@@ -125,17 +131,16 @@ class _Fit:
         alone = np.array([one.seconds for one in operations])
         terms, places = self._terms(cases), coordinates(cases)
 
-        def fitted(keep: "np.ndarray[Any, Any]", kernel: Any) -> "tuple[Floats, Any]":
+        def fitted(keep: "np.ndarray[Any, Any]") -> "tuple[Floats, Any]":
             shares = _shares(np.vstack([terms[keep], single]), np.concatenate([seconds[keep], alone]))
             residual = np.log(seconds[keep] / (terms[keep] @ shares))
-            return shares, _process(places[keep], residual, kernel)
+            return shares, _process(places[keep], residual)
 
         everything = np.ones(len(cases), bool)
-        self._shares, self._process = fitted(everything, None)
-        kernel = self._process.kernel_
+        self._shares, self._process = fitted(everything)
         self._families = {_family(case) for case in cases}
         self._scale, self._far_scale = (
-            _quantile(_left_out(groups, fitted, kernel, terms, places, seconds))
+            _left_out(groups, fitted, terms, places, seconds)
             for groups in ([_shape(case) for case in cases], [_family(case) for case in cases])
         )
 
@@ -164,53 +169,48 @@ def _shares(terms: Floats, seconds: Floats) -> Floats:
     return np.maximum(found, 1e-6)
 
 
-def _process(places: Floats, residual: Floats, kernel: Any) -> Any:
-    """A Gaussian process through residuals; with a kernel that is given, or one that fits."""
+def _process(places: Floats, residual: Floats) -> Any:
+    """A Gaussian process through residuals."""
+    from scipy.optimize import minimize
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    fresh = kernel is None
-    if kernel is None:
-        scales = np.full(places.shape[1], 2.0)
-        kernel = ConstantKernel(0.05, (1e-4, 4.0)) * RBF(scales, (0.5, 50.0)) + WhiteKernel(
-            0.005, (1e-5, 0.2)
+    def optimizer(objective: Any, start: Floats, bounds: Any) -> tuple[Floats, float]:
+        # The first steps decide; a residual is not worth more of them.
+        found = minimize(
+            objective, start, method="L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS}
         )
-    process = GaussianProcessRegressor(kernel, optimizer="fmin_l_bfgs_b" if fresh else None)
+        return found.x, found.fun
+
+    scales = np.full(places.shape[1], 2.0)
+    kernel = ConstantKernel(0.05, (1e-4, 4.0)) * RBF(scales, (0.5, 50.0)) + WhiteKernel(0.005, (1e-5, 0.2))
+    process = GaussianProcessRegressor(kernel, optimizer=optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a scale at its bound is an answer
         return process.fit(places, residual)
 
 
-def _left_out(
-    groups: Sequence[Any],
-    fitted: Any,
-    kernel: Any,
-    terms: Floats,
-    places: Floats,
-    seconds: Floats,
-) -> Floats:
-    """Errors in standard deviations at measurements whose group was left out of the fit."""
+def _left_out(groups: Sequence[Any], fitted: Any, terms: Floats, places: Floats, seconds: Floats) -> float:
+    """Standard deviations within which the wanted share of errors lies where a group was left out of the fit.
+
+    Everything that is fitted is fitted anew without it. Errors of one group go together, so the share is
+    corrected by the number of groups, as that of a conformal quantile is by the number of points (Vovk et
+    al. 2005).
+    """
     names = sorted(set(groups), key=str)
     if len(names) < 2:
-        return np.array([])
+        return _UNKNOWN_SCALE
     fold = {name: place % _FOLDS for place, name in enumerate(names)}
     own = np.array([fold[group] for group in groups])
     errors = []
     for left in sorted(set(own.tolist())):
         out = own == left
-        shares, process = fitted(~out, kernel)
+        shares, process = fitted(~out)
         residual, spread = process.predict(places[out], return_std=True)
         forecast = np.log(terms[out] @ shares) + residual
-        errors.append((np.log(seconds[out]) - forecast) / spread)
-    return np.concatenate(errors)
-
-
-def _quantile(errors: Floats) -> float:
-    """The share :data:`CONFIDENCE` of errors is at most so many standard deviations (Vovk et al. 2005)."""
-    if not len(errors):
-        return 3.0
-    rank = min(1.0, np.ceil((len(errors) + 1) * CONFIDENCE) / len(errors))
-    return float(np.quantile(np.abs(errors), rank))
+        errors.append(np.abs(np.log(seconds[out]) - forecast) / spread)
+    share = min(1.0, CONFIDENCE * (1 + 1 / len(names)))
+    return float(np.quantile(np.concatenate(errors), share))
 
 
 def _decodes(phase: Phase) -> bool:
@@ -222,6 +222,6 @@ def _shape(case: Case) -> str:
     return str(case.shape)
 
 
-def _family(case: Case) -> tuple[str, bool, bool, bool]:
-    """What a family is to a forecast: how it mixes tokens, whose code runs, and whether it is an encoder."""
-    return case.shape.family, case.shape.own, case.shape.causal, case.shape.gated
+def _family(case: Case) -> tuple[str, bool, bool, bool, str]:
+    """What a family is to a forecast: how it mixes tokens, whose code runs, encoder or not, precision."""
+    return case.shape.family, case.shape.own, case.shape.causal, case.shape.gated, case.precision

@@ -19,7 +19,7 @@ LARGEST_FILE = 1 << 20
 class Link(BaseModel):
     """What joins the devices of one machine."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     bandwidth: float = Field(gt=0, description="bytes a second, each device in one direction")
     latency: float = Field(default=5e-6, ge=0, description="seconds a message")
@@ -28,7 +28,7 @@ class Link(BaseModel):
 class Machine(BaseModel):
     """One kind of machine; rates are of one device."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = Field(min_length=1, description="by which commands know it")
     kind: Literal["cpu", "gpu"] = Field(description="what computes")
@@ -48,21 +48,24 @@ class Machine(BaseModel):
     @field_validator("flops")
     @classmethod
     def _positive(cls, flops: dict[Precision, float]) -> dict[Precision, float]:
-        if any(not 0 < rate < float("inf") for rate in flops.values()):
+        if not all(rate > 0 for rate in flops.values()):
             raise ValueError("rates are positive numbers")
         return flops
 
     def rate(self, precision: str) -> float:
         """Peak operations a second for weights of a precision.
 
-        Packed ternary weights are multiplied as bytes unless a rate of their own is known; a precision that
-        the machine has no rate for runs at that of float32, or of the nearest it has.
+        Raises:
+            DeployError: if it cannot multiply them.
         """
-        wanted = {"packed": "int8", "float16": "bfloat16", "bfloat16": "float16"}
-        for name in (precision, wanted.get(precision), "float32"):
-            if name in self.flops:
-                return self.flops[name]
-        return min(self.flops.values())
+        if not self.multiplies(precision):
+            known = ", ".join(self.flops)
+            raise DeployError(f"{self.name} multiplies no {precision}; it has rates for {known}")
+        return self.flops.get(precision) or self.flops["int8"]  # type: ignore[call-overload]
+
+    def multiplies(self, precision: str) -> bool:
+        """Whether it has a rate; packed ternary weights can be multiplied as bytes."""
+        return precision in self.flops or (precision == "packed" and "int8" in self.flops)
 
 
 @cache
@@ -86,7 +89,7 @@ def read_machines(path: Path) -> list[Machine]:
         raise DeployError(
             f"{path} cannot be read ({error.strerror}); name a YAML file of machines"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DeployError(f"{path} is no YAML ({str(error).splitlines()[0]}); mend it") from error
     return _machines(content, str(path))
 

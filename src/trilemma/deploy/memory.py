@@ -25,9 +25,15 @@ class Memory:
         """All of it."""
         return self.weights + self.state + self.activations
 
-    def divided(self, devices: int) -> "Memory":
-        """What each of several devices holds that share weights and state, but not the stream's tensors."""
-        return Memory(self.weights / devices, self.state / devices, self.activations)
+    def divided(self, tensor: int, pipeline: int, kv_heads: int) -> "Memory":
+        """What each device of a plan holds.
+
+        All share the weights. The state is divided by heads; a pipeline divides its layers, but holds as many
+        batches in flight as it has stages. The stream's tensors are not divided.
+        """
+        return Memory(
+            self.weights / (tensor * pipeline), self.state / min(tensor, kv_heads), self.activations
+        )
 
 
 def memory_of(case: Case, weights: float, state_tokens: int = 0) -> Memory:

@@ -166,6 +166,8 @@ def query_classes(
     """
     if classes < 1:
         raise DeployError(f"{classes} classes of queries are none; give at least 1")
+    if not all(math.isfinite(one) for one in joules):
+        raise DeployError("an energy of a query is no number; leave that query out")
     features = [query_features(query, tokenize) for query in queries]
     strengths = {
         name: round(abs(one.spearman), 9)  # rounding must not decide between equals

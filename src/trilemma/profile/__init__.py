@@ -43,6 +43,7 @@ _BUILTIN = {
     "parameters": "trilemma.profile.parameters:measure",
     "flops": "trilemma.profile.flops:measure",
     "latency": "trilemma.profile.latency:measure",
+    "work": "trilemma.profile.work:measure",
     "training": "trilemma.profile.training:measure",
     "state": "trilemma.profile.state:measure",
     "generation": "trilemma.profile.generation:measure",

@@ -332,7 +332,7 @@ class _Metering:
         ]
         split = f" ({' + '.join(components)})" if len(components) > 1 else ""
         notes = {
-            part.metric: f"{self._meter.source}; {self._idle:.3g} W idle subtracted",
+            part.metric: f"{self._meter.source}; {self._idle:.3g} W idle subtracted, taken as exact",
             f"gross_{part.metric}": f"{self._meter.source}{split}; idle power included",
         }
         for (metric, note), value in zip(notes.items(), (net, gross), strict=True):

@@ -54,5 +54,10 @@ def estimates(records: Iterable[Record], watts: float) -> Iterator[Record]:
             value=None if record.value is None else watts * seconds(record.value, point),
             low=low,
             high=high,
-            note=record.note or f"estimate: {watts:g} W, as given, times the measured {record.metric}",
+            note=record.note if record.value is None else _note(record, watts),
         )
+
+
+def _note(record: Record, watts: float) -> str:
+    said = f"estimate: {watts:g} W, as given, times the measured {record.metric}"
+    return f"{said}; {record.note}" if record.note else said

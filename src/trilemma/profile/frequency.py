@@ -26,6 +26,7 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
+from trilemma.errors import StoreError
 from trilemma.files import disk_errors, write_text
 from trilemma.profile.clocks import CPUFREQ, ClockError, Clocks, CpuClocks, Found, NvidiaClocks
 from trilemma.profile.meters import SAMPLE_SECONDS, Repeating
@@ -139,7 +140,7 @@ def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> It
             yield clocks.set
         finally:
             try:
-                guard.give_back()
+                guard.end()
             finally:
                 guard.listen_no_more()
 
@@ -172,7 +173,7 @@ def recover_all(folder: Path | None = None, root: Path = CPUFREQ) -> list[str]:
         try:
             gpu = path.stem.removeprefix("nvml-")
             sentence = recover(CpuClocks(root) if path.stem == CpuClocks.name else NvidiaClocks(gpu), folder)
-        except ClockError as error:
+        except (ClockError, StoreError) as error:
             sentence = str(error)
         if sentence:
             done.append(sentence)
@@ -202,6 +203,10 @@ class _Journal:
             raise ClockError(
                 f"another process sets the clocks ({self._name}); wait until it has ended"
             ) from None
+        except OSError as error:
+            raise ClockError(
+                f"{self._folder} cannot be locked ({error.strerror}); make it this user's own"
+            ) from error
         try:
             yield
         finally:
@@ -219,7 +224,15 @@ class _Journal:
             left = json.loads(self.path.read_text("utf-8"))
             boot = left["boot"]
             found = {str(name): (int(low), int(high)) for name, (low, high) in left["found"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise ClockError(
                 f"{self.path} says what clocks were before a killed run, but is damaged; see to it that the "
                 "clocks are as they should be, then delete the file"
@@ -247,6 +260,7 @@ class _Guard:
         self._clocks, self._found, self._journal = clocks, found, journal
         self._process = os.getpid()
         self._previous: dict[int, Any] = {}
+        self._over = False
 
     def listen(self) -> None:
         """Take signals that would end the process; one that is ignored or taken by C code stays so."""
@@ -269,6 +283,11 @@ class _Guard:
         self._clocks.restore(self._found)
         self._journal.remove()
 
+    def end(self) -> None:
+        """Give back for the last time: a signal that comes later leaves no journal."""
+        self._over = True
+        self.give_back()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.give_back()  # in full, even where it interrupts just that: what is restored already stays
         previous = self._previous[number]
@@ -278,5 +297,5 @@ class _Guard:
             return
         previous(number, frame)
         # The program goes on, and may set the clocks again before the block ends.
-        if os.getpid() == self._process:
+        if os.getpid() == self._process and not self._over:
             self._journal.write(self._found)

@@ -13,15 +13,15 @@ from trilemma.profile.session import NOT_GENERATIVE, Loaded, Session
 from trilemma.profile.timing import Run, median
 from trilemma.records import Record
 
-UNITS = {"ttft_ms": "ms", "tpot_ms": "ms", "decode_tokens_per_s": "tokens/s"}
+UNITS = {"ttft_ms": "ms", "tpot_ms": "ms", "decode_ms": "ms", "decode_tokens_per_s": "tokens/s"}
 
 
 def measure(session: Session) -> Iterator[Record]:
-    """TTFT, TPOT and decoded tokens a second (all sequences together) for each batch and prompt length.
+    """TTFT, TPOT, decoding time and tokens a second (all sequences) for each batch and prompt length.
 
     Greedy decoding in a plain loop over the model's own cache. TTFT is the prompt's forward pass with the
-    choice of the first token; TPOT is the mean over the further tokens, ``decode`` in all, of one run;
-    both are medians over runs. Nothing of ``generate``'s own bookkeeping is in them.
+    choice of the first token; decoding is that of all further tokens, ``decode`` in all with the first, and
+    TPOT its mean over them; all are medians over runs. Nothing of ``generate``'s own bookkeeping is in them.
     """
     if session.grid.decode == 0:
         return
@@ -38,9 +38,12 @@ def measure(session: Session) -> Iterator[Record]:
             yield from session.unmeasured(loaded.subject, UNITS, samples.reason, point)
             continue
         first = median([sample["prefill"] for sample in samples])
+        whole = median([sample["decode"] for sample in samples])
         further = median([sample["decode"] / extra for sample in samples])
         yield from timed(session, loaded, point, "ttft_ms", "ms", first, scale=1e3)
         yield from timed(session, loaded, point, "tpot_ms", "ms", further, scale=1e3)
+        tokens = f"{extra} further token{'s' * (extra > 1)}"
+        yield from timed(session, loaded, point, "decode_ms", "ms", whole, scale=1e3, note=tokens)
         yield from rate(session, loaded, point, "decode_tokens_per_s", "tokens/s", further, work=point.batch)
 
 

@@ -58,7 +58,15 @@ def _records(session: Session, loaded: Loaded, point: Point, seconds: list[float
 
 
 def timed(
-    session: Session, loaded: Loaded, point: Point, metric: str, unit: str, seconds: Median, *, scale: float
+    session: Session,
+    loaded: Loaded,
+    point: Point,
+    metric: str,
+    unit: str,
+    seconds: Median,
+    *,
+    scale: float,
+    note: str = "",
 ) -> Iterator[Record]:
     """A median time, in seconds times ``scale``, with its interval."""
     yield from session.record(
@@ -70,6 +78,7 @@ def timed(
         low=None if seconds.low is None else seconds.low * scale,
         high=None if seconds.high is None else seconds.high * scale,
         n=seconds.n,
+        note=note,
     )
 
 

@@ -38,7 +38,7 @@ NOTES = {
 
 
 def measure(session: Session) -> Iterator[Record]:
-    """Peak bytes at each point of the inference grid and of the training grid."""
+    """Peak bytes at each point of the inference grid and of the training grid; activations in inference."""
     for subject in session.subjects:
         session.describe(subject)  # needs the model here, so before it is dropped
     session.release()
@@ -81,7 +81,9 @@ def _measure_one(
     reason = beyond_positions(session.describe(subject), point)
     peak = Unmeasured(reason) if reason else workers.peak(boundary, Work(subject, point, adaptation))
     if isinstance(peak, Unmeasured):
-        yield from session.unmeasured(subject, {metric: "bytes"}, peak.reason, point, adaptation=method)
+        metrics = (metric,) if adaptation else (metric, "activation_bytes")
+        units = dict.fromkeys(metrics, "bytes")
+        yield from session.unmeasured(subject, units, peak.reason, point, adaptation=method)
         return
     yield from session.record(
         subject,
@@ -95,6 +97,22 @@ def _measure_one(
         note=peak.note,
         adaptation=method,
     )
+    if adaptation is None:
+        weights = peak.parts["weights"]
+        left, low, high = (
+            None if b is None else max(0.0, b - weights) for b in (peak.bytes, peak.low, peak.high)
+        )
+        yield from session.record(
+            subject,
+            "activation_bytes",
+            "bytes",
+            left,
+            point=point,
+            low=low,
+            high=high,
+            n=peak.n,
+            note="the peak less the weights",
+        )
 
 
 class Work(NamedTuple):

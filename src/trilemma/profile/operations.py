@@ -149,9 +149,16 @@ def shape_of(config: Any) -> Shape:
         gated=own or known in _GATED,
         vocabulary=config.vocab_size,
         window=window if isinstance(window, int) else None,
-        positions=None if own else getattr(config, "max_position_embeddings", None),
+        positions=None if own else _positions(config),
         own=own,
     )
+
+
+def _positions(config: Any) -> int | None:
+    """The longest input; RoBERTa's relatives count positions from one after the pad token's id."""
+    known: int | None = getattr(config, "max_position_embeddings", None)
+    shifted = config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
+    return known - (config.pad_token_id or 0) - 1 if known is not None and shifted else known
 
 
 def _inner(config: Any, width: int) -> int:
@@ -298,9 +305,12 @@ def _mixing(shape: Shape, batch: int, queries: int, context: int, size: float) -
         moved = tokens * shape.width * 4 * size + 2 * batch * shape.width * STATE_BYTES
         return Operation("scan", 6.0 * tokens * shape.width * layers, 0.0, moved * layers, layers)
     if shape.family == "gla":
-        chunk = min(GLA_CHUNK, queries)
+        chunks = -(-queries // GLA_CHUNK)
+        chunk = -(-queries // chunks)
         head = shape.keys * shape.values / shape.heads
-        flops = tokens * (2.0 * chunk * (shape.keys + shape.values) + 4.0 * head)
+        # One token, or more than one chunk, meets the state.
+        carried = 4.0 * head if chunks > 1 or context > queries else 0.0
+        flops = tokens * (2.0 * chunk * (shape.keys + shape.values) + carried)
         moved = tokens * (3 * shape.keys + 2 * shape.values) * size + 2 * batch * head * STATE_BYTES
         return Operation("gla", flops * layers, 0.0, moved * layers, layers)
     seen = min(context, shape.window) if shape.window else context

@@ -165,14 +165,21 @@ def matrix_rate(device: str, precision: str) -> float | None:
     Returns:
         None where the device cannot multiply in that precision.
     """
-    size = SMALLEST
+    import torch
+
+    size, most = SMALLEST, LARGEST
     try:
         while True:
-            product = _product(device, precision, size)
-            seconds = _once(product, device, warm=True)
-            if seconds >= LONG_ENOUGH or size >= LARGEST:
-                return 2.0 * size**3 / _fastest(product, device)
-            size *= 2
+            try:
+                product = _product(device, precision, size)
+                seconds = _once(product, device, warm=True)
+                if seconds >= LONG_ENOUGH or size >= most:
+                    return 2.0 * size**3 / _fastest(product, device)
+                size *= 2
+            except torch.OutOfMemoryError:
+                if size == SMALLEST:
+                    return None
+                size, most = size // 2, size // 2
     except (RuntimeError, NotImplementedError, TypeError):  # what torch raises for a kernel that it lacks
         return None
 

@@ -1,4 +1,4 @@
-"""The charts with efficiency: the Pareto front, and efficiency against length."""
+"""The charts with efficiency: the Pareto front, and efficiency against length and batch."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from trilemma.report.charts import (
     with_rows,
 )
 from trilemma.report.evidence import Evidence
-from trilemma.report.metrics import METRICS, Metric
+from trilemma.report.metrics import ENERGY, METRICS, Metric
 from trilemma.report.pareto import Front, Position, front
 from trilemma.report.skill import NO_SKILL
 from trilemma.report.values import Candidate, Value, candidate_names, candidates, name_of, rows_of
@@ -38,8 +38,10 @@ EFFICIENCY = (
     "parameters",
     "flops_per_token",
     "training_seconds",
+    *(name for name in ENERGY if not name.startswith("gross_")),
 )
-OVER_LENGTH = EFFICIENCY[:7]
+OVER_GRID = (*EFFICIENCY[:7], "decode_tokens_per_s", "activation_bytes", *EFFICIENCY[11:])
+"""Measured at points of a grid; energy where there is a meter."""
 MANY = 60
 """Candidates above which only the fronts of :data:`FEW` are computed: the work is quadratic."""
 FEW = ("latency_ms", "peak_inference_memory_bytes", "parameters")
@@ -177,57 +179,69 @@ def models_at(everyone: Sequence[Candidate]) -> dict[str, int]:
     return found
 
 
-def length_figure(records: pd.DataFrame) -> Figure | None:
-    """Each efficiency metric against length on log axes, for each batch; None where no length was varied."""
-    everyone = candidates(records)
+def models_in_order(everyone: Sequence[Candidate]) -> list[str]:
+    """Names in the order of the candidates, of whom the first of each model stands for it."""
     models = models_at(everyone)
-    order = [c.model if models[c.model] == index else c.name for index, c in enumerate(everyone)]
+    return [c.model if models[c.model] == index else c.name for index, c in enumerate(everyone)]
+
+
+_TITLES = {"length": "length (tokens)", "batch": "batch (items)"}
+
+
+def length_figure(records: pd.DataFrame) -> Figure | None:
+    """Each efficiency metric against length for each batch, and the other way round; None without any."""
+    everyone = candidates(records)
+    order = models_in_order(everyone)
     names = candidate_names(records)
     variants: Variants = {}
-    for metric in (METRICS[name] for name in OVER_LENGTH):
+    for metric in (METRICS[name] for name in OVER_GRID):
         rows = records[
             (records["metric"] == metric.name) & (records["value"] > 0) & records["length"].notna()
         ]
-        if rows.empty:
-            continue
         trained = bool((rows["adaptation"] != "").any())
-        chart = _length_chart(metric, rows, [c.name for c in everyone] if trained else order)
-        for batch in sorted(rows["batch"].dropna().unique()) or [None]:
-            own = rows if batch is None else rows[rows["batch"] == batch]
-            label = "any" if batch is None else str(int(batch))
-            variants[metric.title, label] = with_rows(
-                chart, [_length_row(row, metric, names) for row in rows_of(own)]
-            )
+        own_order = [c.name for c in everyone] if trained else order
+        for across, fixed in (("length", "batch"), ("batch", "length")):
+            if rows.empty or (across == "batch" and rows["batch"].nunique() < 2):
+                continue
+            chart = _grid_chart(metric, rows, own_order, across)
+            for value in sorted(rows[fixed].dropna().unique()) or [None]:
+                own = rows if value is None else rows[rows[fixed] == value]
+                label = f"any {fixed}" if value is None else f"{fixed} {int(value)}"
+                variants[metric.title, across, label] = with_rows(
+                    chart, [_grid_row(row, metric, names, across) for row in rows_of(own)]
+                )
     if not variants:
         return None
-    return Figure("length", ("Measure", "Batch"), variants, "Efficiency against the length of the input.")
+    description = "Efficiency against the length of the input, or the batch."
+    return Figure("length", ("Measure", "Against", "At"), variants, description)
 
 
-def _length_row(row: dict[str, Any], metric: Metric, names: Mapping[tuple[str, str], str]) -> dict[str, Any]:
+def _grid_row(
+    row: dict[str, Any], metric: Metric, names: Mapping[tuple[str, str], str], across: str
+) -> dict[str, Any]:
     value = Value(row["value"], row["low"], row["high"], row["n"])
-    length = int(row["length"])
     return {
         # Only what training takes depends on the adaptation.
         "candidate": name_of(row, names),
-        "length": length,
+        across: int(row[across]),
         "kernel": row["kernel"],
         **columns("y", value, metric.unit),
     }
 
 
-def _length_chart(metric: Metric, records: pd.DataFrame, order: Sequence[str]) -> dict[str, Any]:
-    """The chart of one metric, for the rows of any batch."""
-    lengths = sorted(int(length) for length in records["length"].unique())
+def _grid_chart(metric: Metric, records: pd.DataFrame, order: Sequence[str], across: str) -> dict[str, Any]:
+    """The chart of one metric against ``across``, for any rows of it."""
+    ticks = sorted(int(place) for place in records[across].unique())
     x = alt.X(
-        "length:Q",
-        title="length (tokens)",
+        f"{across}:Q",
+        title=_TITLES[across],
         scale=alt.Scale(type="log", base=2),
-        axis=alt.Axis(values=lengths, grid=False),
+        axis=alt.Axis(values=ticks, grid=False),
     )
     arrow = "better ↓" if metric.better == "lower" else "better ↑"
     scale = alt.Scale(type="log", nice=False, padding=12)
-    ticks = logarithmic_ticks(list(records["value"]))
-    y = alt.Y("y:Q", title=f"{metric.title} · {arrow}", scale=scale, axis=metric_axis(metric, ticks))
+    y_ticks = logarithmic_ticks(list(records["value"]))
+    y = alt.Y("y:Q", title=f"{metric.title} · {arrow}", scale=scale, axis=metric_axis(metric, y_ticks))
     base = alt.Chart(ROWS).encode(x=x, color=color_of(order))
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q")
     lines = base.mark_line(strokeWidth=2).encode(y=y)
@@ -236,7 +250,7 @@ def _length_chart(metric: Metric, records: pd.DataFrame, order: Sequence[str]) -
         shape=shape_of(order),
         tooltip=[
             alt.Tooltip("candidate:N", title="model"),
-            alt.Tooltip("length:Q", title="length (tokens)"),
+            alt.Tooltip(f"{across}:Q", title=_TITLES[across]),
             alt.Tooltip("y_text:N", title=metric.title),
             alt.Tooltip("y_n:Q", title="repetitions"),
             alt.Tooltip("kernel:N"),

@@ -21,13 +21,16 @@ import pandas as pd
 from trilemma.comparisons import Comparison
 from trilemma.errors import TrilemmaError
 from trilemma.files import write_text
-from trilemma.report import attacks, examples, figures, robustness_figures, sections, tables
+from trilemma.report import attacks, examples, figure_sections, figures, robustness_figures, sections, tables
 from trilemma.report.charts import Figure
 from trilemma.report.evidence import Evidence
+from trilemma.report.forecasts import forecast_sheet
 from trilemma.report.layout import Sheet
 from trilemma.report.pareto import Front, three_axes
+from trilemma.report.phases import phases_figure
 from trilemma.report.points import operating_point
 from trilemma.report.reading import cleaned
+from trilemma.report.roofline import roofline_figure
 from trilemma.report.values import Candidate, OperatingPoint, candidates
 from trilemma.report.verdict import Verdict, verdict
 
@@ -46,6 +49,7 @@ class Content:
     figures: tuple[Figure, ...]
     tables: tuple[tables.Table, ...]
     attacks: Sheet | None
+    forecasts: Sheet | None
     examples: examples.ExampleSet
 
 
@@ -86,6 +90,8 @@ def content(
         robustness_figures.methods_figure(evidence),
         attacks.transfer_figure(records),
         figures.length_figure(records),
+        phases_figure(records),
+        roofline_figure(records),
     ]
     return Content(
         title or str(records["study"].iloc[0]),
@@ -95,6 +101,7 @@ def content(
         tuple(figure for figure in drawn if figure is not None and figure.variants),
         tuple(tables.all_tables(records, at=at)),
         attacks.attack_sheet(records),
+        forecast_sheet(records),
         examples.collect(items, candidates(records)),
     )
 
@@ -145,11 +152,12 @@ def render(
 
 
 def _figures(shown: Content, everyone: list[Candidate]) -> str:
-    """The charts in order, and the table of attacks where the first chart about them stands."""
+    """The charts in order, the table of attacks before the chart about them, that of forecasts last."""
     drawn = {figure.name: figure for figure in shown.figures if figure.name != "pareto"}
-    parts = {name: sections.figure_section(figure, everyone) for name, figure in drawn.items()}
-    order = ["levels", "methods", "attacks", "transfer", "length"]
-    parts["attacks"] = sections.attack_section(shown.attacks)
+    parts = {name: figure_sections.figure_section(figure, everyone) for name, figure in drawn.items()}
+    order = ["levels", "methods", "attacks", "transfer", "length", "phases", "roofline", "forecasts"]
+    parts["attacks"] = figure_sections.attack_section(shown.attacks)
+    parts["forecasts"] = figure_sections.forecast_section(shown.forecasts)
     return "".join(parts.get(name, "") for name in order)
 
 

@@ -73,7 +73,12 @@ METRICS: dict[str, Metric] = {
         Metric("training_seconds", "E", "lower", "s", "training time"),
         Metric("ttft_ms", "E", "lower", "ms", "time to first token"),
         Metric("tpot_ms", "E", "lower", "ms", "time per output token"),
+        Metric("decode_ms", "E", "lower", "ms", "decoding time"),
         Metric("decode_tokens_per_s", "E", "higher", "tokens/s", "decode speed"),
+        Metric("forecast_latency_ms", "E", "lower", "ms", "forecast of median latency"),
+        Metric("forecast_ttft_ms", "E", "lower", "ms", "forecast of time to first token"),
+        Metric("forecast_tpot_ms", "E", "lower", "ms", "forecast of time per output token"),
+        Metric("forecast_decode_tokens_per_s", "E", "higher", "tokens/s", "forecast of decode speed"),
         *(
             Metric(f"{kind}{name}", "E", "lower", "J", f"{title}{what}")
             for kind, what in (("", ""), ("gross_", ", idle power included"), ("estimated_", ", estimate"))
@@ -86,6 +91,22 @@ METRICS: dict[str, Metric] = {
             )
         ),
         Metric("idle_power_w", "E", "lower", "W", "idle power"),
+        *(
+            metric
+            for phase, what in (
+                ("classify", "a classified batch"),
+                ("prefill", "prefill"),
+                ("decode_step", "a decoding step"),
+            )
+            for metric in (
+                Metric(f"{phase}_flops", "E", "lower", "FLOPs", f"FLOPs of {what}", exact=True),
+                Metric(f"{phase}_bytes", "E", "lower", "bytes", f"bytes moved in {what}", exact=True),
+                Metric(f"{phase}_least_ms", "E", "lower", "ms", f"least time of {what}"),
+            )
+        ),
+        Metric("machine_flops_per_s", "E", "higher", "FLOP/s", "the machine's matrix rate"),
+        Metric("machine_bytes_per_s", "E", "higher", "bytes/s", "the machine's memory bandwidth"),
+        Metric("activation_bytes", "E", "lower", "bytes", "activations at the peak"),
         Metric("weight_bytes", "E", "lower", "bytes", "weights", exact=True),
         Metric("state_bytes", "E", "lower", "bytes", "KV cache or recurrent state", exact=True),
         Metric("parameters", "E", "lower", "count", "parameters", exact=True),
@@ -93,6 +114,12 @@ METRICS: dict[str, Metric] = {
         Metric("flops_per_token", "E", "lower", "FLOPs", "FLOPs per token", exact=True),
     )
 }
+
+ENERGY = tuple(name for name, metric in METRICS.items() if metric.unit == "J")
+"""Energy of each kind of work: net of idle power, gross, and estimated, which is no measurement."""
+
+FORECASTS = {name.removeprefix("forecast_"): name for name in METRICS if name.startswith("forecast_")}
+"""Measured metric to its forecast."""
 
 
 def title(metric: Metric, official: Iterable[Sequence[str]]) -> str:
@@ -237,7 +264,13 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
     step = 0
     while abs(value) / 1000**step >= 999.5 and step < len(prefixes) - 1:
         step += 1
-    name = {"bytes": f"{prefixes[step]}B", "count": prefixes[step], "FLOPs": prefixes[step]}.get(unit)
+    name = {
+        "bytes": f"{prefixes[step]}B",
+        "bytes/s": f"{prefixes[step]}B/s",
+        "FLOP/s": f"{prefixes[step]}FLOP/s",
+        "count": prefixes[step],
+        "FLOPs": prefixes[step],
+    }.get(unit)
     name = f"{prefixes[step]} {unit}".strip() if name is None else name
     return 1000.0**step, f" {name}" if name else ""
 

@@ -9,10 +9,8 @@ import pandas as pd
 
 from trilemma.comparisons import CLEAN, Comparison
 from trilemma.report.cautions import shared_model_notes
-from trilemma.report.charts import Figure, kind_of
+from trilemma.report.charts import kind_of
 from trilemma.report.examples import ExampleSet
-from trilemma.report.figures import models_at
-from trilemma.report.heat_map import columns_width
 from trilemma.report.layout import Sheet, sheets
 from trilemma.report.metrics import METRICS, format_value
 from trilemma.report.pareto import Front
@@ -200,67 +198,6 @@ def _table(titles: Sequence[str], rows: Sequence[str]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-_SECTIONS = {
-    "levels": (
-        "Accuracy by level of attack",
-        "Clean text beside word-level, sentence-level and human-written attacks. Vertical bars are 95% "
-        "intervals; a grey line is what always answering the majority class would reach.",
-    ),
-    "methods": (
-        "Accuracy by attack method",
-        "Each cell is robust accuracy under one attack. Point at a cell for its number of answers.",
-    ),
-    "transfer": (
-        "Do examples made on one model fool another?",
-        "Each cell is the share of examples that succeeded on the model of the row and fool the model of the "
-        "column too, of those whose original that one answers correctly; the diagonal is the attack's own "
-        "success rate. A column that stays pale is robust; a dark diagonal in a pale column belongs to a "
-        "model that is merely unlike the others. Point at a cell for its interval.",
-    ),
-    "length": (
-        "Efficiency against length",
-        "An architecture's advantage shows over lengths, not at one. Both axes are logarithmic, bands are "
-        "95% intervals.",
-    ),
-}
-
-
-def figure_section(figure: Figure, everyone: Sequence[Candidate]) -> str:
-    """A chart with its heading and, where marks stand for candidates, their legend."""
-    tiles, names = figure.name in ("methods", "transfer"), [candidate.name for candidate in everyone]
-    marks = {name: i for i, name in enumerate(names)}
-    if figure.name == "length":  # measured on models; what training takes, on candidates
-        marks = models_at(everyone) | marks
-    width = 12 + columns_width(names) if tiles else 0  # so that a heat map's names have room
-    title, lead = _SECTIONS[figure.name]
-    return (
-        f'<section id="{figure.name}"><h2>{title}</h2><p class="lead">{lead}</p>'
-        f'<div class="controls" data-controls="{figure.name}"></div>'
-        f"{'' if tiles else legend(marks)}"
-        f"{_chart(figure.name, figure.description, width)}</section>"
-    )
-
-
-def attack_section(sheet: Sheet | None) -> str:
-    """What each attack did to each candidate; nothing where none ran."""
-    if sheet is None:
-        return ""
-    lead = (
-        "Each attack searched for inputs that this very model gets wrong, starting from items that it "
-        "answers correctly. Words changed, similarity and queries are means over its successes."
-    )
-    head = f'<h2>{escape(sheet.title)}</h2><p class="lead">{lead}</p>'
-    return f'<section id="attacks">{head}{_grid(sheet)}</section>'
-
-
-def _chart(name: str, description: str, width: float) -> str:
-    """Where the script draws a chart, at least ``width`` rem wide."""
-    return (
-        f'<figure class="chart"><div data-figure="{name}" style="min-width:{width:g}rem" role="img" '
-        f'aria-label="{escape(description)}"></div></figure>'
-    )
-
-
 def example_note(shown: ExampleSet) -> str:
     """How many of how many examples the page holds."""
     if shown.total == 0:
@@ -347,10 +284,10 @@ def table_tabs(shown: Sequence[Table]) -> str:
 
 
 def _sheet(sheet: Sheet) -> str:
-    return f"<h3>{escape(sheet.title)}</h3>{_grid(sheet)}"
+    return f"<h3>{escape(sheet.title)}</h3>{grid(sheet)}"
 
 
-def _grid(sheet: Sheet) -> str:
+def grid(sheet: Sheet) -> str:
     """The table and its notes."""
     rows = []
     for first, *others in ([_number(cell) for cell in row] for row in sheet.rows):

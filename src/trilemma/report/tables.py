@@ -9,7 +9,7 @@ import pandas as pd
 from trilemma.comparisons import AVERAGE
 from trilemma.errors import TrilemmaError
 from trilemma.report.cautions import own_note, study_notes
-from trilemma.report.metrics import METRICS, Metric
+from trilemma.report.metrics import ENERGY, METRICS, Metric
 from trilemma.report.plugged import plugged_metrics
 from trilemma.report.points import operating_point
 from trilemma.report.values import (
@@ -173,7 +173,8 @@ def _wide(
 
 def _efficiency_at(records: pd.DataFrame, at: OperatingPoint) -> Table:
     """One line a candidate: what does not depend on batch and length, and what was measured at ``at``."""
-    metrics = tuple(m for m in (*_STATIC, *_AT_POINT, "training_seconds") if m in set(records["metric"]))
+    known = (*_STATIC, *_AT_POINT, "training_seconds")
+    metrics = (*(m for m in known if m in set(records["metric"])), *_metered(records))
     plugged = plugged_metrics(records)
     metrics += tuple(plugged)
     cells = []
@@ -182,11 +183,17 @@ def _efficiency_at(records: pd.DataFrame, at: OperatingPoint) -> Table:
         own = records[records["model"] == candidate.model]
         row = {"candidate": candidate.name, "arch": candidate.arch, "kernel": _kernel(own)}
         for metric in metrics:
-            known = plugged.get(metric) or METRICS[metric]
-            value = recorded(own, candidate, known, at, elsewhere=elsewhere.get(metric))
+            what = plugged.get(metric) or METRICS[metric]
+            value = recorded(own, candidate, what, at, elsewhere=elsewhere.get(metric))
             note = value.note if value.value is None or metric in elsewhere else ""
             cells.append({**row, **vars(value), "metric": metric, "note": note})
     return _assemble(f"Efficiency at {at}", ("candidate", "arch", "kernel"), metrics, cells, plugged)
+
+
+def _metered(records: pd.DataFrame) -> tuple[str, ...]:
+    """Metrics of energy that have a value: without a meter there are rows of none."""
+    valued = set(records.loc[records["value"].notna(), "metric"])
+    return tuple(name for name in ("idle_power_w", *ENERGY) if name in valued)
 
 
 def _kernel(own: pd.DataFrame) -> str:
@@ -198,7 +205,7 @@ def _efficiency_grid(records: pd.DataFrame) -> Table:
     """One line a model, batch and length."""
     rows = records[(records["axis"] == "E") & records["length"].notna() & records["batch"].notna()]
     plugged = plugged_metrics(rows)
-    metrics = tuple(m for m in (*_AT_POINT, *plugged) if m in set(rows["metric"]))
+    metrics = tuple(m for m in (*_AT_POINT, *_metered(rows), *plugged) if m in set(rows["metric"]))
     names = candidate_names(records)
     cells = [
         row

@@ -10,7 +10,7 @@ import pandas as pd
 
 from trilemma.comparisons import AVERAGE
 from trilemma.errors import TrilemmaError
-from trilemma.report.metrics import Metric
+from trilemma.report.metrics import ENERGY, Metric
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,11 @@ def find_candidate(records: pd.DataFrame, name: str) -> Candidate:
     raise TrilemmaError(f"no candidate is called {name!r}; this study has: {names or 'none'}")
 
 
-_TRAINING = ("peak_training_memory_bytes", "training_examples_per_s")
+_TRAINING = (
+    "peak_training_memory_bytes",
+    "training_examples_per_s",
+    *(name for name in ENERGY if "training" in name),
+)
 """Metrics of training, which is measured at points of its own."""
 
 

@@ -61,7 +61,7 @@ VERSIONS = {
     "answer": 2,
     "attack": 3,
     "transfer": 1,
-    "profile": 4,
+    "profile": 5,
 }
 """Raised by one when a stage computes something else from the same settings: old artifacts are not reused."""
 

@@ -202,7 +202,7 @@ def write_items(
 
 
 def profile(run: StageRun) -> None:
-    """Measure the efficiency of all candidates in interleaved rounds."""
+    """Measure the efficiency of all candidates in interleaved rounds; forecast each from the others."""
     from trilemma.adapt import AdaptSettings
     from trilemma.profile import EfficiencyGrid, ProfiledModel
     from trilemma.profile import profile as measure
@@ -222,7 +222,11 @@ def profile(run: StageRun) -> None:
     if settings["grid"] is None:
         records = measure(models, EfficiencyGrid(), measurements=["parameters"], progress=run.progress)
     else:
-        records = measure(models, EfficiencyGrid.model_validate(settings["grid"]), progress=run.progress)
+        from trilemma.study.forecasting import forecasts
+
+        grid = EfficiencyGrid.model_validate(settings["grid"])
+        records = measure(models, grid, progress=run.progress)
+        records = [*records, *forecasts(models, records, grid.decode)]
     absent = [
         Record(
             study="",

@@ -1,0 +1,97 @@
+"""The sections of the report's page that hold a chart, or a table that belongs to charts, as HTML."""
+
+from collections.abc import Sequence
+from html import escape
+
+from trilemma.report.charts import Figure
+from trilemma.report.figures import models_at
+from trilemma.report.heat_map import columns_width
+from trilemma.report.layout import Sheet
+from trilemma.report.sections import grid, legend
+from trilemma.report.values import Candidate
+
+_SECTIONS = {
+    "levels": (
+        "Accuracy by level of attack",
+        "Clean text beside word-level, sentence-level and human-written attacks. Vertical bars are 95% "
+        "intervals; a grey line is what always answering the majority class would reach.",
+    ),
+    "methods": (
+        "Accuracy by attack method",
+        "Each cell is robust accuracy under one attack. Point at a cell for its number of answers.",
+    ),
+    "transfer": (
+        "Do examples made on one model fool another?",
+        "Each cell is the share of examples that succeeded on the model of the row and fool the model of the "
+        "column too, of those whose original that one answers correctly; the diagonal is the attack's own "
+        "success rate. A column that stays pale is robust; a dark diagonal in a pale column belongs to a "
+        "model that is merely unlike the others. Point at a cell for its interval.",
+    ),
+    "length": (
+        "Efficiency against length and batch",
+        "An architecture's advantage shows over lengths, not at one. Both axes are logarithmic, bands are "
+        "95% intervals.",
+    ),
+    "phases": (
+        "Prefill and decoding",
+        "How long a whole answer takes: the full part of a bar is the prompt's prefill, until the first "
+        "token, the pale part the decoding of all further ones, as many as were measured.",
+    ),
+    "roofline": (
+        "How near to what the machine gives",
+        "Each mark is one model at one batch and length. Under the slope of the grey roof memory is the "
+        "limit, under its level part the multipliers are. Vertical bars are 95% intervals; a mark above the "
+        "roof reads from the caches, or computes less than was counted.",
+    ),
+}
+
+
+def figure_section(figure: Figure, everyone: Sequence[Candidate]) -> str:
+    """A chart with its heading and, where marks stand for candidates, their legend."""
+    tiles, names = figure.name in ("methods", "transfer"), [candidate.name for candidate in everyone]
+    marks = {name: i for i, name in enumerate(names)}
+    if figure.name in ("phases", "roofline"):  # measured on models
+        marks = models_at(everyone)
+    if figure.name == "length":  # what training takes, on candidates
+        marks = models_at(everyone) | marks
+    width = 12 + columns_width(names) if tiles else 0  # so that a heat map's names have room
+    title, lead = _SECTIONS[figure.name]
+    return (
+        f'<section id="{figure.name}"><h2>{title}</h2><p class="lead">{lead}</p>'
+        f'<div class="controls" data-controls="{figure.name}"></div>'
+        f"{'' if tiles else legend(marks)}"
+        f"{_chart(figure.name, figure.description, width)}</section>"
+    )
+
+
+def attack_section(sheet: Sheet | None) -> str:
+    """What each attack did to each candidate; nothing where none ran."""
+    if sheet is None:
+        return ""
+    lead = (
+        "Each attack searched for inputs that this very model gets wrong, starting from items that it "
+        "answers correctly. Words changed, similarity and queries are means over its successes."
+    )
+    head = f'<h2>{escape(sheet.title)}</h2><p class="lead">{lead}</p>'
+    return f'<section id="attacks">{head}{grid(sheet)}</section>'
+
+
+def forecast_section(sheet: Sheet | None) -> str:
+    """How far forecasts were off; nothing where none was made."""
+    if sheet is None:
+        return ""
+    lead = (
+        "Each model's times were forecast from those of the study's other models, and from a calibration of "
+        "the machine where there is one. Errors are absolute and relative to what was measured; the interval "
+        "of a forecast should hold 90% of the times."
+    )
+    head = f'<h2>How well these speeds could have been forecast</h2><p class="lead">{lead}</p>'
+    return f'<section id="forecasts">{head}{grid(sheet)}</section>'
+
+
+def _chart(name: str, description: str, width: float) -> str:
+    """Where the script draws a chart, at least ``width`` rem wide."""
+    return (
+        f'<figure class="chart"><div data-figure="{name}" style="min-width:{width:g}rem" role="img" '
+        f'aria-label="{escape(description)}"></div></figure>'
+    )
