@@ -70,7 +70,7 @@ def constraints(
         from trilemma.attacks.constraints.similarity import SentenceSimilarity
 
         encoder = resources.sentence_encoder(settings.encoder)
-        chosen.append(SentenceSimilarity(encoder, least, encoder.rough))
+        chosen.append(SentenceSimilarity(encoder, least, getattr(encoder, "rough", None)))
     if settings.grammar_drop is not None:
         chosen.append(GrammarDrop(resources.acceptability(settings.acceptability), settings.grammar_drop))
     if settings.perplexity_ratio is not None:
