@@ -59,6 +59,9 @@ ITEMS = 200
 ROUNDS = 6
 """Of all items against the floor: the fewest from which an interval of a median follows."""
 
+WITHOUT_SPACE = "textbugger-without-space"
+"""TextBugger without the bug that splits words, after which TextAttack takes one word for another."""
+
 PEER = ("textattack==0.3.11", "flair>=0.15", "transformers<5")
 
 
@@ -74,6 +77,9 @@ def recipes() -> dict[str, Recipe]:
             (*common, EditDistance(30)),
         ),
         "textbugger": Recipe("word", GreedyWordImportance("delete"), bugs, common),
+        WITHOUT_SPACE: Recipe(
+            "word", GreedyWordImportance("delete"), Misspelling((delete_inner, swap_inner)), common
+        ),
         "pwws": Recipe("word", WeightedSaliency(), Synonyms(WordNet().synonyms), common),
     }
 
@@ -217,7 +223,9 @@ def main() -> int:
     """Run the contest and print its tables."""
     parser = argparse.ArgumentParser(description="attacks against TextAttack and the floor")
     parser.add_argument("--work", type=Path, required=True, help="folder of victims and the peer")
-    parser.add_argument("--recipes", nargs="+", default=list(recipes()), choices=list(recipes()))
+    parser.add_argument(
+        "--recipes", nargs="+", default=["deepwordbug", "textbugger", "pwws"], choices=list(recipes())
+    )
     parser.add_argument("--blocks", type=int, default=6, help="at least 6 for an interval")
     parser.add_argument("--victims", nargs="+", help="against the floor; default all")
     parser.add_argument("--floor-only", action="store_true", help="leave TextAttack out")

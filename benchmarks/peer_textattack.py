@@ -11,6 +11,7 @@ import random
 import sys
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 warnings.filterwarnings("ignore")
@@ -60,14 +61,11 @@ class Wrapper(HuggingFaceModelWrapper):  # type: ignore[misc]
         return super().__call__(texts)
 
 
-def textbugger(wrapper: Wrapper) -> Attack:
+def textbugger(wrapper: Wrapper, space: bool = True) -> Attack:
     """TextBugger's three bugs that need no resource: space, deletion, swap; no similarity constraint."""
     inner = {"random_one": True, "skip_first_char": True, "skip_last_char": True}
-    bugs = [
-        WordSwapRandomCharacterInsertion(letters_to_insert=" ", **inner),
-        WordSwapRandomCharacterDeletion(**inner),
-        WordSwapNeighboringCharacterSwap(**inner),
-    ]
+    bugs = [WordSwapRandomCharacterInsertion(letters_to_insert=" ", **inner)] if space else []
+    bugs += [WordSwapRandomCharacterDeletion(**inner), WordSwapNeighboringCharacterSwap(**inner)]
     constraints = [RepeatModification(), StopwordModification()]
     search = GreedyWordSwapWIR(wir_method="delete")
     return Attack(UntargetedClassification(wrapper), constraints, CompositeTransformation(bugs), search)
@@ -82,6 +80,7 @@ def main() -> None:
     recipes = {
         "deepwordbug": DeepWordBugGao2018.build,
         "textbugger": textbugger,
+        "textbugger-without-space": partial(textbugger, space=False),
         "pwws": PWWSRen2019.build,
     }
     attacks = {name: build(wrapper) for name, build in recipes.items()}
