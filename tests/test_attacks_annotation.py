@@ -280,3 +280,11 @@ def test_the_command_line_goes_all_the_way(tmp_path: Path) -> None:
         original == (text[0].removeprefix("@abc "),)
         for text, original in zip(kept.texts, kept.originals, strict=True)
     )
+
+
+def test_a_semicolon_or_an_invisible_character_hides_no_formula(tmp_path: Path) -> None:
+    texts = ["nice;=1+1", "\u200b=1+1", "\uff1d1+1", "plain; and short"]
+    rows = [(str(number), (text,)) for number, text in enumerate(texts, 1)]
+    write_sheet(tmp_path / "a.csv", Sheet("sst2", ["sentence"], ["positive"], rows))
+    shown = [row[3] for row in rows_of(tmp_path / "a.csv")[1:]]
+    assert shown == ["'nice,=1+1", "'\u200b=1+1", "'\uff1d1+1", "plain; and short"]

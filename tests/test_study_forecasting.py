@@ -30,6 +30,7 @@ MACHINE = Machine(
     bandwidth=3e10,
     memory=16e9,
 )
+THIS_MACHINE = calibration.this_machine
 DECODE = 9
 POINTS = [(batch, length) for batch in (1, 4) for length in (16, 64, 256)]
 
@@ -41,9 +42,9 @@ def box(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> Calibration:
         raise DeployError("this machine is not calibrated; run `trilemma calibrate`")
 
-    monkeypatch.setattr(calibration, "this_machine", lambda: MACHINE)
+    monkeypatch.setattr(calibration, "this_machine", lambda device: MACHINE)
     monkeypatch.setattr(calibration, "here", absent)
-    monkeypatch.setattr(forecasting.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(forecasting, "default_device", lambda: "cpu")
 
 
 def saved(folder: Path, config: Any, *names: str) -> ProfiledModel:
@@ -65,7 +66,7 @@ def timed(models: Sequence[ProfiledModel], factor: float = 1.6) -> list[Record]:
     rng = np.random.default_rng(0)
     records = []
     for model in models:
-        form = forecasting._model(model, "cpu")
+        form = forecasting._model(model, MACHINE, "cpu")
         assert isinstance(form, forecasting._Model)
         for batch, length in POINTS:
             passes = {"latency_ms": ("classify", length), "ttft_ms": ("prefill", length)}
@@ -166,7 +167,7 @@ def test_too_few_passes_are_no_forecast_unless_the_machine_is_calibrated(
     assert all(one.value is None and one.low is None and one.note == TOO_FEW for one in alone)
     passes = []
     for record in timed(others):
-        form = forecasting._model(next(m for m in others if record.model in m.names), "cpu")
+        form = forecasting._model(next(m for m in others if record.model in m.names), MACHINE, "cpu")
         if record.metric in forecasting.PHASES and isinstance(form, forecasting._Model):
             passes.append(Measured(form.case(record, DECODE), (record.value or 0) / 1e3))
     known = Calibration(MACHINE, "this one", tuple(passes), ())
@@ -188,14 +189,24 @@ def test_a_family_that_is_not_known_says_so_and_the_others_are_forecast(tmp_path
     assert all(one.value for one in rest)
 
 
+def test_a_precision_that_the_machine_lacks_ends_no_study(tmp_path: Path) -> None:
+    (first, *models) = models_of(tmp_path)
+    records = timed([first, *models])
+    found = list(forecasts([replace(first, dtype="float16"), *models], records, DECODE))
+    for one in found:
+        lacking = one.note == "not measured: this machine has no rate for products in float16"
+        assert lacking == (one.model == "a") and (one.value is None) == lacking
+
+
 def test_on_a_gpu_its_rates_count_and_no_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = models_of(tmp_path)
     records = timed(models)
     rates = Roofline(machine="a GPU", bandwidth=9e11, flops={"float32": 3e13})
     memory = SimpleNamespace(total_memory=8e9)
-    monkeypatch.setattr(forecasting.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(forecasting.torch.cuda, "get_device_properties", lambda device: memory)
-    monkeypatch.setattr(forecasting, "find", lambda device, precisions: Found(rates, ""))
+    monkeypatch.setattr(forecasting, "default_device", lambda: "cuda")
+    monkeypatch.setattr(calibration.torch.cuda, "get_device_properties", lambda device: memory)
+    monkeypatch.setattr(calibration, "this_machine", THIS_MACHINE)
+    monkeypatch.setattr(calibration, "find", lambda device, precisions: Found(rates, ""))
     used: list[Machine] = []
 
     def forecaster(machine: Machine, *known: Any) -> Forecaster:

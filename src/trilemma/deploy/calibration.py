@@ -104,7 +104,7 @@ def this_machine(device: str = "cpu") -> Machine:
     Args:
         device: torch device that is meant.
     """
-    roofline = find(device, ("float32", "bfloat16", "int8", "packed")).roofline
+    roofline = find(device, ("float32", "bfloat16", "float16", "int8", "packed")).roofline
     gpu = torch.device(device).type == "cuda"
     memory = torch.cuda.get_device_properties(device).total_memory if gpu else psutil.virtual_memory().total
     return Machine(

@@ -8,8 +8,6 @@ and to this machine's calibration where there is one, and forecasts the times of
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from trilemma.deploy import calibration
 from trilemma.deploy.calibration import Calibration
 from trilemma.deploy.cases import Case, Phase
@@ -17,8 +15,8 @@ from trilemma.deploy.forecaster import CONFIDENCE, Forecaster, Measured, Seconds
 from trilemma.deploy.machines import Machine
 from trilemma.errors import DeployError, ModelError
 from trilemma.ops.packed_ternary import multiplies_packed
+from trilemma.profile.machine import default_device
 from trilemma.profile.operations import Shape, shape_of
-from trilemma.profile.roofline import find
 from trilemma.profile.subject import ProfiledModel
 from trilemma.profile.work import multiplied
 from trilemma.records import Record
@@ -59,17 +57,17 @@ def forecasts(models: Sequence[ProfiledModel], records: Sequence[Record], decode
         Records with the forecast and its interval of 90%; without a value, and with the reason, where the
         operations of the model's family are not known, or too few passes of others were timed.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = default_device()
     timed = [one for one in records if one.metric in (*PHASES, SPEED) and one.value is not None]
     if not timed:
         return
-    known = {name: _model(one, device) for one in models for name in one.names}
+    machine = calibration.this_machine(device)
+    known = {name: _model(one, machine, device) for one in models for name in one.names}
     passes: dict[Case, float] = {}
     for record in timed:
         model = known[record.model]
         if isinstance(model, _Model) and record.metric in PHASES and record.value is not None:
             passes[model.case(record, decode)] = record.value / 1e3
-    machine = _machine(device)
     calibrated, basis = _calibration(device)
     before, operations = (calibrated.measured, calibrated.operations) if calibrated else ((), ())
     fitted: dict[Shape, tuple[Forecaster, str]] = {}
@@ -104,18 +102,7 @@ def _calibration(device: str) -> tuple[Calibration | None, str]:
     return known, f"{len(known.measured)} of the calibration"
 
 
-def _machine(device: str) -> Machine:
-    """The rates of this machine, of its GPU where that was measured."""
-    if device == "cpu":
-        return calibration.this_machine()
-    rates = find(device, ("float32", "bfloat16", "float16", "int8")).roofline
-    memory = torch.cuda.get_device_properties(device).total_memory
-    return Machine(
-        name=calibration.HERE, kind="gpu", flops=dict(rates.flops), bandwidth=rates.bandwidth, memory=memory
-    )
-
-
-def _model(subject: ProfiledModel, device: str) -> _Model | str:
+def _model(subject: ProfiledModel, machine: Machine, device: str) -> _Model | str:
     """Its shape and the precision in which it answers, or why they are not known."""
     from transformers import AutoConfig
 
@@ -125,7 +112,10 @@ def _model(subject: ProfiledModel, device: str) -> _Model | str:
     except ModelError as error:
         return str(error)
     packed = shape.family == "matmul-free" and multiplies_packed(device)
-    return _Model(shape, "packed" if packed else multiplied(config, subject.precision))
+    precision = "packed" if packed else multiplied(config, subject.precision)
+    if not machine.multiplies(precision):
+        return f"this machine has no rate for products in {precision}"
+    return _Model(shape, precision)
 
 
 def _of(record: Record, seconds: Seconds | None, note: str) -> Record:
