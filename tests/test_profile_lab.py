@@ -262,6 +262,14 @@ def test_packed_weights_are_those_of_matmul_free_models(no_memory: list[Work]) -
         lab.run(["matmul-free:nano", "gla:nano"], QUICK, dtypes=["packed"], device="cpu")
 
 
+def test_a_form_that_one_model_lacks_is_left_out_and_said(no_memory: list[Work]) -> None:
+    sources = ["gla:nano", "matmul-free:nano"]
+    profile = lab.run(sources, QUICK, dtypes=["float32", "packed"], device="cpu", clock=Clock())
+    names = [model.name for model in profile.models]
+    assert names == ["gla:nano float32", "matmul-free:nano float32", "matmul-free:nano packed"]
+    assert profile.notes[-1] == "gla:nano is not measured as packed: it has no ternary weights"
+
+
 def test_a_packed_folder_has_no_other_form(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer()
     model = loading.create("matmul-free", "nano", tokenizer, seed=0)

@@ -31,7 +31,7 @@ def profile(
         str,
         typer.Option(
             help="float32, bfloat16, float16, int8 (torch's dynamic quantisation) or packed (MatMul-Free's "
-            "ternary weights at two bits); several with commas."
+            "ternary weights at two bits, of those models alone); several with commas."
         ),
     ] = "float32",
     attention: Annotated[
@@ -123,6 +123,8 @@ def profile(
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
         ) as found:
+            for line in variants.lacking(found, dtypes):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
             sweep_frequencies(
                 console,
                 clocks_of(on),

@@ -26,7 +26,7 @@ from trilemma.profile.session import NOT_GENERATIVE, Loaded, Sample, Session, be
 from trilemma.profile.subject import ProfiledModel
 from trilemma.profile.training import Steps
 from trilemma.profile.values import Timed, absent, costs, memory, roofline_share
-from trilemma.profile.variants import Variant, opened
+from trilemma.profile.variants import Variant, lacking, opened
 from trilemma.progress import Progress, silent
 
 GENERATED = {
@@ -106,7 +106,8 @@ def run(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     ) as variants:
-        return measure(variants, grid, training=training, device=device, progress=progress, clock=clock)
+        profile = measure(variants, grid, training=training, device=device, progress=progress, clock=clock)
+    return profile.model_copy(update={"notes": (*profile.notes, *lacking(variants, dtypes))})
 
 
 def require_device(device: str | None) -> None:

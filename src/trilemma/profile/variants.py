@@ -48,7 +48,7 @@ def opened(
     Args:
         sources: model folders, hub ids, or ``ARCH:SIZE`` for a new model of ours, with weights of seed 0.
         dtypes: of :data:`PRECISIONS`; ``int8`` is torch's dynamic quantisation, ``packed`` the form of
-            ternary weights at two bits each.
+            ternary weights at two bits each, in which models without them are left out; see :func:`lacking`.
         attention: Hugging Face's names (``eager``, ``sdpa``, ...); "" for the model's default.
         compiled: whether by ``torch.compile``.
         trust_remote_code: run code that a checkpoint brings.
@@ -56,7 +56,7 @@ def opened(
 
     Raises:
         TrilemmaError: for a dtype that is not known, or nothing to measure.
-        ModelError: where a model cannot be found, or does not fit a dtype.
+        ModelError: where a model cannot be found, or does not fit the only dtype.
     """
     require_known(dtypes)
     texts = [str(source) for source in sources]
@@ -69,12 +69,16 @@ def opened(
             for index, text in enumerate(texts)
         ]
         if "packed" in dtypes:
-            for text, folder in zip(texts, folders, strict=True):
-                _require_ternary(text, folder)
+            ternary = [
+                _is_ternary(text, folder, required=len(dtypes) == 1)
+                for text, folder in zip(texts, folders, strict=True)
+            ]
         found = []
         for (text, label, folder), dtype, implementation in product(
             zip(texts, labels, folders, strict=True), dtypes, attention
         ):
+            if dtype == "packed" and not ternary[texts.index(text)]:
+                continue
             parts = [label, dtype if len(dtypes) > 1 else "", implementation if len(attention) > 1 else ""]
             subject = ProfiledModel(
                 names=(" ".join(filter(None, parts)),),
@@ -88,6 +92,19 @@ def opened(
             )
             found.append(Variant(text, subject))
         yield found
+
+
+def lacking(variants: Sequence[Variant], dtypes: Sequence[str]) -> list[str]:
+    """Which of the models could not be had in which dtype, in sentences."""
+    forms: dict[str, set[str]] = {}
+    for source, subject in variants:
+        forms.setdefault(source, set()).add(subject.precision)
+    return [
+        f"{source} is not measured as {dtype}: it has no ternary weights"
+        for source, known in forms.items()
+        for dtype in dtypes
+        if dtype not in known
+    ]
 
 
 def require_known(dtypes: Sequence[str]) -> None:
@@ -168,10 +185,11 @@ def _create(text: str, folder: Path) -> None:
             logging.enable_progress_bar()
 
 
-def _require_ternary(text: str, folder: Path) -> None:
+def _is_ternary(text: str, folder: Path, *, required: bool) -> bool:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "hgrn_bit":
+    if required and kind != "hgrn_bit":
         raise ModelError(
             f"{text} (model type {kind}) has no ternary weights; the dtype packed is for MatMul-Free models"
         )
+    return kind == "hgrn_bit"
