@@ -9,13 +9,14 @@ from typer.testing import CliRunner
 
 from clock_stand_ins import contents, save_policies
 from trilemma.cli import app
-from trilemma.cli_frequency import sweep_frequencies
+from trilemma.cli_frequency import Sweep, by_frequency
 from trilemma.errors import TrilemmaError
-from trilemma.profile import EfficiencyGrid, energy, variants
+from trilemma.profile import EfficiencyGrid, clocks, energy, variants
 from trilemma.profile.clocks import ClockError, CpuClocks
 from trilemma.profile.meters import Meter
 from trilemma.profile.points import Unmeasured
 
+MEASURED = Sweep([800, 3400], allow=True, slowdown=1000.0)
 GRID = EfficiencyGrid(batch=[1], length=[8], decode=3, rounds=6, seconds=0.02)
 
 
@@ -53,9 +54,17 @@ class ByClock:
         pass
 
 
-def run(found: list[variants.Variant], root: Path, allow: bool = True) -> str:
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    sweep_frequencies(console, CpuClocks(root), found, GRID, "cpu", [800, 3400], allow=allow, slowdown=1000.0)
+def said_of(
+    found: list[variants.Variant],
+    monkeypatch: pytest.MonkeyPatch,
+    root: Path,
+    asked: Sweep,
+    grid: EfficiencyGrid,
+) -> str:
+    """What a sweep prints, on the clocks of a stand-in tree."""
+    monkeypatch.setattr(clocks, "clocks_of", lambda device: CpuClocks(root))
+    console = Console(width=240, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    by_frequency(console, found, grid, "cpu", asked)
     return console.export_text()
 
 
@@ -65,19 +74,19 @@ def test_without_a_meter_the_clocks_come_back_and_the_reason_is_said(
     root = save_policies(tmp_path / "cpufreq")
     before = contents(root)
     monkeypatch.setattr(energy, "open_meter", lambda device: Unmeasured("no meter in this test"))
-    said = run(found, root)
+    said = said_of(found, monkeypatch, root, MEASURED, GRID)
     assert "no frequency can be chosen by its energy, which was not measured: no meter in this test" in said
     assert contents(root) == before
     assert "the clock was 2200 MHz: something else decided" in said
 
 
 def test_without_permission_nothing_is_touched(
-    found: list[variants.Variant], tmp_path: Path, journals: Path
+    found: list[variants.Variant], tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = save_policies(tmp_path / "cpufreq")
     before = contents(root)
     with pytest.raises(ClockError, match="--allow-frequency-control"):
-        run(found, root, allow=False)
+        said_of(found, monkeypatch, root, MEASURED._replace(allow=False), GRID)
     assert contents(root) == before and not journals.exists()
 
 
@@ -91,16 +100,56 @@ def test_each_phase_gets_a_frequency(
     state = [time.perf_counter(), 0.0]
     meter: Meter = ByClock(root, state)  # type: ignore[assignment]
     monkeypatch.setattr(energy, "open_meter", lambda device: meter)
-    said = run(found, root)
+    said = said_of(found, monkeypatch, root, MEASURED, GRID)
     assert contents(root) == before
     assert "gla:nano, batch 1, length 8" in said and "on the front" in said
     # Here a clock changes power and no time, so the lowest one needs least.
     assert "prefill at 800 MHz, decode at 800 MHz" in said and "classification at 800 MHz" in said
 
 
+def test_estimates_touch_no_clock_and_meet_a_bound(
+    found: list[variants.Variant], tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = save_policies(tmp_path / "cpufreq")
+    before = contents(root)
+    asked = Sweep([400, 800, 3400], watts=65.0, idle_watts=5.0, slowdown=9.0, slo="ttft=1000s,tpot=1ms")
+    said = said_of(found, monkeypatch, root, asked, GRID)
+    assert contents(root) == before and not journals.exists()
+    assert "the clocks were not touched" in said and "energy, estimate" in said
+    assert "least energy, estimate within 900% more time: prefill at" in said
+    assert "the best single frequency, " in said
+    assert "TTFT at most 1e+06 ms, TPOT at most 1 ms" in said
+
+
+def test_a_bound_that_nothing_meets_is_said(
+    found: list[variants.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Sweep([800], watts=65.0, slo="ttft=1us")
+    said = said_of(found, monkeypatch, tmp_path, asked, GRID)
+    assert "TTFT at most 0.001 ms: no frequency meets 0.001 ms: the fastest, 800 MHz, takes" in said
+
+
+def test_queries_are_classed(
+    found: list[variants.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "queries.txt"
+    file.write_text("\n".join("word " * n for n in (1, 2, 3, 30, 40, 50)))
+    grid = GRID.model_copy(update={"length": [8, 64]})
+    asked = Sweep([800, 3400], watts=65.0, queries=file)
+    said = said_of(found, monkeypatch, tmp_path, asked, grid)
+    assert "gla:nano, batch 1: 6 queries in classes by words and marks, as the model has no tokenizer" in said
+    assert "length below 3 (2 queries, measured at 8): prefill at" in said
+    assert "length from 40 (2 queries, measured at 64): prefill at" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
+        (["--slo", "ttft=1ms"], "choose among --frequencies"),
+        (["--frequencies", "800", "--watts", "65", "--allow-frequency-control"], "leave out one of the two"),
+        (["--frequencies", "800", "--watts", "5", "--idle-watts", "6"], "no powers of a device"),
+        (["--frequencies", "800", "--watts", "65", "--slo", "speed=1ms"], "is no bound like"),
+        (["--frequencies", "800", "--watts", "65", "--queries", "absent.txt"], "no text file"),
         (["--frequencies", "fast"], "whole numbers"),
         (["--frequencies", "800", "--training"], "leave out --out and --training"),
         (["--frequencies", "800", "--device", "cuda:9"], "no device"),

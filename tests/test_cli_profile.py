@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from test_profile_exchange import a_profile
-from trilemma import cli_profile
+from trilemma import cli_profile, cli_profile_tables
 from trilemma.errors import TrilemmaError
 from trilemma.profile.exchange import ModelProfile, PointProfile, Profile, Value, read, write
 
@@ -150,7 +150,7 @@ def test_verdicts_and_reasons_are_marked_and_explained() -> None:
             "inference", ttft_ms=timed("steady"), tpot_ms=timed("undecided"), batch_latency_ms=timed("steady")
         ),
     )
-    (sheet,) = cli_profile.sheets(profile)
+    (sheet,) = cli_profile_tables.sheets(profile)
     assert sheet.header == ("model", "batch", "length", "TTFT", "TPOT", "batch latency")
     first, second = sheet.rows
     assert first[3].endswith("] ~") and first[4].endswith("] !") and first[5] == "–¹"
@@ -164,9 +164,16 @@ def test_columns_without_any_value_are_one_line() -> None:
     profile = with_points(
         point("inference", ttft_ms=lacking, tpot_ms=lacking, batch_latency_ms=timed("steady"))
     )
-    (sheet,) = cli_profile.sheets(profile)
+    (sheet,) = cli_profile_tables.sheets(profile)
     assert sheet.header == ("model", "batch", "length", "batch latency")
     assert sheet.notes == ("TTFT, TPOT: not measured: not a generative model",)
+
+
+def test_a_table_of_which_nothing_was_measured_says_why() -> None:
+    lacking = Value(value=None, unit="ms", note="not measured: out of memory")
+    (sheet,) = cli_profile_tables.sheets(with_points(point("inference", ttft_ms=lacking, tpot_ms=lacking)))
+    assert sheet.title.startswith("Time") and sheet.header == ("model", "batch", "length")
+    assert sheet.notes == ("TTFT, TPOT: not measured: out of memory",)
 
 
 def test_names_in_a_file_cannot_steer_a_terminal(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from trilemma.deploy.calibration import Calibration, families
 from trilemma.deploy.candidates import candidate
 from trilemma.deploy.cases import Case, parts
 from trilemma.deploy.choose import Objective, choose, rejections
-from trilemma.deploy.forecast import KEPT_FREE, Candidate, Plan, Workload, forecast
+from trilemma.deploy.forecast import KEPT_FREE, Candidate, Plan, Workload, forecast, memory_for
 from trilemma.deploy.forecaster import Forecaster, Measured
 from trilemma.deploy.machines import Link, Machine, catalogue, find_machine, read_machines
 from trilemma.deploy.measuring import measure
+from trilemma.deploy.memory import BUFFERS
 from trilemma.errors import DeployError, ModelError, TrilemmaError
 from trilemma.models.cache import state_bytes as kept_bytes
 from trilemma.models.loading import describe
@@ -160,12 +161,35 @@ def test_a_workload_adds_up_and_parallel_plans_share_weights() -> None:
     assert one.batch_latency.value == pytest.approx(one.ttft.value + 63 * one.tpot.value)
     assert one.throughput.value == pytest.approx(4 / one.batch_latency.value)
     assert one.memory.weights == chosen.weights
-    assert one.memory.state == state_bytes(chosen.shape, 4, 192, "float32")
+    # The last token is chosen, but not fed back.
+    assert one.memory.state == state_bytes(chosen.shape, 4, 191, "float32")
     assert two.memory.weights == deep.memory.weights == one.memory.weights / 2
     assert two.memory.state == one.memory.state / 2
     assert deep.memory.state == one.memory.state  # of half the layers, but of two batches
     assert one.ttft.value / 2 < two.ttft.value < one.ttft.value < deep.ttft.value
     assert one.basis == "description"
+
+
+def test_activations_are_what_is_alive_in_an_mlp() -> None:
+    # Four tensors of the stream (three in an encoder) and gate, value and product (or hidden layer, twice).
+    gla = candidate("gla:small", MACHINE)  # 512 wide, MLP 1,280 wide
+    held = memory_for(gla, Workload(2, 1024, 8)).activations
+    assert held == 4 * 2 * 1024 * (4 * 512 + 3 * 1280) + BUFFERS
+    bert = Candidate("bert", shape_of(BertConfig(hidden_size=512, intermediate_size=2048)), "float32", 1.0)
+    held = memory_for(bert, Workload(16, 256, 0)).activations
+    assert held == 4 * 16 * 256 * (3 * 512 + 2 * 2048) + BUFFERS
+
+
+def test_room_for_keys_to_come_is_resident_in_large_tensors_alone() -> None:
+    attention, gla = candidate("transformer-pp:small", MACHINE), candidate("gla:small", MACHINE)
+
+    def room(length: int) -> float:
+        work = Workload(1, length, 8)
+        return memory_for(attention, work).activations - memory_for(gla, work).activations
+
+    assert room(512) == 0  # 768 places of 2 KiB are less than a page of 2 MiB
+    eighth = attention.shape.layers * 2 * 1024 * 512 * 4
+    assert 0.8 * eighth < room(8192) < eighth  # 1,024 places beyond the 8,192
 
 
 def test_what_does_not_fit_or_is_too_slow_is_never_recommended() -> None:

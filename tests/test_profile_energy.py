@@ -24,7 +24,7 @@ from trilemma.adapt import AdaptSettings
 from trilemma.errors import TrilemmaError
 from trilemma.profile import EfficiencyGrid, ProfiledModel, energy, meter_sources
 from trilemma.profile.energy import idle_power, measure, measure_with
-from trilemma.profile.energy_estimates import estimates, joules_per_correct_answer
+from trilemma.profile.energy_estimates import estimates
 from trilemma.profile.meter_sources import (
     import_zeus,
     nvml_meter,
@@ -538,8 +538,3 @@ def test_an_estimate_is_another_metric_and_power_times_time() -> None:
 def test_watts_that_are_none_are_refused(watts: float) -> None:
     with pytest.raises(TrilemmaError, match="W is no power; give the device's watts under load"):
         list(estimates([], watts))
-
-
-def test_a_right_answer_costs_the_wrong_ones_too() -> None:
-    assert joules_per_correct_answer(2.0, 0.8) == 2.5
-    assert joules_per_correct_answer(2.0, 0.0) == Unmeasured("no answer is correct")

@@ -14,7 +14,7 @@ from tiny_models import POSITIONS, byte_tokenizer, save_bert, save_llama
 from trilemma.adapt import AdaptSettings
 from trilemma.errors import ModelError, TrilemmaError
 from trilemma.models import loading
-from trilemma.profile import EfficiencyGrid, forms, generation, lab, roofline, variants
+from trilemma.profile import EfficiencyGrid, forms, generation, lab, lab_values, roofline, variants
 from trilemma.profile.exchange import ModelProfile, PointProfile, Profile, Value
 from trilemma.profile.limits import OutOfMemoryError
 from trilemma.profile.memory import Peak, Work
@@ -100,13 +100,19 @@ def all_values(profile: Profile) -> list[tuple[str, Value]]:
 
 
 def test_every_model_has_every_value_at_every_point(measured: Profile) -> None:
-    inference = {*lab.GENERATED, *lab.BATCH, *lab.MEMORY, *lab.COSTS["prefill"], *lab.COSTS["decode"]}
+    inference = {
+        *lab_values.GENERATED,
+        *lab_values.BATCH,
+        *lab_values.MEMORY,
+        *lab_values.COSTS["prefill"],
+        *lab_values.COSTS["decode"],
+    }
     for model in measured.models:
         found = {(point.phase, point.batch, point.length): set(point.values) for point in model.points}
         assert found == {
             ("inference", 2, 8): inference,
             ("inference", 2, 128): inference,
-            ("training", 2, 8): {*lab.TRAINING, *lab.TRAINING_MEMORY},
+            ("training", 2, 8): {*lab_values.TRAINING, *lab_values.TRAINING_MEMORY},
         }
     assert [model.name for model in measured.models] == ["bert", "llama", "gla:nano"]
     assert measured.notes == ("a note on rates",) and measured.grid == GRID
@@ -166,7 +172,7 @@ def test_peaks_are_the_sum_of_their_parts(measured: Profile) -> None:
         for point in model.points:
             if point.values["peak_memory_bytes"].value is None:
                 continue
-            names = lab.TRAINING_PARTS if point.phase == "training" else lab.PARTS
+            names = lab_values.TRAINING_PARTS if point.phase == "training" else lab_values.PARTS
             parts = [point.values[name].value or 0.0 for name in (*names, "activation_bytes")]
             assert sum(parts) >= number(point.values["peak_memory_bytes"]) - 1
             assert point.values["peak_memory_bytes"].n
@@ -215,7 +221,7 @@ def test_times_are_of_the_parts_between_looks_at_the_clock(folders: Path, no_mem
     assert number(values["batch_latency_ms"]) == pytest.approx(2.0)
     assert values["ttft_ms"].verdict == "steady"
     values = point_of(profile, "llama", "training").values
-    assert [number(values[f"{part}_ms"]) for part in lab.STEP] == pytest.approx([1.0] * 4)
+    assert [number(values[f"{part}_ms"]) for part in lab_values.STEP] == pytest.approx([1.0] * 4)
     assert number(values["step_ms"]) == pytest.approx(4.0)
 
 

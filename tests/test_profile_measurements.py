@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tiny_models import POSITIONS, byte_tokenizer, save_bert
 from trilemma.adapt import AdaptSettings
 from trilemma.models import loading
 from trilemma.models.loading import describe
 from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, energy, profile, session, work
-from trilemma.profile.points import Unmeasured
+from trilemma.profile.points import Point, Unmeasured
 from trilemma.profile.roofline import Found, Roofline
 from trilemma.profile.session import Session
 from trilemma.records import Record, records_table
@@ -198,6 +199,33 @@ def test_a_measurement_from_outside_is_one_function(folders: Path, monkeypatch: 
     )
     assert [(record.model, record.value) for record in records] == [("a", 2), ("b", 2)]
     assert told[-1] == (1, 1, "measurements")
+
+
+@pytest.mark.parametrize("watts", [None, 65.0])
+def test_energy_is_estimated_where_watts_are_given(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, watts: float | None
+) -> None:
+    def latency(session: Session) -> Iterable[Record]:
+        point = Point(4, 8)
+        yield from session.record(session.subjects[0], "latency_ms", "ms", 20.0, point=point, low=10, high=40)
+
+    monkeypatch.setattr(MEASUREMENTS, "_loaded", dict(MEASUREMENTS._loaded))  # forgotten after the test
+    MEASUREMENTS.register("latency-of-the-test", latency)
+    records = profile(
+        [ProfiledModel(("a",), folders / "bert")],
+        GRID.model_copy(update={"watts": watts}),
+        measurements=["latency-of-the-test"],
+        device="cpu",
+    )
+    found = [(one.metric, one.value, one.low, one.high) for one in records]
+    estimate = ("estimated_energy_j_per_example", 0.325, 0.1625, 0.65)  # 65 W over 5 ms an example
+    assert found == [("latency_ms", 20.0, 10, 40), *([estimate] if watts else [])]
+
+
+@pytest.mark.parametrize("watts", [0, -1, float("inf"), float("nan")])
+def test_a_power_is_positive_and_finite(watts: float) -> None:
+    with pytest.raises(ValidationError, match="watts"):
+        EfficiencyGrid(watts=watts)
 
 
 def test_no_generation_without_tokens_to_decode(folders: Path) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from synthetic import frames
+from test_profile_exchange import a_profile
+from trilemma.cli_profile_page import SweptPlace, write_frequency_page, write_profile_page
+from trilemma.deploy.frequency import Place, Setting
 from trilemma.report import html
 
 pytestmark = pytest.mark.browser
@@ -87,6 +90,28 @@ def test_every_chart_is_drawn_in_both_themes(page: Any, tmp_path: Path) -> None:
     page.wait_for_timeout(300)
     page.screenshot(path=shots / "dark.png", full_page=True)
     assert (shots / "dark.png").stat().st_size > 50_000
+
+
+def test_pages_of_profiles_are_drawn(browser: Any, tmp_path: Path) -> None:
+    """With the script of every page alone, and names as text."""
+    evil = a_profile().models[0].model_copy(update={"name": EVIL})
+    write_profile_page(a_profile(models=(evil,)), tmp_path / "profile.html")
+    settings = [Setting(800, 2.0, 1.0), Setting(1600, 1.0, 2.0), Setting(1200, 3.0, 3.0)]
+    places = {Place(name, 1, 8): SweptPlace({"prefill": settings}, {}, []) for name in (EVIL, "gla")}
+    write_frequency_page("Clocks", [], places, tmp_path / "frequency.html")
+    opened = browser.new_page()
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto((tmp_path / "profile.html").as_uri())
+    opened.wait_for_selector("[data-figure=length][data-drawn] svg")
+    opened.goto((tmp_path / "frequency.html").as_uri())
+    opened.wait_for_selector("[data-figure=frequency][data-drawn] svg")
+    assert opened.locator("[data-figure=frequency] svg .mark-symbol path").count() == 3
+    opened.select_option("[data-controls=frequency] select >> nth=0", "gla")
+    opened.wait_for_selector("[data-figure=frequency][data-drawn='gla, 1, 8, prefill']")
+    assert opened.evaluate("window.pwned") is None and errors == []
+    opened.close()
 
 
 def test_the_system_theme_is_followed(browser: Any, report: Path) -> None:

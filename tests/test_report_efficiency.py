@@ -5,12 +5,16 @@ import pandas as pd
 import pytest
 
 from synthetic import frames
+from trilemma.errors import TrilemmaError
+from trilemma.report.decide import decide
+from trilemma.report.evidence import Evidence
 from trilemma.report.figures import EFFICIENCY, length_figure
 from trilemma.report.forecasts import forecast_sheet
 from trilemma.report.metrics import format_value
 from trilemma.report.phases import phases_figure
 from trilemma.report.roofline import roofline_figure
 from trilemma.report.tables import build
+from trilemma.report.values import OperatingPoint
 
 Rows = list[dict[str, object]]
 
@@ -140,6 +144,28 @@ def test_energy_joins_where_it_was_measured(records: pd.DataFrame) -> None:
     assert length_figure(absent) is not None and "energy an example" not in {
         key[0] for key in length_figure(absent).variants
     }
+
+
+def test_a_correct_answer_costs_each_candidate_its_own(records: pd.DataFrame) -> None:
+    metric = "energy_j_per_correct_answer"
+    by_model = dict(zip(dict.fromkeys(records["model"]), (0.5, 0.3, None), strict=True))
+    joules = with_energy(records, 0.25)
+    right = joules[joules["metric"] == "energy_j_per_example"].assign(
+        metric=metric, task="average", adaptation="full", note="not measured: no answer is right"
+    )
+    right["value"] = right["low"] = right["high"] = right["model"].map(by_model)
+    known = pd.concat([joules, right], ignore_index=True)
+    table = build(known, "efficiency")
+    assert table.frame[metric].tolist()[:2] == [0.5, 0.3] and pd.isna(table.frame[metric][2])
+    assert [note.get(metric) for note in table.notes] == [None, None, "not measured: no answer is right"]
+    assert metric in build(known, "efficiency", "length").metrics
+    decision = decide(Evidence(known, pd.DataFrame(), OperatingPoint()), metric)
+    assert decision.choice == list(by_model)[1]
+    assert ("energy a correct answer", "batch", "length 128") in length_figure(known).variants
+    absent = pd.concat([joules, right.assign(value=None, low=None, high=None)], ignore_index=True)
+    assert metric not in build(absent, "efficiency").metrics
+    with pytest.raises(TrilemmaError, match="energy_j_per_correct_answer: not measured: no answer is right"):
+        decide(Evidence(absent, pd.DataFrame(), OperatingPoint()), metric)
 
 
 def test_forecasts_are_held_against_what_was_measured(records: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ from trilemma.report import examples, html
 from trilemma.report.charts import columns, cost_scale, kind_of
 from trilemma.report.evidence import Evidence
 from trilemma.report.figures import length_figure, pareto_figure
+from trilemma.report.page import embed_json
 from trilemma.report.phases import phases_figure
 from trilemma.report.robustness_figures import levels_figure, methods_figure
 from trilemma.report.roofline import roofline_figure
@@ -124,17 +125,17 @@ def test_data_cannot_become_markup_or_script() -> None:
 
 def test_json_is_embedded_unchanged() -> None:
     content = {"text": "<b>&'\"\u2028\u2029\\</script>é", "numbers": [1, 2.5, None]}
-    embedded = html.embed_json(content)
+    embedded = embed_json(content)
     assert not set("<>&\u2028\u2029") & set(embedded)
     assert json.loads(embedded) == content
     with pytest.raises(ValueError, match="JSON"):
-        html.embed_json({"value": float("nan")})
+        embed_json({"value": float("nan")})
 
 
 def test_many_examples_are_sampled_from_every_stratum() -> None:
     records, items = frames(models=2, adversarial=400, clean=20, seeds=(0,))
     shown = examples.collect(items, candidates(records), budget=30_000)
-    size = len(html.embed_json(shown.examples))
+    size = len(embed_json(shown.examples))
     assert shown.total == 800 and shown.shown == len(shown.examples) < 200
     assert 15_000 < size < 45_000
     strata = items.loc[items["level"] != "clean", ["task", "level", "method"]].drop_duplicates()

@@ -42,8 +42,11 @@ LEFT_OF: dict[str, set[str]] = {
     "cli": ANSWERING | {"score", "profile", "study", "report", "result"} | COMMANDS,
     "cli_attack": ANSWERING | {"study"},
     "cli_annotate": ANSWERING,
-    "cli_profile": ANSWERING | {"profile", "study", "report", "cli_frequency"},
-    "cli_frequency": {"profile", "deploy", "study", "report"},
+    "cli_profile": ANSWERING
+    | {"profile", "study", "report", "cli_frequency", "cli_profile_tables", "cli_profile_page"},
+    "cli_profile_tables": {"profile", "report"},
+    "cli_profile_page": {"profile", "deploy", "report", "cli_profile_tables"},
+    "cli_frequency": ANSWERING | {"profile", "deploy", "study", "report", "cli_deploy", "cli_profile_page"},
     "cli_deploy": ANSWERING | {"profile", "deploy", "study"},
     "testing": ANSWERING | {"score", "profile"},
 }

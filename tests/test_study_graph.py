@@ -56,6 +56,12 @@ def test_what_changes_a_key(tmp_path: Path, old: str, new: str, changed: set[str
     assert {kind for kind in before if before[kind] != after[kind]} == changed
 
 
+def test_watts_measure_nothing_anew(tmp_path: Path) -> None:
+    grid = "efficiency: {batch: [1]}\n"
+    before, after = keys(tmp_path, STUDY + grid), keys(tmp_path, STUDY + grid.replace("}", ", watts: 65}"))
+    assert before == after != keys(tmp_path)
+
+
 def test_changed_data_change_the_keys(tmp_path: Path) -> None:
     before = keys(tmp_path)
     with (tmp_path / "dev.csv").open("a") as file:

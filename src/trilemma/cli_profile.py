@@ -1,6 +1,5 @@
 """``trilemma profile``: measure what models cost on this machine, or show a saved profile again."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +8,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trilemma.profile.exchange import ModelProfile, PointProfile, Profile, Value
+    from trilemma.profile.exchange import Profile
     from trilemma.profile.grid import EfficiencyGrid
-    from trilemma.report.layout import Notes, Sheet
 
 
 def profile(
@@ -41,6 +39,9 @@ def profile(
     training: Annotated[
         bool, typer.Option("--training", help="Profile steps of full fine-tuning too, at the same points.")
     ] = False,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Measure energy too, where the machine has a meter.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; default the GPU if any.")] = None,
     rounds: Annotated[int, typer.Option(help="Most repetitions a point, at least 6.")] = 50,
     seconds: Annotated[
@@ -60,9 +61,20 @@ def profile(
             help="Let --frequencies set the whole machine's clocks; they are given back however it ends.",
         ),
     ] = False,
+    watts: Annotated[
+        float | None,
+        typer.Option(help="The device's power under load, e.g. its TDP, for estimates of energy."),
+    ] = None,
+    idle_watts: Annotated[float, typer.Option(help="Its power when idle, beside --watts.")] = 0.0,
     max_slowdown: Annotated[
         float, typer.Option(min=0, help="Share of time that a chosen frequency may add to a phase.")
     ] = 0.05,
+    slo: Annotated[
+        str, typer.Option(help="Bounds that a chosen frequency must meet, e.g. ttft=200ms,tpot=40ms.")
+    ] = "",
+    queries: Annotated[
+        Path | None, typer.Option(help="Text file, a query a line: --frequencies chooses by class of query.")
+    ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run code that a checkpoint brings.")
     ] = False,
@@ -70,6 +82,7 @@ def profile(
         bool, typer.Option("--allow-pickle", help="Read weights that are not safetensors.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the profile to this .json file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page with charts to this .html file.")] = None,
     saved: Annotated[
         Path | None, typer.Option("--from", help="Show a profile that was saved by --out; measures nothing.")
     ] = None,
@@ -84,18 +97,20 @@ def profile(
     from trilemma.terminal import output
 
     console = output()
+    if report is not None and (report.suffix != ".html" or not report.parent.is_dir()):
+        raise TrilemmaError(f"--report {report} is no .html file in a folder that exists")
     if saved is not None:
         from trilemma.profile.exchange import read
 
         if models or out is not None:
             raise TrilemmaError("--from shows a saved profile alone; leave out the models and --out")
-        tell(console, read(saved))
+        show(console, read(saved), report)
         return
     if not models:
         raise TrilemmaError("name a model to profile, e.g. gla:small, or a saved profile by --from")
     if out is not None and (out.suffix != ".json" or not out.parent.is_dir()):
         raise TrilemmaError(f"--out {out} is no .json file in a folder that exists")
-    grid = grid_of(batch, length, decode, rounds, seconds, time_limit)
+    grid = grid_of(batch, length, decode, rounds, seconds, time_limit, watts)
     dtypes, implementations = listed("dtype", dtype), listed("attention", attention) if attention else [""]
 
     from trilemma.profile import variants
@@ -103,18 +118,22 @@ def profile(
     variants.require_known(dtypes)
 
     if frequencies:
-        from trilemma.cli_frequency import sweep_frequencies
-        from trilemma.profile.clocks import clocks_of
-        from trilemma.profile.lab import require_device
-        from trilemma.profile.machine import default_device
-
         if out is not None or training:
             raise TrilemmaError(
                 "--frequencies writes no profile and trains nothing; leave out --out and --training"
             )
-        require_device(device)
-        asked = counts("frequencies", frequencies)
-        on = device or default_device()
+        from trilemma.cli_frequency import Sweep, by_frequency
+
+        asked = Sweep(
+            frequencies=counts("frequencies", frequencies),
+            allow=allow_frequency_control,
+            watts=watts,
+            idle_watts=idle_watts,
+            slowdown=max_slowdown,
+            slo=slo,
+            queries=queries,
+            report=report,
+        )
         with variants.opened(
             models,
             dtypes=dtypes,
@@ -125,17 +144,10 @@ def profile(
         ) as found:
             for line in variants.lacking(found, dtypes):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-            sweep_frequencies(
-                console,
-                clocks_of(on),
-                found,
-                grid,
-                on,
-                asked,
-                allow=allow_frequency_control,
-                slowdown=max_slowdown,
-            )
+            by_frequency(console, found, grid, device, asked)
         return
+    if slo or queries is not None:
+        raise TrilemmaError("--slo and --queries choose among --frequencies; give some")
 
     from trilemma.profile import lab
     from trilemma.profile.exchange import write
@@ -151,14 +163,27 @@ def profile(
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
             training=training,
+            energy=energy,
             device=device,
             progress=progress,
         )
     if out is not None:
         write(measured, out)
-    tell(console, measured)
+    show(console, measured, report)
     if out is not None:
         console.print(f"profile: {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show(console: "Console", measured: "Profile", report: Path | None) -> None:
+    """Print a profile, and write its page where one is asked for."""
+    from trilemma.cli_profile_tables import tell
+
+    tell(console, measured)
+    if report is not None:
+        from trilemma.cli_profile_page import write_profile_page
+
+        write_profile_page(measured, report)
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
 def listed(option: str, text: str) -> list[str]:
@@ -194,7 +219,13 @@ def counts(option: str, text: str) -> list[int]:
 
 
 def grid_of(
-    batch: str, length: str, decode: int, rounds: int, seconds: float, time_limit: float
+    batch: str,
+    length: str,
+    decode: int,
+    rounds: int,
+    seconds: float,
+    time_limit: float,
+    watts: float | None,
 ) -> "EfficiencyGrid":
     """The grid that the options name; training is measured at the same points as inference.
 
@@ -207,7 +238,13 @@ def grid_of(
     from trilemma.profile.grid import EfficiencyGrid
 
     points = {"batch": counts("batch", batch), "length": counts("length", length)}
-    limits = {"decode": decode, "rounds": rounds, "seconds": seconds, "time_limit": time_limit}
+    limits = {
+        "decode": decode,
+        "rounds": rounds,
+        "seconds": seconds,
+        "time_limit": time_limit,
+        "watts": watts,
+    }
     try:
         return EfficiencyGrid.model_validate({**points, **limits, "training": points})
     except ValidationError as error:
@@ -215,131 +252,3 @@ def grid_of(
         option = str(first["loc"][-2 if first["loc"][0] in points else -1]).replace("_", "-")
         message = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
         raise TrilemmaError(f"--{option} {first['input']}: {message}") from error
-
-
-_TIME = {
-    "ttft_ms": "TTFT",
-    "tpot_ms": "TPOT",
-    "decode_tokens_per_s": "decode speed",
-    "batch_latency_ms": "batch latency",
-    "throughput_tokens_per_s": "throughput",
-}
-_MEMORY = {
-    "peak_memory_bytes": "peak",
-    "weight_bytes": "weights",
-    "state_bytes": "state",
-    "gradient_bytes": "gradients",
-    "optimiser_bytes": "optimiser",
-    "activation_bytes": "activations",
-}
-_WORK = {
-    "prefill_flops": "prefill FLOPs",
-    "prefill_bytes": "prefill bytes",
-    "prefill_roofline_share": "of the roofline",
-    "decode_flops": "decode FLOPs",
-    "decode_bytes": "decode bytes",
-    "decode_roofline_share": "of the roofline",
-}
-_STEP = {
-    "training_examples_per_s": "speed",
-    "step_ms": "step",
-    "data_ms": "data",
-    "forward_ms": "forward",
-    "backward_ms": "backward",
-    "optimiser_ms": "optimiser",
-}
-
-_SHEETS = (
-    ("inference", "Time", _TIME),
-    ("inference", "Memory", _MEMORY),
-    ("inference", "Work", _WORK),
-    ("training", "Training: time of a step", _STEP),
-    ("training", "Training: memory", _MEMORY),
-)
-
-_MARKS = {
-    "noisy": ("~", "noisy: the interval reaches more than 5% to either side"),
-    "drifting": ("!", "drifting: the time changed by more than 5% over the repetitions, beyond chance"),
-    "undecided": ("?", "undecided: fewer than six repetitions, hence no interval"),
-}
-
-
-def tell(console: "Console", measured: "Profile") -> None:
-    """Print a profile as tables."""
-    from trilemma.report.metrics import format_value
-    from trilemma.report.rendering import show
-    from trilemma.terminal import printable
-
-    rates = [f"{name} {format_value(rate, 'FLOP/s')}" for name, rate in measured.roofline.flops.items()]
-    bandwidth = format_value(measured.roofline.bandwidth, "bytes")
-    lines = [
-        f"{measured.hardware}; {measured.versions}",
-        f"roofline: memory {bandwidth}/s, products {', '.join(rates) or 'of no precision'}",
-        *(f"{model.name}: {_described(model)}" for model in measured.models),
-        *measured.notes,
-    ]
-    for line in lines:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-    console.print()
-    show(console, list(sheets(measured)))
-
-
-def _described(model: "ModelProfile") -> str:
-    from trilemma.report.metrics import format_value
-
-    parts = [f"{format_value(model.parameters, 'count')} weights in {model.dtype}", model.kernel]
-    parts += ["torch.compile"] if model.compiled else []
-    return ", ".join(parts)
-
-
-def sheets(measured: "Profile") -> Iterator["Sheet"]:
-    """The tables of a profile: time, memory and work of inference; time and memory of training."""
-    from trilemma.report.layout import Notes, Sheet
-
-    for phase, title, titles in _SHEETS:
-        rows = [(m.name, p) for m in measured.models for p in m.points if p.phase == phase]
-        if not rows:
-            continue
-        shown, left_out = _columns([point for _, point in rows], titles)
-        notes, marks = Notes(), set[str]()
-        cells = []
-        for name, point in rows:
-            method = (point.adaptation,) if phase == "training" else ()
-            row = tuple(_cell(point.values.get(metric), notes, marks) for metric in shown)
-            cells.append((name, *method, str(point.batch), str(point.length), *row))
-        if not shown:
-            continue
-        fixed = ("model", *(("method",) if phase == "training" else ()), "batch", "length")
-        legend = tuple(f"{sign} {text}" for word, (sign, text) in _MARKS.items() if word in marks)
-        if title == "Time" and any(model.causal for model in measured.models):
-            title = f"Time, with {measured.grid.decode} tokens decoded" if measured.grid.decode else title
-        header = (*fixed, *(titles[metric] for metric in shown))
-        yield Sheet(title, header, tuple(cells), (*left_out, *notes.lines(), *legend), fixed=len(fixed))
-
-
-def _columns(points: Sequence["PointProfile"], titles: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Metrics that have a value somewhere, or several reasons for none; and what is said of the others."""
-    shown, reasons = [], dict[str, list[str]]()
-    for metric in titles:
-        values = [point.values[metric] for point in points if metric in point.values]
-        notes = {value.note for value in values}
-        if any(value.value is not None for value in values) or len(notes) > 1:
-            shown.append(metric)
-        elif notes:
-            reasons.setdefault(notes.pop(), []).append(titles[metric])
-    return shown, [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
-
-
-def _cell(value: "Value | None", notes: "Notes", marks: set[str]) -> str:
-    """A number with its interval and the mark of its verdict; a dash with the mark of its reason."""
-    from trilemma.report.metrics import format_value
-
-    if value is None:
-        return "–"
-    if value.value is None:
-        return f"–{notes.mark(value.note)}"
-    text = format_value(value.value, value.unit, value.low, value.high)
-    if value.verdict in _MARKS:
-        marks.add(value.verdict)
-        text = f"{text} {_MARKS[value.verdict][0]}"
-    return text

@@ -17,11 +17,16 @@ which no prefill has.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
-from trilemma.deploy.frequency import Setting
+from trilemma.deploy.frequency import Place, Setting
 from trilemma.errors import DeployError
+from trilemma.profile.points import Point
+from trilemma.profile.roofline import Roofline
+from trilemma.profile.subject import ProfiledModel
+from trilemma.records import Record
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,28 @@ class Power:
     def __post_init__(self) -> None:
         _check_numbers(self)
 
+    @classmethod
+    def usual(cls, watts: float, idle: float, highest: float) -> "Power":
+        """Of a device of which only two powers are known, with a voltage curve of the usual shape.
+
+        The voltage, which counts in units of the highest, rises linearly with the frequency and does not fall
+        below 0.7, which it reaches at half of the highest frequency.
+
+        Args:
+            watts: under load at the highest frequency, for instance the thermal design power.
+            idle: watts of the idle device.
+            highest: frequency in MHz.
+
+        Raises:
+            DeployError: where the device would draw less under load than idle.
+        """
+        if not 0 <= idle < watts < math.inf:
+            raise DeployError(
+                f"{watts:g} W under load and {idle:g} W idle are no powers of a device; the first is larger, "
+                "and neither is negative"
+            )
+        return cls(idle, (watts - idle) / highest, v_min=0.7, v_0=0.4, v_1=0.6 / highest)
+
     def volts(self, mhz: float) -> float:
         """Supply voltage at a frequency."""
         return max(self.v_min, self.v_0 + self.v_1 * mhz)
@@ -98,6 +125,75 @@ def estimated_settings(time: PhaseTime, power: Power, frequencies: Iterable[floa
         seconds = seconds_at(time, mhz, clocks[-1])
         settings.append(Setting(mhz, seconds, power.watts(mhz) * seconds, estimate=True))
     return settings
+
+
+_PHASES = {"ttft_ms": "prefill", "tpot_ms": "decode", "latency_ms": "classification"}
+"""Phase of which a metric is the time; of one token in decoding."""
+
+
+def estimated_places(
+    records: Iterable[Record],
+    subjects: Iterable[ProfiledModel],
+    roofline: Roofline,
+    power: Power,
+    frequencies: Sequence[float],
+    tokens: int,
+) -> dict[Place, dict[str, list[Setting]]]:
+    """Settings of each phase from times measured at the highest of the frequencies, marked as estimates.
+
+    As much of a phase's time is taken to follow the clock as, under the roofline, its operations that
+    arithmetic bounds take of the whole.
+
+    Args:
+        records: measured times.
+        subjects: the models of which they are.
+        roofline: of this machine.
+        power: of the device.
+        frequencies: in MHz.
+        tokens: generated after each prompt.
+
+    Returns:
+        By model, batch and length the settings of each phase whose time was measured.
+
+    Raises:
+        ModelError: for a model of a family whose operations are not known.
+        DeployError: for a precision in which this machine multiplies nothing.
+    """
+    from transformers import AutoConfig
+
+    known = {
+        name: (AutoConfig.from_pretrained(one.folder, local_files_only=True), one.precision)
+        for one in subjects
+        for name in one.names
+    }
+    found: dict[Place, dict[str, list[Setting]]] = {}
+    for record in records:
+        phase = _PHASES.get(record.metric)
+        if phase is None or record.value is None or record.batch is None or record.length is None:
+            continue
+        config, precision = known[record.model]
+        point = Point(record.batch, record.length)
+        share = _compute_share(config, precision, roofline, phase, point, tokens)
+        seconds = record.value / 1e3 * (tokens - 1 if phase == "decode" else 1)
+        time = PhaseTime(memory=(1 - share) * seconds, compute=share * seconds)
+        settings = estimated_settings(time, power, frequencies)
+        found.setdefault(Place(record.model, *point), {})[phase] = settings
+    return found
+
+
+def _compute_share(
+    config: Any, precision: str, roofline: Roofline, phase: str, point: Point, tokens: int
+) -> float:
+    from trilemma.profile import work
+
+    if phase == "decode":
+        cost = work.decode(config, precision, roofline, point, tokens)
+    else:
+        logits = 1 if phase == "prefill" else 0
+        cost = work.prefill(config, precision, roofline, point, logits=logits)
+    if cost.compute_share is None:
+        raise DeployError(f"there is no estimate: {cost.note}; choose another dtype")
+    return cost.compute_share
 
 
 def _check_numbers(model: PhaseTime | Power) -> None:

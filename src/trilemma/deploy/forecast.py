@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from trilemma.deploy.cases import Case
+from trilemma.deploy.cases import Case, Phase
 from trilemma.deploy.forecaster import Forecaster, Seconds
 from trilemma.deploy.machines import Machine
 from trilemma.deploy.memory import Memory, memory_of
@@ -153,9 +153,9 @@ def forecast(
     tpot = _spread(later, later_case, machine, plan) if later else None
     whole = Seconds(*(a + further * (b if tpot else 0.0) for a, b in zip(ttft, tpot or ttft, strict=True)))
     in_flight = workload.batch * plan.pipeline
-    memory = memory_of(
-        first_case, candidate.weights, workload.length + workload.decode if generates else 0
-    ).divided(plan.tensor, plan.pipeline, shape.width if shape.family == "matmul-free" else shape.kv_heads)
+    memory = memory_for(candidate, workload).divided(
+        plan.tensor, plan.pipeline, shape.width if shape.family == "matmul-free" else shape.kv_heads
+    )
     return Forecast(
         ttft=ttft,
         tpot=tpot,
@@ -167,6 +167,15 @@ def forecast(
         devices=plan.devices,
         basis="measured" if all(forecaster.measured(phase) for phase in phases) else "description",
     )
+
+
+def memory_for(candidate: Candidate, workload: Workload) -> Memory:
+    """Bytes on one device that serves the workload."""
+    phase: Phase = "prefill" if workload.decode else "classify"
+    case = Case(candidate.shape, candidate.precision, phase, workload.batch, workload.length)
+    # The last token is chosen, but not fed back.
+    kept = workload.length + workload.decode - 1 if workload.decode else 0
+    return memory_of(case, candidate.weights, kept)
 
 
 def _check(candidate: Candidate, machine: Machine, workload: Workload, plan: Plan) -> None:

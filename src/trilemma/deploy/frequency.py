@@ -9,6 +9,7 @@ Settings": prefill and decoding get frequencies of their own, and so do classes 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 from trilemma.deploy.query_features import QueryClasses
@@ -61,7 +62,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Of all phases."""
-        return math.fsum(setting.seconds for setting in self.settings.values())
+        return _seconds(self.settings)
 
     @property
     def joules(self) -> float:
@@ -71,7 +72,7 @@ class Plan:
     @property
     def slowdown(self) -> float:
         """Share of time added to that at the highest frequency."""
-        return self.seconds / math.fsum(setting.seconds for setting in self.fastest.values()) - 1
+        return self.seconds / _seconds(self.fastest) - 1
 
     @property
     def saving(self) -> float:
@@ -145,22 +146,32 @@ def pareto(settings: Iterable[Setting]) -> list[Setting]:
     return front
 
 
-def lowest_energy(settings: Sequence[Setting], seconds: float) -> Setting:
-    """The setting of least energy that takes at most ``seconds``.
+def lowest_energy(phases: Phases, seconds: float) -> dict[str, Setting]:
+    """The settings of least energy, one a phase, that together take at most ``seconds``.
+
+    Args:
+        phases: settings of each phase; one alone where the bound is on that phase.
+        seconds: that all of them may take.
 
     Raises:
-        DeployError: where none is as fast, naming the fastest.
+        DeployError: where none are as fast, naming the fastest.
     """
-    if not settings:
+    if not phases or not all(phases.values()):
         raise DeployError("there are no settings to choose from; measure at one frequency at least")
-    within = [setting for setting in settings if setting.seconds <= seconds]
+    choices = [dict(zip(phases, chosen, strict=True)) for chosen in product(*phases.values())]
+    within = [one for one in choices if _seconds(one) <= seconds]
     if not within:
-        fastest = min(settings, key=lambda setting: setting.seconds)
+        fastest = min(choices, key=_seconds)
+        clocks = " and ".join(f"{one.mhz:g} MHz" for one in fastest.values())
         raise DeployError(
-            f"no frequency meets {1e3 * seconds:.4g} ms: the fastest, {fastest.mhz:g} MHz, takes "
-            f"{1e3 * fastest.seconds:.4g} ms; allow that much"
+            f"no frequency meets {1e3 * seconds:.4g} ms: the fastest, {clocks}, takes "
+            f"{1e3 * _seconds(fastest):.4g} ms; allow that much"
         )
-    return min(within, key=_thrifty)
+    return min(within, key=lambda one: (_joules(one), _seconds(one)))
+
+
+def _seconds(settings: Mapping[str, Setting]) -> float:
+    return math.fsum(setting.seconds for setting in settings.values())
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from trilemma.progress import Progress, silent
 FEWEST_RUNS = 5
 """Runs of a point, whose median counts."""
 
+WARM_UP_TOKENS = 4
+"""Generated before a point is timed: later tokens are like the second."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -68,6 +71,7 @@ def measure(
     *,
     decode: int,
     seconds: float,
+    runs: int = FEWEST_RUNS,
     progress: Progress = silent,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Measured]:
@@ -78,6 +82,7 @@ def measure(
         points: batches and lengths; those beyond a model's positions are left out.
         decode: tokens generated after each prompt, at least 2.
         seconds: time that the runs of a point aim at.
+        runs: fewest runs of a point, whose median counts.
         progress: told of points.
         clock: seconds, monotonic.
     """
@@ -85,7 +90,7 @@ def measure(
     for number, subject in enumerate(subjects):
         model = built(subject)
         for place, point in enumerate(points):
-            found += _measure_one(subject, model, point, decode, seconds, clock)
+            found += _measure_one(subject, model, point, decode, seconds, runs, clock)
             progress(number * len(points) + place + 1, len(subjects) * len(points), "points")
     return found
 
@@ -96,17 +101,22 @@ def _measure_one(
     point: Point,
     decode: int,
     seconds: float,
+    fewest: int,
     clock: Callable[[], float],
 ) -> Iterator[Measured]:
     limit = subject.shape.positions
     if limit is not None and point.length + decode > limit:
         return
     inputs = random_inputs(subject.config, point, "cpu")
-    run = _generation(model, inputs, decode, clock) if subject.generates else _pass(model, inputs, clock)
-    run()
+    if subject.generates:
+        _generation(model, inputs, WARM_UP_TOKENS, clock)()
+        run = _generation(model, inputs, decode, clock)
+    else:
+        run = _pass(model, inputs, clock)
+        run()
     runs: list[tuple[float, float]] = []
     begun = clock()
-    while len(runs) < FEWEST_RUNS or clock() - begun < seconds:
+    while len(runs) < fewest or clock() - begun < seconds:
         runs.append(run())
     first, further = (median(column).value for column in zip(*runs, strict=True))
     shape, precision = subject.shape, subject.precision

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from trilemma.deploy.cases import Case
+from trilemma.models.key_value_cache import spare_tokens
 from trilemma.profile.operations import ACTIVATION_BYTES, state_bytes
+
+BUFFERS = 4e6
+"""Bytes of kernels' buffers, tables of positions and the allocator's rounding, about."""
+
+PAGE = 2 << 20
+"""Bytes of a large page, in which large tensors lie (:mod:`trilemma.process`)."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +20,7 @@ class Memory:
     Attributes:
         weights: of the model, once.
         state: KV cache or recurrent state at the end.
-        activations: alive beside both.
+        activations: alive beside both, and room for keys and values to come.
     """
 
     weights: float
@@ -45,20 +52,37 @@ def memory_of(case: Case, weights: float, state_tokens: int = 0) -> Memory:
         state_tokens: tokens of each sequence whose state is kept in the end; 0 for a classifier.
     """
     kept = state_bytes(case.shape, case.batch, state_tokens, case.precision) if state_tokens else 0.0
-    return Memory(weights, kept, activation_bytes(case))
+    room = _room_bytes(case) if state_tokens else 0.0
+    return Memory(weights, kept, activation_bytes(case) + room)
 
 
 def activation_bytes(case: Case) -> float:
     """Tensors alive at the widest place of a block: in its MLP, or where tokens are mixed, or at the head.
 
-    The stream and its normed copy are alive throughout; a gated MLP holds gate and value side by side and
-    their product, another one its hidden layer before and after the activation; mixing holds queries, keys,
-    values and the output.
+    Of the stream are alive the embedding, the block's input and what the MLP is given, and in a decoder,
+    whose norm comes first, the residual beside it. A gated MLP holds gate and value and their product,
+    another one its hidden layer before and after the activation; mixing holds queries, keys, values and the
+    output.
     """
     shape, size = case.shape, ACTIVATION_BYTES[case.precision]
     tokens = case.batch * (1 if case.phase == "decode" else case.length)
-    mlp = (3 if shape.gated else 2) * shape.mlp_width
-    mixing = 2 * (shape.keys + shape.values)
-    block = tokens * (2 * shape.width + max(mlp, mixing))
+    mlp = (4 if shape.causal else 3) * shape.width + (3 if shape.gated else 2) * shape.mlp_width
+    mixing = 3 * shape.width + 2 * (shape.keys + shape.values)
     head = 0 if case.phase == "classify" else case.batch * shape.vocabulary + tokens * shape.width
-    return float(max(block, head)) * size
+    return float(max(tokens * max(mlp, mixing), head)) * size + BUFFERS
+
+
+def _room_bytes(case: Case) -> float:
+    """Memory that our key-value cache has for tokens to come, as far as it is resident.
+
+    It lies behind the tokens of each head, and becomes resident with them where both share a large page: of a
+    tensor of S bytes that begins anywhere, S - :data:`PAGE` bytes lie in whole pages.
+    """
+    shape = case.shape
+    if not shape.own or shape.family != "attention":
+        return 0.0
+    spare = spare_tokens(case.length)
+    whole = state_bytes(shape, case.batch, case.length + spare, case.precision)
+    tensor = whole / (2 * shape.layers)
+    in_pages = max(0.0, 1 - PAGE / tensor)
+    return in_pages * whole * spare / (case.length + spare)

@@ -9,6 +9,11 @@ _STEP = 256
 """Least positions by which the room grows."""
 
 
+def spare_tokens(filled: int) -> int:
+    """Tokens for which there is room beyond ``filled`` ones when the memory is made."""
+    return max(_STEP, filled // 8)
+
+
 @dataclass
 class _Room:
     """Memory [B, H, capacity, d] of keys and of values, of which the layer shows the filled part."""
@@ -73,7 +78,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         )
 
     def _larger(self, key_states: torch.Tensor, value_states: torch.Tensor, filled: int) -> _Room:
-        capacity = filled + max(_STEP, filled // 8)
+        capacity = filled + spare_tokens(filled)
         room = _Room(*(_empty(states, capacity) for states in (key_states, value_states)))
         if seen := self.get_seq_length():
             room.keys[:, :, :seen].copy_(self.keys)

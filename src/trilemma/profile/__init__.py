@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from trilemma.profile.energy_estimates import estimates
 from trilemma.profile.grid import EfficiencyGrid, TrainingGrid
 from trilemma.profile.subject import ProfiledModel, merge_same_shape
 from trilemma.progress import Progress, silent
@@ -71,7 +72,8 @@ def profile(
 
     Args:
         models: folders on disk.
-        grid: batch sizes, lengths, repetitions and limits.
+        grid: batch sizes, lengths, repetitions and limits; where it has ``watts``, energy is estimated from
+            the times that were measured.
         measurements: names in :data:`MEASUREMENTS`; by default all.
         device: torch device; by default the GPU where there is one.
         progress: told of finished measurements, in fractions.
@@ -96,4 +98,4 @@ def profile(
         records.extend(measure(session))
         progress(index + 1, len(functions), "measurements")
     session.release()
-    return records
+    return records if grid.watts is None else [*records, *estimates(records, grid.watts)]

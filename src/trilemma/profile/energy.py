@@ -11,7 +11,7 @@ must be read first: its energy is that of generating less that of reading the pr
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -89,22 +89,31 @@ class Window:
         return sum(self.joules.values())
 
 
-def measure(session: Session) -> Iterator[Record]:
-    """Idle power, and joules a token and an example of classification, prefill, decoding and training."""
+KINDS = ("classification", "training", "generation")
+"""Of work."""
+
+
+def measure(session: Session, kinds: Collection[str] = KINDS) -> Iterator[Record]:
+    """Idle power, and joules a token and an example of classification, prefill, decoding and training.
+
+    Args:
+        session: models and points.
+        kinds: of work that is metered, of :data:`KINDS`.
+    """
     meter = open_meter(session.device)
     if isinstance(meter, Unmeasured):
-        yield from _absent(session, meter.reason)
+        yield from _absent(session, meter.reason, kinds)
     else:
         with closing(meter):
-            yield from measure_with(session, meter)
+            yield from measure_with(session, meter, kinds)
 
 
-def measure_with(session: Session, meter: Meter) -> Iterator[Record]:
+def measure_with(session: Session, meter: Meter, kinds: Collection[str] = KINDS) -> Iterator[Record]:
     """The same by a meter of the caller's, for instance one at the socket; it is left open."""
     session.classifiers()  # what is idle is a machine that holds the models
     idle = idle_power(meter, session.grid.seconds / WINDOWS)
     if idle.value <= 0:
-        yield from _absent(session, f"the meter ({meter.source}) stood still")
+        yield from _absent(session, f"the meter ({meter.source}) stood still", kinds)
         return
     for subject in session.subjects:
         yield from session.record(
@@ -117,11 +126,13 @@ def measure_with(session: Session, meter: Meter) -> Iterator[Record]:
             n=idle.n,
             note=f"{meter.source}; before the measurement",
         )
-    metering = _Metering(session, meter, idle.value)
+    metering = _Metering(session, meter, idle.value, kinds)
     points = session.points()
-    yield from metering.sweep(CLASSIFICATION, session.classifiers(), points, partial(_forward, session))
-    yield from _training(metering)
-    if session.grid.decode:
+    if "classification" in kinds:
+        yield from metering.sweep(CLASSIFICATION, session.classifiers(), points, partial(_forward, session))
+    if "training" in kinds:
+        yield from _training(metering)
+    if "generation" in kinds and session.grid.decode:
         models = session.language_models()
         extra = session.grid.decode - 1
         yield from _not_generative(session, models)
@@ -152,9 +163,11 @@ def idle_power(
     return median(watts)
 
 
-def _absent(session: Session, reason: str) -> Iterator[Record]:
+def _absent(session: Session, reason: str, kinds: Collection[str]) -> Iterator[Record]:
     """What holds for every point is said once a model."""
-    parts = (*CLASSIFICATION, *TRAINING, *(GENERATION if session.grid.decode else ()))
+    generation = GENERATION if session.grid.decode else ()
+    known = {"classification": CLASSIFICATION, "training": TRAINING, "generation": generation}
+    parts = [part for kind in kinds for part in known[kind]]
     for subject in session.subjects:
         names = {"idle_power_w": WATTS} | {part.metric: JOULES for part in parts}
         yield from session.unmeasured(subject, names, reason)
@@ -220,11 +233,15 @@ class _Warm(NamedTuple):
 class _Metering:
     """The windows of all models, by one meter and over one idle power in watts."""
 
-    def __init__(self, session: Session, meter: Meter, idle: float) -> None:
+    def __init__(self, session: Session, meter: Meter, idle: float, kinds: Collection[str]) -> None:
         self.session, self._meter, self._idle = session, meter, idle
         self._seconds = max(meter.shortest, session.grid.seconds / WINDOWS)
-        training = len(session.training_points()) * len(_methods(session))
-        self._done, self._all = 0, len(session.points()) * (2 if session.grid.decode else 1) + training
+        points = {
+            "classification": len(session.points()),
+            "training": len(session.training_points()) * len(_methods(session)),
+            "generation": len(session.points()) if session.grid.decode else 0,
+        }
+        self._done, self._all = 0, sum(points[kind] for kind in kinds)
 
     def sweep(
         self,

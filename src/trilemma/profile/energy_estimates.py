@@ -1,25 +1,14 @@
-"""What follows from measured times and energies: joules a correct answer, estimates from a given power."""
+"""Estimates of energy: a given power times a measured time."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from trilemma.errors import TrilemmaError
-from trilemma.profile.points import Point, Unmeasured
+from trilemma.profile.points import Point
 from trilemma.records import Record
 
-
-def joules_per_correct_answer(joules_per_example: float, accuracy: float) -> float | Unmeasured:
-    """What a right answer costs: the energy of all answers, over those that are right.
-
-    Args:
-        joules_per_example: of one answer.
-        accuracy: share of answers that are right.
-    """
-    return joules_per_example / accuracy if accuracy > 0 else Unmeasured("no answer is correct")
-
-
-_ESTIMATED: dict[str, tuple[str, Callable[[float, Point], float]]] = {
+ESTIMATED: dict[str, tuple[str, Callable[[float, Point], float]]] = {
     # seconds of an example or token, from the metric's value
     "latency_ms": ("estimated_energy_j_per_example", lambda value, point: value / 1e3 / point.batch),
     "ttft_ms": ("estimated_prefill_energy_j_per_token", lambda value, point: value / 1e3 / point.tokens),
@@ -41,9 +30,9 @@ def estimates(records: Iterable[Record], watts: float) -> Iterator[Record]:
     if not 0 < watts < math.inf:
         raise TrilemmaError(f"{watts:g} W is no power; give the device's watts under load, for example 65")
     for record in records:
-        if record.metric not in _ESTIMATED or record.batch is None or record.length is None:
+        if record.metric not in ESTIMATED or record.batch is None or record.length is None:
             continue
-        metric, seconds = _ESTIMATED[record.metric]
+        metric, seconds = ESTIMATED[record.metric]
         point = Point(record.batch, record.length)
         ends = [None if end is None else watts * seconds(end, point) for end in (record.low, record.high)]
         low, high = sorted(end for end in ends if end is not None) if None not in ends else (None, None)

@@ -88,8 +88,8 @@ class PointProfile(_Fixed):
     """
 
     phase: Literal["inference", "training"]
-    batch: Annotated[int, Field(ge=1)]
-    length: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1, le=2**63 - 1)]
+    length: Annotated[int, Field(ge=1, le=2**63 - 1)]
     decode: Count = 0
     adaptation: Name = ""
     values: dict[Name, Value]

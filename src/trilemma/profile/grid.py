@@ -38,6 +38,12 @@ class EfficiencyGrid(BaseModel):
     time_limit: float = Field(
         default=30.0, gt=0, description="seconds; a single repetition that takes longer is not measured"
     )
+    watts: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="the device's power under load, e.g. its TDP: gives estimates of energy, marked as such",
+    )
 
     @field_validator("decode")
     @classmethod

@@ -14,37 +14,37 @@ import torch
 
 from trilemma.errors import ModelError, TrilemmaError
 from trilemma.models.description import ModelDescription
+from trilemma.profile import energy as metering
 from trilemma.profile import generation, latency, roofline, work
 from trilemma.profile.exchange import ModelProfile, PointProfile, Profile, Value
 from trilemma.profile.flops import count_flops
 from trilemma.profile.grid import EfficiencyGrid
+from trilemma.profile.lab_values import (
+    BATCH,
+    COSTS,
+    GENERATED,
+    MEMORY,
+    TRAINING,
+    TRAINING_MEMORY,
+    Outcome,
+    estimated,
+    memory_values,
+    of_model,
+    phase_values,
+    reasons,
+    training_values,
+    value_of,
+)
 from trilemma.profile.limits import OutOfMemoryError, memory_ceiling
 from trilemma.profile.machine import hardware, versions
-from trilemma.profile.memory import Peak, Work, in_fresh_processes
+from trilemma.profile.memory import Work, in_fresh_processes
 from trilemma.profile.points import Point, Unmeasured
-from trilemma.profile.session import NOT_GENERATIVE, Loaded, Sample, Session, beyond_positions, failure
+from trilemma.profile.session import NOT_GENERATIVE, Loaded, Session, beyond_positions, failure
 from trilemma.profile.subject import ProfiledModel
 from trilemma.profile.training import Steps
-from trilemma.profile.values import Timed, absent, costs, memory, roofline_share
+from trilemma.profile.values import Timed, absent
 from trilemma.profile.variants import Variant, lacking, opened
 from trilemma.progress import Progress, silent
-
-GENERATED = {
-    "ttft_ms": "ms",
-    "tpot_ms": "ms",
-    "decode_tokens_per_s": "tokens/s",
-}
-BATCH = {"batch_latency_ms": "ms", "throughput_tokens_per_s": "tokens/s"}
-PARTS = {"weight_bytes": "weights", "state_bytes": "state"}
-MEMORY = dict.fromkeys(("peak_memory_bytes", *PARTS, "activation_bytes"), "bytes")
-COSTS = {
-    phase: {f"{phase}_flops": "FLOPs", f"{phase}_bytes": "bytes", f"{phase}_roofline_share": "fraction"}
-    for phase in ("prefill", "decode")
-}
-STEP = ("data", "forward", "backward", "optimiser")
-TRAINING = {"training_examples_per_s": "examples/s", "step_ms": "ms", **{f"{part}_ms": "ms" for part in STEP}}
-TRAINING_PARTS = {"weight_bytes": "weights", "gradient_bytes": "gradients", "optimiser_bytes": "optimiser"}
-TRAINING_MEMORY = dict.fromkeys(("peak_memory_bytes", *TRAINING_PARTS, "activation_bytes"), "bytes")
 
 NO_DECODING = "no tokens to decode were asked for"
 
@@ -59,9 +59,6 @@ class Place(NamedTuple):
 
 Values = dict[Place, dict[str, Value]]
 
-Outcome = list[Sample] | Unmeasured
-"""Repetitions of one model at one point, or why there are none."""
-
 
 def run(
     sources: Sequence[str | Path],
@@ -73,6 +70,7 @@ def run(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     training: bool = False,
+    energy: bool = False,
     device: str | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.perf_counter,
@@ -88,6 +86,7 @@ def run(
         trust_remote_code: run code that a checkpoint brings.
         allow_pickle: read weights that are not safetensors.
         training: whether training steps are profiled too, at the grid's own points.
+        energy: whether energy is measured too; where the grid has ``watts``, it is estimated anyway.
         device: torch device; by default the GPU where there is one.
         progress: told of finished measurements, in fractions.
         clock: seconds, monotonic.
@@ -106,7 +105,15 @@ def run(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     ) as variants:
-        profile = measure(variants, grid, training=training, device=device, progress=progress, clock=clock)
+        profile = measure(
+            variants,
+            grid,
+            training=training,
+            energy=energy,
+            device=device,
+            progress=progress,
+            clock=clock,
+        )
     return profile.model_copy(update={"notes": (*profile.notes, *lacking(variants, dtypes))})
 
 
@@ -133,6 +140,7 @@ def measure(
     grid: EfficiencyGrid,
     *,
     training: bool = False,
+    energy: bool = False,
     device: str | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.perf_counter,
@@ -141,7 +149,10 @@ def measure(
     subjects = [variant.subject for variant in variants]
     session = Session(subjects, grid, device=device, clock=clock)
     lab = _Lab(session)
-    stages = [lab.generation, lab.classification, *([lab.training] if training else []), lab.peaks]
+    stages = [lab.generation, lab.classification]
+    stages += [lab.training] if training else []
+    stages += [partial(lab.energy, training)] if energy else []
+    stages += [lab.peaks]
     for subject in subjects:
         session.describe(subject)
     found = lab.find_roofline()
@@ -155,7 +166,7 @@ def measure(
         versions=versions(),
         grid=grid,
         roofline=found.roofline,
-        notes=(found.note[:1000],) if found.note else (),
+        notes=tuple(note[:1000] for note in (found.note, *lab.notes) if note),
         models=tuple(lab.model_profile(variant) for variant in variants),
     )
     session.release()
@@ -170,6 +181,7 @@ class _Lab:
         self._values: Values = {}
         self._generators: dict[str, ModelDescription] = {}
         self._roofline: roofline.Roofline
+        self.notes: list[str] = []
 
     def find_roofline(self) -> roofline.Found:
         """The machine's rates in the precisions that are needed."""
@@ -203,8 +215,8 @@ class _Lab:
         if isinstance(samples, Unmeasured):
             return {
                 **absent({**GENERATED, **BATCH}, samples.reason),
-                **_phase("prefill", of_prefill, samples),
-                **_phase("decode", of_decode, samples),
+                **phase_values("prefill", of_prefill, samples),
+                **phase_values("decode", of_decode, samples),
             }
         first = Timed.of([sample["prefill"] for sample in samples])
         whole = Timed.of([sum(sample.values()) for sample in samples])
@@ -222,8 +234,8 @@ class _Lab:
         values["throughput_tokens_per_s"] = whole.per_second(done, "tokens/s")
         return {
             **values,
-            **_phase("prefill", of_prefill, first),
-            **_phase("decode", of_decode, decoding),
+            **phase_values("prefill", of_prefill, first),
+            **phase_values("decode", of_decode, decoding),
         }
 
     def classification(self) -> None:
@@ -244,7 +256,7 @@ class _Lab:
                 timed = Timed.of([sample["forward"] for sample in samples])
                 values["batch_latency_ms"] = timed.milliseconds()
                 values["throughput_tokens_per_s"] = timed.per_second(point.tokens, "tokens/s")
-            values |= _phase("prefill", cost, timed)
+            values |= phase_values("prefill", cost, timed)
             values |= absent(COSTS["decode"], NOT_GENERATIVE)
             self._put(Place(loaded.subject.name, point), values)
 
@@ -260,8 +272,25 @@ class _Lab:
                     self._put(Place(loaded.subject.name, point, method), values)
             steps = Steps(session, method)
             for loaded, point, samples in session.sweep(trained, session.training_points(), steps.prepared):
-                self._put(Place(loaded.subject.name, point, method), _trained(point, samples))
+                self._put(Place(loaded.subject.name, point, method), training_values(point, samples))
             steps.finish()
+
+    def energy(self, training: bool) -> None:
+        """Joules of every place that was timed, and the idle power; or why there are none."""
+        causal = {subject.name: self._causal(subject) for subject in self._session.subjects}
+        kinds = ["generation"] if any(causal.values()) else []
+        kinds += ["classification"] if not all(causal.values()) else []
+        kinds += ["training"] if training else []
+        records = list(metering.measure(self._session, kinds))
+        self.notes += reasons(records)
+        for record in records:
+            if record.value is None and of_model(record):
+                continue  # told in the notes
+            point = None if of_model(record) else Point(record.batch or 0, record.length or 0)
+            for place in self._values:
+                here = point is None or (place.point, place.method) == (point, record.adaptation)
+                if place.model == record.model and here:
+                    self._put(place, {record.metric: value_of(record)})
 
     def peaks(self) -> None:
         """Peak memory at every place, each in a fresh process."""
@@ -280,7 +309,7 @@ class _Lab:
         session.release()
         measured = in_fresh_processes(session, [one for _, one in places])
         for index, ((place, asked), peak) in enumerate(zip(places, measured, strict=True)):
-            self._put(place, _peak(asked, peak))
+            self._put(place, memory_values(asked, peak))
             session.advance(index + 1, len(places))
 
     def model_profile(self, variant: Variant) -> ModelProfile:
@@ -306,12 +335,17 @@ class _Lab:
                     length=place.point.length,
                     decode=0 if place.method else decode,
                     adaptation=place.method,
-                    values=values,
+                    values={**values, **self._estimates(place, values, described.causal)},
                 )
                 for place, values in self._values.items()
                 if place.model == subject.name
             ),
         )
+
+    def _estimates(self, place: Place, values: Mapping[str, Value], causal: bool) -> dict[str, Value]:
+        watts = self._session.grid.watts
+        generates = causal and not place.method
+        return {} if watts is None else dict(estimated(values, place.point, watts, generates=generates))
 
     def _causal(self, subject: ProfiledModel) -> bool:
         return self._session.describe(subject).causal
@@ -345,43 +379,6 @@ class _Lab:
             return work.decode(loaded.model.config, loaded.subject.precision, self._roofline, point, tokens)
         except ModelError as error:
             return str(error)
-
-
-def _phase(phase: str, cost: work.Cost | str, timed: Timed | Unmeasured) -> dict[str, Value]:
-    """FLOPs, bytes and the share of the roofline of one phase."""
-    if isinstance(cost, str):
-        return absent(COSTS[phase], cost)
-    if isinstance(timed, Unmeasured):
-        share = absent({f"{phase}_roofline_share": "fraction"}, timed.reason)
-    else:
-        share = roofline_share(phase, cost, timed)
-    return {**costs(phase, cost), **share}
-
-
-def _trained(point: Point, samples: Outcome) -> dict[str, Value]:
-    """The values of training steps at one point."""
-    if isinstance(samples, Unmeasured):
-        return absent(TRAINING, samples.reason)
-    whole = Timed.of([sum(sample.values()) for sample in samples])
-    return {
-        "training_examples_per_s": whole.per_second(point.batch, "examples/s"),
-        "step_ms": whole.milliseconds(),
-        **{f"{part}_ms": Timed.of([sample[part] for sample in samples]).milliseconds() for part in STEP},
-    }
-
-
-def _peak(asked: Work, peak: Peak | Unmeasured) -> dict[str, Value]:
-    """The values of memory at one place."""
-    if asked.adaptation is not None:
-        if isinstance(peak, Unmeasured):
-            return absent(TRAINING_MEMORY, peak.reason)
-        return memory(peak, TRAINING_PARTS, "activation_bytes")
-    if isinstance(peak, Unmeasured):
-        return absent(MEMORY, peak.reason)
-    if asked.decode is None:
-        stateless = absent({"state_bytes": "bytes"}, NOT_GENERATIVE)
-        return {**memory(peak, {"weight_bytes": "weights"}, "activation_bytes"), **stateless}
-    return memory(peak, PARTS, "activation_bytes")
 
 
 def _trains(subject: ProfiledModel) -> bool:

@@ -29,18 +29,20 @@ class Cost(NamedTuple):
             bandwidth) summed; None where bytes or the machine's rate for the precision are not known.
         note: ``bound by compute`` or ``bound by memory``, after what most of that time is for; why bytes or
             time are not known.
+        compute_share: share of that time in operations that arithmetic bounds; None where it is not known.
     """
 
     flops: float
     bytes: float | None
     least_seconds: float | None
     note: str
+    compute_share: float | None = None
 
     def divided(self, parts: int) -> "Cost":
         """The mean of so many parts."""
         least = None if self.least_seconds is None else self.least_seconds / parts
         moved = None if self.bytes is None else self.bytes / parts
-        return Cost(self.flops / parts, moved, least, self.note)
+        return self._replace(flops=self.flops / parts, bytes=moved, least_seconds=least)
 
 
 def measure(session: Session) -> Iterator[Record]:
@@ -163,8 +165,9 @@ def _cost(passes: Sequence[Sequence[Operation]], times: int, precision: str, roo
     moving = [one.bytes / roofline.bandwidth for one in operations]
     pairs = list(zip(computing, moving, strict=True))
     least = sum(max(pair) for pair in pairs)
-    by_compute = sum(a for a, b in pairs if a > b)
-    return Cost(flops, moved, share * least, f"bound by {'compute' if by_compute > least / 2 else 'memory'}")
+    computing_share = sum(a for a, b in pairs if a > b) / least
+    bound = "compute" if computing_share > 0.5 else "memory"
+    return Cost(flops, moved, share * least, f"bound by {bound}", computing_share)
 
 
 def _lacks(precision: str) -> str:

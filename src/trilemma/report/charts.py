@@ -107,6 +107,8 @@ def metric_axis(metric: Metric, values: Sequence[float] | None = None) -> alt.Ax
     label = "format(datum.value, '.3~s')"
     if metric.unit == "bytes":
         label = f"replace({label}, regexp('([kMGT]?)$'), ' $1B')"
+    elif metric.unit in ("J", "W"):
+        label = f"replace({label}, regexp('([a-zA-Zµ]?)$'), ' $1{metric.unit}')"
     elif metric.unit in ("count", "FLOPs"):
         label = f"replace({label}, 'G', 'B')"
     elif metric.unit in ("ms", "s"):

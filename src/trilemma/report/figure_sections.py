@@ -1,6 +1,7 @@
 """The sections of the report's page that hold a chart, or a table that belongs to charts, as HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from trilemma.report.charts import Figure
@@ -46,8 +47,27 @@ _SECTIONS = {
 }
 
 
-def figure_section(figure: Figure, everyone: Sequence[Candidate]) -> str:
-    """A chart with its heading and, where marks stand for candidates, their legend."""
+@dataclass(frozen=True)
+class ChartSection:
+    """A chart with what stands around it.
+
+    Attributes:
+        figure: the chart; its name is the section's id.
+        title: heading.
+        lead: how to read it.
+        marks: names to the numbers of their marks, for the legend; empty for none.
+        width: rem that it needs at least.
+    """
+
+    figure: Figure
+    title: str
+    lead: str
+    marks: Mapping[str, int]
+    width: float = 0
+
+
+def section_of(figure: Figure, everyone: Sequence[Candidate]) -> ChartSection:
+    """A chart of records with its heading and, where marks stand for candidates, their legend."""
     tiles, names = figure.name in ("methods", "transfer"), [candidate.name for candidate in everyone]
     marks = {name: i for i, name in enumerate(names)}
     if figure.name in ("phases", "roofline"):  # measured on models
@@ -55,12 +75,18 @@ def figure_section(figure: Figure, everyone: Sequence[Candidate]) -> str:
     if figure.name == "length":  # what training takes, on candidates
         marks = models_at(everyone) | marks
     width = 12 + columns_width(names) if tiles else 0  # so that a heat map's names have room
-    title, lead = _SECTIONS[figure.name]
+    return ChartSection(figure, *_SECTIONS[figure.name], {} if tiles else marks, width)
+
+
+def chart_section(shown: ChartSection) -> str:
+    """The section as HTML; the page's script fills in the controls and draws."""
+    figure = shown.figure
     return (
-        f'<section id="{figure.name}"><h2>{title}</h2><p class="lead">{lead}</p>'
+        f'<section id="{figure.name}"><h2>{escape(shown.title)}</h2><p class="lead">{escape(shown.lead)}</p>'
         f'<div class="controls" data-controls="{figure.name}"></div>'
-        f"{'' if tiles else legend(marks)}"
-        f"{_chart(figure.name, figure.description, width)}</section>"
+        f"{legend(shown.marks) if shown.marks else ''}"
+        f'<figure class="chart"><div data-figure="{figure.name}" style="min-width:{shown.width:g}rem" '
+        f'role="img" aria-label="{escape(figure.description)}"></div></figure></section>'
     )
 
 
@@ -87,11 +113,3 @@ def forecast_section(sheet: Sheet | None) -> str:
     )
     head = f'<h2>How well these speeds could have been forecast</h2><p class="lead">{lead}</p>'
     return f'<section id="forecasts">{head}{grid(sheet)}</section>'
-
-
-def _chart(name: str, description: str, width: float) -> str:
-    """Where the script draws a chart, at least ``width`` rem wide."""
-    return (
-        f'<figure class="chart"><div data-figure="{name}" style="min-width:{width:g}rem" role="img" '
-        f'aria-label="{escape(description)}"></div></figure>'
-    )

@@ -1,20 +1,9 @@
-"""One self-contained HTML file that opens offline: the whole result of a study.
+"""The whole result of a study on one page (:mod:`trilemma.report.page`), which says how text is escaped."""
 
-Everything that comes from data reaches the page either through :func:`html.escape` or inside a JSON
-block in which ``<``, ``>`` and ``&`` are escaped; the script writes it with ``textContent`` alone. A
-content security policy forbids every request and every script but the page's own (by hash).
-"""
-
-import base64
-import hashlib
-import json
 from dataclasses import dataclass
-from functools import cache
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import pandas as pd
 
@@ -26,6 +15,7 @@ from trilemma.report.charts import Figure
 from trilemma.report.evidence import Evidence
 from trilemma.report.forecasts import forecast_sheet
 from trilemma.report.layout import Sheet
+from trilemma.report.page import figures_data, frame, resource
 from trilemma.report.pareto import Front, three_axes
 from trilemma.report.phases import phases_figure
 from trilemma.report.points import operating_point
@@ -36,6 +26,21 @@ from trilemma.report.verdict import Verdict, verdict
 
 LARGE = 300_000
 """Rows of the items table above which attack success rates are left to ``trilemma compare``: slow to test."""
+
+SECTIONS = {
+    "front": "Trade-off",
+    "levels": "Levels",
+    "methods": "Methods",
+    "attacks": "Attacks",
+    "length": "Length",
+    "phases": "Phases",
+    "roofline": "Roofline",
+    "comparisons": "Comparisons",
+    "examples": "Examples",
+    "numbers": "Numbers",
+    "caveats": "Caveats",
+}
+"""What the bar at the top links to."""
 
 
 @dataclass(frozen=True)
@@ -116,19 +121,13 @@ def render(
     everyone = candidates(records)
     data = {
         "candidates": [c.name for c in everyone],
-        "figures": {
-            f.name: {"choices": f.choices, "variants": [[*k, v] for k, v in f.variants.items()]}
-            for f in shown.figures
-        },
+        "figures": figures_data(shown.figures),
         "examples": shown.examples.examples,
         "tasks": shown.examples.tasks,
         "comparisons": [sections.comparison_row(c) for c in sections.most_important(shown.comparisons)],
     }
-    library, script = _library(), _resource("script.js")
-    return Template(_resource("template.html")).substitute(
+    main = Template(resource("study.html")).substitute(
         title=escape(shown.study),
-        policy=_policy(library, script),
-        style=_resource("style.css"),
         headline=sections.prose(shown.verdict.headline, everyone),
         advice=sections.advice(shown.verdict, everyone),
         meta=sections.meta(records, len(everyone)),
@@ -145,52 +144,26 @@ def render(
         comparison_note=sections.comparison_note(shown.comparisons),
         tables=sections.table_tabs(shown.tables),
         method=sections.method(records),
-        data=embed_json(data),
-        library=library,
-        script=script,
+    )
+    return frame(
+        title=shown.study,
+        sections=SECTIONS,
+        main=main,
+        data=data,
+        scripts=("study.js",),
+        skip_to="verdict",
+        source=" from <code>records.parquet</code> and <code>items.parquet</code>",
     )
 
 
 def _figures(shown: Content, everyone: list[Candidate]) -> str:
     """The charts in order, the table of attacks before the chart about them, that of forecasts last."""
     drawn = {figure.name: figure for figure in shown.figures if figure.name != "pareto"}
-    parts = {name: figure_sections.figure_section(figure, everyone) for name, figure in drawn.items()}
+    parts = {
+        name: figure_sections.chart_section(figure_sections.section_of(figure, everyone))
+        for name, figure in drawn.items()
+    }
     order = ["levels", "methods", "attacks", "transfer", "length", "phases", "roofline", "forecasts"]
     parts["attacks"] = figure_sections.attack_section(shown.attacks)
     parts["forecasts"] = figure_sections.forecast_section(shown.forecasts)
     return "".join(parts.get(name, "") for name in order)
-
-
-def embed_json(data: Any) -> str:
-    """JSON that is safe inside a script element: ``<``, ``>``, ``&``, U+2028 and U+2029 are escaped.
-
-    NaN and infinities, which JSON does not have, are refused.
-    """
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-@cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script, from vl-convert: no network."""
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
-        "</script", "<\\/script"
-    )
-
-
-def _resource(name: str) -> str:
-    return files("trilemma.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(*scripts: str) -> str:
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )

@@ -90,6 +90,10 @@ METRICS: dict[str, Metric] = {
                 ("training_energy_j_per_example", "energy a training example"),
             )
         ),
+        Metric("energy_j_per_correct_answer", "E", "lower", "J", "energy a correct answer"),
+        Metric(
+            "estimated_energy_j_per_correct_answer", "E", "lower", "J", "energy a correct answer, estimate"
+        ),
         Metric("idle_power_w", "E", "lower", "W", "idle power"),
         *(
             metric

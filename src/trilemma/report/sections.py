@@ -278,12 +278,13 @@ def table_tabs(shown: Sequence[Table]) -> str:
         )
         panels.append(
             f'<div role="tabpanel" id="panel-{name}" aria-labelledby="tab-{name}"{" hidden" * (not first)}>'
-            f"{''.join(_sheet(sheet) for sheet in sheets(table))}</div>"
+            f"{''.join(titled_grid(sheet) for sheet in sheets(table))}</div>"
         )
     return f'<div role="tablist" aria-label="Tables">{"".join(tabs)}</div>{"".join(panels)}'
 
 
-def _sheet(sheet: Sheet) -> str:
+def titled_grid(sheet: Sheet) -> str:
+    """The table under its title."""
     return f"<h3>{escape(sheet.title)}</h3>{grid(sheet)}"
 
 
@@ -321,5 +322,5 @@ def method(records: pd.DataFrame) -> str:
         facts.append(f"<dt>{title}</dt><dd>{escape('; '.join(values)) or '–'}</dd>")
     titles = ("Candidate", "Architecture", "Parameters", "Adaptation", "Kernel")
     training = training_sheet(records)
-    trained = _sheet(training) if training else ""
+    trained = titled_grid(training) if training else ""
     return f'{_table(titles, rows)}{trained}<dl class="facts">{"".join(facts)}</dl>'

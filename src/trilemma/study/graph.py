@@ -327,7 +327,8 @@ class GraphBuilder:
             else:
                 folders[role] = resources["source"]
             models[role] = {name: entry[name] for name in ("names", "load", "adaptations")} | settings
-        grid = study.efficiency.model_dump(mode="json") if study.efficiency else None
+        # Watts change no measurement: the estimates are made with the tables.
+        grid = study.efficiency.model_dump(mode="json", exclude={"watts"}) if study.efficiency else None
         origins = [self._graph.origins[entry["names"][0]] for entry in shapes.values()]
         self._graph.profile = self._graph.add(
             Stage(

@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 from trilemma.comparisons import AVERAGE
 from trilemma.comparisons.panels import benchmark_of
 from trilemma.errors import StoreError
+from trilemma.profile.energy_estimates import estimates
 from trilemma.records import ITEMS, RECORDS, Record, records_table
 from trilemma.score import score
 from trilemma.score.attacks import AttackRun, TransferRun, attack_records, gap_records, transfer_records
 from trilemma.study.consistency import own_settings
+from trilemma.study.correct_answers import joules_per_correct_answer
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Cell, Graph
 from trilemma.study.spec import ModelSpec, Study
@@ -38,13 +40,15 @@ class _Tables:
         efficiency = self._efficiency()
         facts = _model_facts(efficiency)
         items = self._items(facts)
+        scores = [self._complete(record, facts) for record in self._scores(items)]
         records = [
             *self._shapes(efficiency),
             *self._pretraining(facts),
             *self._training(facts),
             *self._failed(facts),
-            *(self._complete(record, facts) for record in self._scores(items)),
+            *scores,
             *(self._complete(record, facts) for record in self._attacks(facts)),
+            *joules_per_correct_answer(efficiency, scores, self._candidates()),
         ]
         return records_table(records), items
 
@@ -52,7 +56,13 @@ class _Tables:
         stage = self.graph.profile
         assert stage is not None
         table = self._table(stage, "records.parquet").cast(RECORDS)
-        return [replace(Record(**row), study=self.study.name) for row in table.to_pylist()]
+        records = [replace(Record(**row), study=self.study.name) for row in table.to_pylist()]
+        watts = self.study.efficiency.watts if self.study.efficiency else None
+        return records if watts is None else [*records, *estimates(records, watts)]
+
+    def _candidates(self) -> list[tuple[str, str]]:
+        """Models and adaptations."""
+        return list(dict.fromkeys((cell.model, cell.adaptation) for cell in self.graph.cells))
 
     def _table(self, stage: Stage, name: str) -> pa.Table:
         path = self.store.folder(stage.kind, stage.key) / name

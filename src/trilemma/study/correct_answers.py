@@ -1,0 +1,127 @@
+"""Joules a correct answer: a model's energy of an answer over the share of its answers that are right."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from trilemma.comparisons import AVERAGE
+from trilemma.records import Record
+from trilemma.statistics import Interval
+
+ENERGY = {
+    "energy_j_per_example": "energy_j_per_correct_answer",
+    "estimated_energy_j_per_example": "estimated_energy_j_per_correct_answer",
+}
+"""Energy of an answer, and what follows from it; of an estimate follows an estimate."""
+
+
+class _Share(NamedTuple):
+    """The share of a candidate's answers that are right, with its 95% interval where there is one."""
+
+    value: float
+    interval: Interval | None
+    partial: bool
+    note: str
+
+
+def joules_per_correct_answer(
+    efficiency: Iterable[Record], scores: Iterable[Record], candidates: Iterable[tuple[str, str]]
+) -> Iterator[Record]:
+    """What a right answer costs: the energy of all answers, over those that are right.
+
+    The share of right answers is the mean over tasks of accuracy; a task that is not scored by accuracy has
+    no part in it.
+
+    Args:
+        efficiency: records of axis E.
+        scores: records of axis P.
+        candidates: models and adaptations.
+
+    Yields:
+        Records of axis E with task ``average``, at each batch and length at which the energy of an answer is
+        known; without a value, and with the reason, where it is not, or where the share is not or is 0.
+        Energy and accuracy are independent: on logarithms the half widths of their 95% intervals add in
+        squares, each side by itself. There is no interval where one of them has none, or reaches 0.
+    """
+    scored = [one for one in scores if one.metric == "accuracy" and one.task != AVERAGE and one.seed is None]
+    parts = list(dict.fromkeys((one.task, one.set) for one in scored if one.value is not None))
+    shares = {}
+    for model, adaptation in candidates:
+        own = [one for one in scored if (one.model, one.adaptation) == (model, adaptation)]
+        shares[model, adaptation] = _share({(one.task, one.set): one for one in own}, parts)
+    for record in efficiency:
+        if record.metric not in ENERGY:
+            continue
+        derived = replace(record, metric=ENERGY[record.metric], task=AVERAGE)
+        if record.value is None:
+            yield derived  # once a model: the reason does not depend on its adaptation
+            continue
+        for (model, adaptation), share in shares.items():
+            if model == record.model:
+                yield _divided(replace(derived, adaptation=adaptation), share)
+
+
+def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str]]) -> _Share | str:
+    """The mean over tasks of the mean over a task's sets, or why there is none.
+
+    All are independent: the half widths of their intervals add in squares, each side by itself.
+
+    Args:
+        own: the candidate's accuracy by task and set.
+        parts: tasks and sets on which any candidate has an accuracy.
+    """
+    if not parts:
+        return "no task of the study is scored by accuracy"
+    tasks = [task for task, _ in parts]
+    value, below, above, bounded = 0.0, 0.0, 0.0, True
+    for task, name in parts:
+        record = own.get((task, name))
+        if record is None or record.value is None:
+            return f"no accuracy on {task}"
+        weight = 1 / (len(set(tasks)) * tasks.count(task))
+        value += weight * record.value
+        if record.low is None or record.high is None:
+            bounded = False
+        else:
+            below = math.hypot(below, weight * (record.value - record.low))
+            above = math.hypot(above, weight * (record.high - record.value))
+    said = f"{value:.1%} of the answers to {', '.join(dict.fromkeys(tasks))} are right"
+    return _Share(
+        value,
+        Interval(value - below, value + above) if bounded else None,
+        any(own[part].partial for part in parts),
+        "; ".join(dict.fromkeys(filter(None, (said, *(own[part].note for part in parts))))),
+    )
+
+
+def _divided(energy: Record, share: _Share | str) -> Record:
+    """The energy of an answer, made that of a right one."""
+    if isinstance(share, str) or share.value == 0:
+        reason = share if isinstance(share, str) else "no answer is right"
+        return replace(energy, value=None, low=None, high=None, n=None, note=f"not measured: {reason}")
+    assert energy.value is not None
+    low, high = _limits(energy.value, _interval(energy), share) or (None, None)
+    return replace(
+        energy,
+        value=energy.value / share.value,
+        low=low,
+        high=high,
+        partial=share.partial,
+        note="; ".join(filter(None, (share.note, energy.note))),
+    )
+
+
+def _interval(record: Record) -> Interval | None:
+    return None if record.low is None or record.high is None else Interval(record.low, record.high)
+
+
+def _limits(joules: float, energy: Interval | None, share: _Share) -> Interval | None:
+    """The 95% interval of the quotient; None where one of the two has none, or reaches 0."""
+    right = share.interval
+    if energy is None or right is None or energy.low <= 0 or right.low <= 0:
+        return None
+    below = math.hypot(math.log(joules / energy.low), math.log(right.high / share.value))
+    above = math.hypot(math.log(energy.high / joules), math.log(share.value / right.low))
+    value = joules / share.value
+    return Interval(value * math.exp(-below), value * math.exp(above))

@@ -1,0 +1,80 @@
+"""Frequencies on estimates: what a device of known powers would need, and classes of queries."""
+
+from pathlib import Path
+
+import pytest
+
+from trilemma.deploy.clock_model import Power, estimated_places
+from trilemma.deploy.frequency import Place, Setting
+from trilemma.deploy.query_policy import class_queries, read_queries
+from trilemma.errors import DeployError
+from trilemma.models.sizes import configuration
+from trilemma.profile.roofline import Roofline
+from trilemma.profile.subject import ProfiledModel
+from trilemma.records import Record
+
+
+def time_of(metric: str, milliseconds: float) -> Record:
+    return Record(
+        "", "one", "a", 1, "", "", "", None, "E", metric, batch=1, length=32, value=milliseconds, unit="ms"
+    )
+
+
+def test_a_device_of_two_known_powers_has_the_usual_voltage_curve() -> None:
+    power = Power.usual(100, 20, 2000)
+    assert power.watts(2000) == pytest.approx(100)
+    assert power.volts(1000) == pytest.approx(0.7) and power.volts(400) == 0.7
+    assert power.watts(1000) == pytest.approx(20 + 80 * 0.5 * 0.49)
+
+
+def test_estimates_follow_the_roofline_of_each_phase(tmp_path: Path) -> None:
+    configuration("transformer-pp", "nano", 512).save_pretrained(tmp_path)
+    subject = ProfiledModel(("one",), tmp_path, form="plain")
+    # Memory so slow that everything waits for it, and then multipliers so slow.
+    for bandwidth, flops, ratio in ((1e6, 1e15, 1.0), (1e15, 1e6, 2.0)):
+        roofline = Roofline(machine="m", bandwidth=bandwidth, flops={"float32": flops})
+        records = [time_of(name, value) for name, value in (("ttft_ms", 10.0), ("tpot_ms", 2.0))]
+        found = estimated_places(records, [subject], roofline, Power(10, 0.01, 1), [1000, 2000], 5)
+        assert list(found) == [Place("one", 1, 32)]
+        phases = found[Place("one", 1, 32)]
+        assert {name: [one.mhz for one in own] for name, own in phases.items()} == {
+            "prefill": [1000, 2000],
+            "decode": [1000, 2000],
+        }
+        for name, seconds in (("prefill", 0.01), ("decode", 4 * 0.002)):
+            slow, fast = phases[name]
+            assert fast.seconds == pytest.approx(seconds) and slow.seconds / fast.seconds == pytest.approx(
+                ratio
+            )
+            assert fast.estimate and fast.joules == pytest.approx(30 * seconds)
+
+
+def lengths_measured() -> dict[int, dict[str, list[Setting]]]:
+    """At 16 and 256 tokens; the long input is bound by compute, so it runs best at the high clock."""
+    low = {"prefill": [Setting(800, 0.10, 1), Setting(1600, 0.10, 2)]}
+    high = {"prefill": [Setting(800, 2.0, 30), Setting(1600, 1.0, 32)]}
+    return {16: low, 256: high}
+
+
+def test_classes_of_queries_get_the_settings_of_their_lengths() -> None:
+    queries = [" ".join(["word"] * n) for n in (2, 4, 8, 14, 16, 20, 200, 240, 300)]
+    found = class_queries(queries, lengths_measured(), 0.1)
+    assert found.policy.classes.feature == "length" and found.counts == (3, 3, 3)
+    assert found.lengths == (16, 16, 256)
+    assert found.policy.frequency("two words", "prefill") == 800
+    assert found.policy.frequency("word " * 250, "prefill") == 1600
+    assert found.correlations["length"].spearman > 0.9  # beyond the measured lengths, energies tie
+
+
+def test_queries_that_cannot_be_classed_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="two or more lengths"):
+        class_queries(["a", "b c", "d e f"], {16: lengths_measured()[16]}, 0.1)
+    file = tmp_path / "queries.txt"
+    with pytest.raises(DeployError, match="no text file"):
+        read_queries(file)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DeployError, match="no text file"):
+        read_queries(file)
+    file.write_text("one\n\n  \ntwo\n")
+    with pytest.raises(DeployError, match="holds 2 queries"):
+        read_queries(file)
