@@ -89,6 +89,10 @@ def by_frequency(
     else:
         power = Power.usual(asked.watts, asked.idle_watts, max(asked.frequencies))
         places = estimated_places(console, power, variants, grid, on, asked.frequencies)
+    order = [name for names in TOGETHER for name in names]
+    places = {
+        place: {name: phases[name] for name in order if name in phases} for place, phases in places.items()
+    }
     choices = choose(console, places, asked.slowdown, bounds, grid.decode - 1)
     if queries and places:
         choose_by_query(console, places, queries, asked.slowdown, tokenizers_of(variants))
