@@ -1,6 +1,7 @@
 """Forecasts: exact bytes, monotone times, a machine recovered from its times, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, BertConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    Gemma2Config,
+    OPTConfig,
+)
 from typer.testing import CliRunner
 
 from trilemma.cli import app
@@ -74,6 +82,21 @@ def test_bytes_of_the_state_are_exact(name: str, dtype: str) -> None:
         with torch.inference_mode():
             cache = model(torch.ones(3, length, dtype=torch.long), use_cache=True).past_key_values
         assert state_bytes(shape_of(config), 3, length, dtype) == kept_bytes(cache)
+
+
+def test_a_window_holds_for_the_layers_that_have_it() -> None:
+    config = Gemma2Config(num_hidden_layers=4, sliding_window=8, hidden_size=64, num_attention_heads=4)
+    assert set(config.layer_types) == {"sliding_attention", "full_attention"}
+    shape = shape_of(config)
+    assert (shape.window, shape.windowed) == (8, 2)
+    whole = replace(shape, window=None, windowed=0)
+    assert state_bytes(shape, 1, 8, "float32") == state_bytes(whole, 1, 8, "float32")
+    assert state_bytes(shape, 1, 24, "float32") == state_bytes(whole, 1, 16, "float32")
+
+
+def test_a_model_whose_embedding_is_narrower_is_refused() -> None:
+    with pytest.raises(ModelError, match="whose embedding is not as wide as its layers"):
+        shape_of(OPTConfig(hidden_size=64, word_embed_proj_dim=32))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

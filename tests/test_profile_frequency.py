@@ -42,6 +42,7 @@ from trilemma.profile import clocks as module
 from trilemma.profile.clocks import CpuClocks, NvidiaClocks
 from trilemma.profile.frequency import controlled, sweep
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 root, journals = Path(sys.argv[1]), Path(sys.argv[2])
 clocks = CpuClocks(root)
 
@@ -408,11 +409,27 @@ def test_everything_is_recovered_and_what_cannot_be_is_said(
     with child(tree, journals, SWEEP) as process:
         process.kill()
         process.communicate(timeout=30)
-    (journals / f"nvml-{GPU}.json").write_text(json.dumps({"boot": "", "found": {}}))
+    (journals / f"nvml-{GPU}.json").write_text(json.dumps({"boot": frequency._boot(), "found": {}}))
     recovered, failed = recover_all(journals, tree)
     assert recovered.startswith("the clocks (cpufreq) are as they were")
     assert failed == f"the clock of the GPU {GPU} cannot be set: no driver"
     assert contents(tree) == before
+
+
+def test_a_gpu_from_before_a_reboot_is_not_spoken_of(
+    journals: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks_module.nvidia, "load", lambda: Unmeasured("no driver"))
+    journals.mkdir()
+    journal = journals / f"nvml-{GPU}.json"
+    journal.write_text(json.dumps({"boot": "another", "found": {}}))
+    assert recover_all(journals, tree) == [] and not journal.exists()
+
+
+def test_listed_frequencies_that_are_no_numbers_are_one_sentence(tree: Path) -> None:
+    (tree / "policy0" / "scaling_available_frequencies").write_text("fast slow")
+    with pytest.raises(ClockError, match=r"scaling_available_frequencies cannot be read .* are unknown"):
+        CpuClocks(tree).available()
 
 
 def test_journals_lie_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -451,6 +468,7 @@ def test_a_gpu_is_unlocked_after_a_signal(tmp_path: Path, journals: Path, name: 
     [
         ({"refuses": 4}, "this user may not set its clocks; run as root"),
         ({"refuses": 3}, "nvmlDeviceResetGpuLockedClocks failed .*leave the frequencies of this GPU out"),
+        ({"reasons": 0x1}, "is idle, so nobody can tell whether its clocks are limited"),
         ({"reasons": 0x6}, "are limited already, which could not be given back afterwards"),
     ],
 )
@@ -467,6 +485,13 @@ def test_a_gpu_whose_clocks_are_not_ours_is_refused(
             folder=journals,
         )
     assert ran == [] and list(journals.glob("*.json")) == []
+
+
+def test_a_gpu_is_given_work_before_it_is_asked_for_its_limits(tmp_path: Path, journals: Path) -> None:
+    nvml = StandInNvml(tmp_path / "lock", reasons=0x1)  # idle
+    clocks = NvidiaClocks(GPU, nvml, occupy=lambda: setattr(nvml, "_reasons", 0x2))
+    with pytest.raises(ClockError, match="are limited already"):
+        clocks.check()
 
 
 def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from trilemma.profile.points import Unmeasured
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpufreq")
 
+IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
 APPLICATION_CLOCKS = 0x2  # nvmlClocksEventReasonApplicationsClocksSetting
 
 _LOW, _HIGH = "scaling_min_freq", "scaling_max_freq"
@@ -47,7 +48,7 @@ class Clocks(Protocol):
         """
 
     def check(self) -> None:
-        """Find out whether they can be set and given back, without a change.
+        """Find out whether they can be set and given back; what is set already stays.
 
         Raises:
             ClockError: where they cannot, naming the remedy.
@@ -160,7 +161,10 @@ class CpuClocks:
 def _frequencies(policy: Path) -> set[int]:
     listed = policy / "scaling_available_frequencies"
     if listed.exists():
-        return {int(khz) for khz in listed.read_text().split()}
+        try:
+            return {int(khz) for khz in listed.read_text().split()}
+        except (OSError, ValueError) as error:
+            raise ClockError(f"{listed} cannot be read ({error}); its frequencies are unknown") from error
     low, high = _read(policy / "cpuinfo_min_freq"), _read(policy / "cpuinfo_max_freq")
     return {*range(low, high, _STEP_KHZ), high}
 
@@ -194,20 +198,21 @@ def _write(path: Path, khz: int) -> None:
 class NvidiaClocks:
     """The clock of an NVIDIA GPU, locked by NVML.
 
-    NVML tells nobody what lock is set. So a GPU whose clocks are limited already is refused, and what is
-    given back is a GPU without a lock.
+    NVML tells nobody what lock is set, only that a busy GPU runs slower because of one. So a GPU whose clocks
+    are limited already is refused, and what is given back is a GPU without a lock.
 
     Args:
         uuid: of the GPU, ``GPU-...``.
         nvml: the module ``pynvml``, initialised; by default the installed one.
+        occupy: gives the GPU work for a moment, and returns before it is done.
     """
 
-    def __init__(self, uuid: str, nvml: Any = None) -> None:
+    def __init__(self, uuid: str, nvml: Any = None, occupy: Callable[[], None] = lambda: None) -> None:
         self.name = f"nvml-{uuid}"
         nvml = nvml or nvidia.load()
         if isinstance(nvml, Unmeasured):
             raise ClockError(f"the clock of the GPU {uuid} cannot be set: {nvml.reason}")
-        self._nvml, self._uuid = nvml, uuid
+        self._nvml, self._uuid, self._occupy = nvml, uuid, occupy
         self._handle = self._call("nvmlDeviceGetHandleByUUID", uuid)
 
     def available(self) -> list[int]:
@@ -216,10 +221,16 @@ class NvidiaClocks:
         return sorted(self._on_gpu("nvmlDeviceGetSupportedGraphicsClocks", memory))
 
     def check(self) -> None:
-        """Whether no limit is set that could not be given back, and a lock may be taken off."""
+        """Whether no limit is set that could not be given back, and a lock, now none, may be taken off."""
         current = "nvmlDeviceGetCurrentClocksEventReasons"
         older = "nvmlDeviceGetCurrentClocksThrottleReasons"
+        self._occupy()
         reasons = self._on_gpu(current if hasattr(self._nvml, current) else older)
+        if reasons & IDLE:
+            raise ClockError(
+                f"the GPU {self._uuid} is idle, so nobody can tell whether its clocks are limited; let "
+                "something run on it meanwhile"
+            )
         if reasons & APPLICATION_CLOCKS:
             raise ClockError(
                 f"the clocks of the GPU {self._uuid} are limited already, which could not be given back "
@@ -277,5 +288,17 @@ def clocks_of(device: str) -> Clocks:
         import torch
 
         if torch.version.hip is None:
-            return NvidiaClocks(nvidia.uuid(device))
+            return NvidiaClocks(nvidia.uuid(device), occupy=lambda: _occupy(device))
     raise ClockError(f"the clocks of the device {device} cannot be set; only processors and NVIDIA GPUs can")
+
+
+def _occupy(device: str) -> None:
+    """Some tenths of a second of products of matrices, of which the first have begun."""
+    import time
+
+    import torch
+
+    one = torch.ones(4096, 4096, device=device)
+    for _ in range(100):
+        torch.mm(one, one)
+    time.sleep(0.05)

@@ -171,6 +171,11 @@ def recover_all(folder: Path | None = None, root: Path = CPUFREQ) -> list[str]:
     done = []
     for path in sorted((folder or journal_folder()).glob("*.json")):
         try:
+            journal = _Journal(path.stem, folder)
+            with journal.locked():
+                journal.drop_if_rebooted()
+            if not journal.exists():
+                continue
             gpu = path.stem.removeprefix("nvml-")
             sentence = recover(CpuClocks(root) if path.stem == CpuClocks.name else NvidiaClocks(gpu), folder)
         except (ClockError, StoreError) as error:
@@ -218,12 +223,24 @@ class _Journal:
 
     def restore(self, clocks: Clocks) -> str | None:
         """Give back what a process left that died since the last boot, if one did, and say so."""
+        self.drop_if_rebooted()
         if not self.exists():
             return None
+        clocks.restore(self._read()[1])
+        self.remove()
+        return f"the clocks ({self._name}) are as they were before a run that was killed"
+
+    def drop_if_rebooted(self) -> None:
+        """A reboot has given back everything already."""
+        if self.exists() and self._read()[0] != _boot():
+            self.remove()
+
+    def _read(self) -> tuple[str, dict[str, tuple[int, int]]]:
+        """Boot and limits."""
         try:
             left = json.loads(self.path.read_text("utf-8"))
-            boot = left["boot"]
-            found = {str(name): (int(low), int(high)) for name, (low, high) in left["found"].items()}
+            limits = {str(name): (int(low), int(high)) for name, (low, high) in left["found"].items()}
+            return left["boot"], limits
         except (
             OSError,
             ValueError,
@@ -237,12 +254,6 @@ class _Journal:
                 f"{self.path} says what clocks were before a killed run, but is damaged; see to it that the "
                 "clocks are as they should be, then delete the file"
             ) from error
-        if boot != _boot():
-            self.remove()
-            return None
-        clocks.restore(found)
-        self.remove()
-        return f"the clocks ({self._name}) are as they were before a run that was killed"
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

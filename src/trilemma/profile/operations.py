@@ -54,7 +54,8 @@ class Shape:
         mlp_width: of the feed-forward layer.
         gated: whether that has a gate, hence three matrices instead of two.
         vocabulary: rows of the embedding.
-        window: keys that a query sees at most, or None.
+        window: keys that a query of some layers sees at most, or None.
+        windowed: layers of which that holds.
         convolution: width of the short convolutions, 0 for none.
         output_gate: whether the mixed tokens are gated by a projection of the input.
         positions: the longest input, or None.
@@ -73,6 +74,7 @@ class Shape:
     gated: bool
     vocabulary: int
     window: int | None = None
+    windowed: int = 0
     convolution: int = 0
     output_gate: bool = False
     positions: int | None = None
@@ -134,8 +136,13 @@ def shape_of(config: Any) -> Shape:
     inner = config.mlp_width() if own else _inner(config, width)
     causal = own or known not in _ENCODERS
     window = getattr(config, "window_size", None) if own else getattr(config, "sliding_window", None)
-    if getattr(config, "use_sliding_window", True) is False:
+    if getattr(config, "use_sliding_window", True) is False or not isinstance(window, int):
         window = None
+    if getattr(config, "word_embed_proj_dim", width) != width:
+        raise ModelError(
+            f"operations of a {known!r} whose embedding is not as wide as its layers are not known"
+        )
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
     return Shape(
         family="attention",
         causal=causal,
@@ -148,7 +155,8 @@ def shape_of(config: Any) -> Shape:
         mlp_width=inner,
         gated=own or known in _GATED,
         vocabulary=config.vocab_size,
-        window=window if isinstance(window, int) else None,
+        window=window,
+        windowed=0 if window is None else kinds.count("sliding_attention"),
         positions=None if own else _positions(config),
         own=own,
     )
@@ -313,11 +321,19 @@ def _mixing(shape: Shape, batch: int, queries: int, context: int, size: float) -
         flops = tokens * (2.0 * chunk * (shape.keys + shape.values) + carried)
         moved = tokens * (3 * shape.keys + 2 * shape.values) * size + 2 * batch * head * STATE_BYTES
         return Operation("gla", flops * layers, 0.0, moved * layers, layers)
-    seen = min(context, shape.window) if shape.window else context
+    seen = _seen(shape, context)
     flops = 2.0 * tokens * seen * (shape.keys + shape.values)
     cached = batch * seen * (shape.keys + shape.values) * shape.kv_heads / shape.heads * size
     moved = cached + tokens * (shape.keys + shape.values) * size
     return Operation("attention", flops * layers, 0.0, moved * layers, layers)
+
+
+def _seen(shape: Shape, context: int) -> float:
+    """Keys that a query sees, and of which the cache keeps keys and values: the mean over layers."""
+    if shape.window is None:
+        return context
+    outside = max(0, context - shape.window)
+    return context - outside * shape.windowed / shape.layers
 
 
 def state_bytes(shape: Shape, batch: int, context: int, precision: str) -> float:
@@ -338,7 +354,7 @@ def state_bytes(shape: Shape, batch: int, context: int, precision: str) -> float
     if shape.family == "gla":
         convolved = shape.convolution * (shape.keys + grouped * (shape.keys + shape.values)) * size
         return batch * shape.layers * (shape.keys * shape.values / shape.heads * STATE_BYTES + convolved)
-    seen = min(context, shape.window) if shape.window else context
+    seen = _seen(shape, context)
     return batch * shape.layers * seen * grouped * (shape.keys + shape.values) * size
 
 

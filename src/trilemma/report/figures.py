@@ -143,7 +143,10 @@ def _pareto_chart(positions: Front, order: Sequence[str]) -> dict[str, Any]:
         .mark_line(interpolate=step, strokeDash=[3, 4], strokeWidth=1.5, opacity=0.6, color=alt.expr("muted"))
         .encode(x=x, y=y, order="x:Q")
     )
-    chart = alt.layer(line, across, up, points, *names).add_params(alt.param(name="muted", value="#888"))
+    # A layer without rows would have no extent.
+    drawn = ((line, "edge"), (across, "x_low"), (up, "y_low"))
+    below = [layer for layer, needs in drawn if any(row[needs] not in (None, False) for row in rows)]
+    chart = alt.layer(*below, points, *names).add_params(alt.param(name="muted", value="#888"))
     return with_rows(finish(chart, height=380), rows)
 
 
