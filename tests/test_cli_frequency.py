@@ -136,7 +136,10 @@ def test_queries_are_classed(
     file.write_text("\n".join("word " * n for n in (1, 2, 3, 30, 40, 50)))
     grid = GRID.model_copy(update={"length": [8, 64]})
     asked = Sweep([800, 3400], watts=65.0, queries=file)
+    asked = asked._replace(report=tmp_path / "sweep.html")
     said = said_of(found, monkeypatch, tmp_path, asked, grid)
+    page = (tmp_path / "sweep.html").read_text("utf-8")
+    assert "energy, estimate" in page and "the clocks were not touched" in page
     assert "gla:nano, batch 1: 6 queries in classes by words and marks, as the model has no tokenizer" in said
     assert "length below 3 (2 queries, measured at 8): prefill at" in said
     assert "length from 40 (2 queries, measured at 64): prefill at" in said

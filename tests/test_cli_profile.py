@@ -55,6 +55,14 @@ def test_a_profile_is_printed_and_saved(first: tuple[Path, subprocess.CompletedP
     assert json.loads(cached.read_text("utf-8"))["roofline"]["flops"]["float32"] > 0
 
 
+def test_a_saved_profile_becomes_a_page(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = first
+    done = trilemma("--from", folder / "p.json", "--report", folder / "p.html")
+    assert done.returncode == 0 and f"report: {folder / 'p.html'}" in done.stdout
+    page = (folder / "p.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>") and "Profile of gla:nano" in page
+
+
 def test_a_saved_profile_is_shown_as_it_was(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = first
     again = trilemma("--from", folder / "p.json")
@@ -103,6 +111,10 @@ def test_help_says_what_is_measured() -> None:
             "--out absent/p.json is no .json file in a folder that exists",
         ),
         (("gla:nano", "--out", "p.txt"), "is no .json file"),
+        (("gla:nano", "--report", "p.txt"), "--report p.txt is no .html file"),
+        (("gla:nano", "--watts", "nan"), "--watts nan"),
+        (("gla:nano", "--watts=-3"), "--watts -3"),
+        (("gla:nano", "--watts", "l5"), "l5"),
         (("gla:nano", "--from", "p.json"), "leave out the models"),
         (("--from", "absent.json"), "absent.json is no file"),
     ],
@@ -182,6 +194,12 @@ def test_names_in_a_file_cannot_steer_a_terminal(tmp_path: Path) -> None:
     write(a_profile(models=(evil,), notes=("\x1b[31m",)), tmp_path / "p.json")
     done = trilemma("--from", tmp_path / "p.json")
     assert done.returncode == 0 and "\x1b" not in done.stdout and "evil" in done.stdout
+
+
+def test_watts_are_a_number_or_a_machine_of_the_catalogue() -> None:
+    assert cli_profile.watts_of("65.5") == 65.5 and cli_profile.watts_of("l4") == 72
+    with pytest.raises(TrilemmaError, match="l5"):
+        cli_profile.watts_of("l5")
 
 
 def test_lists_keep_their_order() -> None:

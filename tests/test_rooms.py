@@ -43,7 +43,7 @@ LEFT_OF: dict[str, set[str]] = {
     "cli_attack": ANSWERING | {"study"},
     "cli_annotate": ANSWERING,
     "cli_profile": ANSWERING
-    | {"profile", "study", "report", "cli_frequency", "cli_profile_tables", "cli_profile_page"},
+    | {"profile", "deploy", "study", "report", "cli_frequency", "cli_profile_tables", "cli_profile_page"},
     "cli_profile_tables": {"profile", "report"},
     "cli_profile_page": {"profile", "deploy", "report", "cli_profile_tables"},
     "cli_frequency": ANSWERING | {"profile", "deploy", "study", "report", "cli_deploy", "cli_profile_page"},

@@ -62,9 +62,12 @@ def profile(
         ),
     ] = False,
     watts: Annotated[
-        float | None,
-        typer.Option(help="The device's power under load, e.g. its TDP, for estimates of energy."),
-    ] = None,
+        str,
+        typer.Option(
+            help="The device's power under load, for estimates of energy: watts, or a machine of the "
+            "catalogue, e.g. epyc-9654."
+        ),
+    ] = "",
     idle_watts: Annotated[float, typer.Option(help="Its power when idle, beside --watts.")] = 0.0,
     max_slowdown: Annotated[
         float, typer.Option(min=0, help="Share of time that a chosen frequency may add to a phase.")
@@ -110,7 +113,8 @@ def profile(
         raise TrilemmaError("name a model to profile, e.g. gla:small, or a saved profile by --from")
     if out is not None and (out.suffix != ".json" or not out.parent.is_dir()):
         raise TrilemmaError(f"--out {out} is no .json file in a folder that exists")
-    grid = grid_of(batch, length, decode, rounds, seconds, time_limit, watts)
+    power = watts_of(watts) if watts else None
+    grid = grid_of(batch, length, decode, rounds, seconds, time_limit, power)
     dtypes, implementations = listed("dtype", dtype), listed("attention", attention) if attention else [""]
 
     from trilemma.profile import variants
@@ -127,7 +131,7 @@ def profile(
         asked = Sweep(
             frequencies=counts("frequencies", frequencies),
             allow=allow_frequency_control,
-            watts=watts,
+            watts=power,
             idle_watts=idle_watts,
             slowdown=max_slowdown,
             slo=slo,
@@ -184,6 +188,24 @@ def show(console: "Console", measured: "Profile", report: Path | None) -> None:
 
         write_profile_page(measured, report)
         console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def watts_of(text: str) -> float:
+    """A power as a number, or that of a machine in the catalogue.
+
+    Raises:
+        TrilemmaError: where it is neither.
+    """
+    from trilemma.deploy.machines import find_machine
+    from trilemma.errors import TrilemmaError
+
+    try:
+        return float(text)
+    except ValueError:
+        machine = find_machine(text)
+    if machine.watts is None:
+        raise TrilemmaError(f"the catalogue has no watts of {text}; give a number")
+    return machine.watts
 
 
 def listed(option: str, text: str) -> list[str]:
