@@ -4,8 +4,8 @@
 
 ``--measure`` times five families (the three architectures, a Llama and a BERT of Hugging Face's) at twelve
 widths and depths, batches 1, 4 and 16, and several lengths, in four passes over all of them (40 minutes on
-two cores). The median over the passes is what is forecast; how far two of the passes are from the other two
-is the noise floor. Without it the times in FILE.json are read. Then:
+two cores). The median over the passes is what is forecast; the noise floor is the same point measured twice:
+how far two of the passes are from the other two. Without it the times in FILE.json are read. Then:
 
 - held-out shapes: the forecaster is fitted to all shapes but two at a time, and forecasts those two;
 - held-out architecture: it is fitted to four families, and operations by themselves, and forecasts the fifth.
@@ -36,6 +36,7 @@ from trilemma.deploy.calibration import Calibration, families
 from trilemma.deploy.cases import Case
 from trilemma.deploy.forecaster import CONFIDENCE, Forecaster, Measured
 from trilemma.deploy.measuring import measure
+from trilemma.files import write_text
 from trilemma.profile.machine import hardware, versions
 from trilemma.profile.points import Point
 from trilemma.terminal import output
@@ -82,7 +83,7 @@ def one_pass(number: int) -> list[Measured]:
 def measured(path: Path) -> None:
     """Time everything and write it down."""
     known = calibration.calibrate()
-    content = {
+    content: dict[str, Any] = {
         "hardware": hardware(),
         "versions": versions(),
         "calibration": {
@@ -91,9 +92,11 @@ def measured(path: Path) -> None:
             "measured": [],
             "operations": [asdict(one) for one in known.operations],
         },
-        "passes": [[asdict(one) for one in one_pass(number)] for number in range(PASSES)],
+        "passes": [],
     }
-    path.write_text(json.dumps(content), "utf-8")
+    for number in range(PASSES):
+        content["passes"].append([asdict(one) for one in one_pass(number)])
+        write_text(path, json.dumps(content))
 
 
 def joined(passes: Sequence[list[Measured]]) -> list[Measured]:
@@ -175,7 +178,7 @@ def main() -> int:
     content = json.loads(options.work.read_text("utf-8"))
     if options.operations:
         content["calibration"]["operations"] = [asdict(one) for one in calibration.operations()]
-        options.work.write_text(json.dumps(content), "utf-8")
+        write_text(options.work, json.dumps(content))
     passes = TypeAdapter(list[list[Measured]]).validate_python(content["passes"])
     times = joined(passes)
     known = TypeAdapter(Calibration).validate_python(content["calibration"])

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from transformers import AlbertConfig
 
-from trilemma.deploy.clock_model import Power, estimated_places
+from trilemma.deploy.clock_model import Power, estimable, estimated_places
 from trilemma.deploy.frequency import Place, Setting
 from trilemma.deploy.query_policy import class_queries, read_queries
 from trilemma.errors import DeployError
@@ -16,7 +17,22 @@ from trilemma.records import Record
 
 def time_of(metric: str, milliseconds: float) -> Record:
     return Record(
-        "", "one", "a", 1, "", "", "", None, "E", metric, batch=1, length=32, value=milliseconds, unit="ms"
+        "",
+        "one",
+        "a",
+        1,
+        "",
+        "",
+        "",
+        None,
+        "E",
+        metric,
+        batch=1,
+        length=32,
+        value=milliseconds,
+        low=0.9 * milliseconds,
+        high=1.1 * milliseconds,
+        unit="ms",
     )
 
 
@@ -27,26 +43,40 @@ def test_a_device_of_two_known_powers_has_the_usual_voltage_curve() -> None:
     assert power.watts(1000) == pytest.approx(20 + 80 * 0.5 * 0.49)
 
 
-def test_estimates_follow_the_roofline_of_each_phase(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bandwidth", "flops", "on_cpu", "on_gpu"),
+    [
+        (1e6, 1e15, 1.0, 1.0),  # everything waits for memory
+        (1e15, 1e6, 2.0, 2.0),  # for the multipliers
+        (1e15, 1e15, 2.0, 1.0),  # for the host, whose clock a processor's is
+    ],
+)
+def test_estimates_follow_the_roofline_of_each_phase(
+    tmp_path: Path, bandwidth: float, flops: float, on_cpu: float, on_gpu: float
+) -> None:
     configuration("transformer-pp", "nano", 512).save_pretrained(tmp_path)
-    subject = ProfiledModel(("one",), tmp_path, form="plain")
-    # Memory so slow that everything waits for it, and then multipliers so slow.
-    for bandwidth, flops, ratio in ((1e6, 1e15, 1.0), (1e15, 1e6, 2.0)):
-        roofline = Roofline(machine="m", bandwidth=bandwidth, flops={"float32": flops})
-        records = [time_of(name, value) for name, value in (("ttft_ms", 10.0), ("tpot_ms", 2.0))]
-        found = estimated_places(records, [subject], roofline, Power(10, 0.01, 1), [1000, 2000], 5)
-        assert list(found) == [Place("one", 1, 32)]
-        phases = found[Place("one", 1, 32)]
-        assert {name: [one.mhz for one in own] for name, own in phases.items()} == {
-            "prefill": [1000, 2000],
-            "decode": [1000, 2000],
-        }
+    models, reasons = estimable([ProfiledModel(("one",), tmp_path, form="plain")])
+    roofline = Roofline(machine="m", bandwidth=bandwidth, flops={"float32": flops})
+    records = [time_of("ttft_ms", 10.0), time_of("tpot_ms", 2.0)]
+    for host_follows, ratio in ((True, on_cpu), (False, on_gpu)):
+        found = estimated_places(
+            records, models, roofline, Power(10, 0.01, 1), [1000, 2000], 5, host_follows=host_follows
+        )
+        assert list(found) == [Place("one", 1, 32)] and not reasons
         for name, seconds in (("prefill", 0.01), ("decode", 4 * 0.002)):
-            slow, fast = phases[name]
-            assert fast.seconds == pytest.approx(seconds) and slow.seconds / fast.seconds == pytest.approx(
-                ratio
-            )
-            assert fast.estimate and fast.joules == pytest.approx(30 * seconds)
+            slow, fast = found[Place("one", 1, 32)][name]
+            assert (slow.mhz, fast.mhz) == (1000, 2000) and fast.estimate
+            assert fast.seconds == pytest.approx(seconds)
+            assert slow.seconds / fast.seconds == pytest.approx(ratio, rel=1e-3)
+            assert fast.joules == pytest.approx(30 * seconds)
+            assert slow.seconds_interval is not None
+            assert slow.seconds_interval.high == pytest.approx(1.1 * slow.seconds)
+
+
+def test_a_family_that_is_not_known_is_left_out_with_a_reason(tmp_path: Path) -> None:
+    AlbertConfig().save_pretrained(tmp_path)
+    models, (reason,) = estimable([ProfiledModel(("one",), tmp_path)])
+    assert not models and reason.startswith("one is left out: operations of a model of type 'albert'")
 
 
 def lengths_measured() -> dict[int, dict[str, list[Setting]]]:
@@ -70,11 +100,18 @@ def test_queries_that_cannot_be_classed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="two or more lengths"):
         class_queries(["a", "b c", "d e f"], {16: lengths_measured()[16]}, 0.1)
     file = tmp_path / "queries.txt"
-    with pytest.raises(DeployError, match="no text file"):
+    with pytest.raises(DeployError, match="is no file"):
         read_queries(file)
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DeployError, match="no text file"):
         read_queries(file)
+    file.write_bytes(b"one\0\ntwo\nthree")
+    with pytest.raises(DeployError, match="no text file"):
+        read_queries(file)
+    with pytest.raises(DeployError, match="beyond the measured lengths, 16 to 256; .* theirs, 1 to 3"):
+        class_queries(["a", "b c", "d e f"], lengths_measured(), 0.1)
+    file.write_text("\ufeffa\u2028b\nc\nd\n", "utf-8")
+    assert read_queries(file) == ["a\u2028b", "c", "d"]
     file.write_text("one\n\n  \ntwo\n")
     with pytest.raises(DeployError, match="holds 2 queries"):
         read_queries(file)

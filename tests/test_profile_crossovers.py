@@ -28,7 +28,7 @@ def test_the_length_is_read_off_between_the_points_that_tell_the_two_apart() -> 
     # In proportion to L^2 and to L: equal at 300 tokens.
     quadratic, linear = [n * n / 300 for n in LENGTHS], [float(n) for n in LENGTHS]
     (race,) = races(profile_of(attention=quadratic, linear=linear))
-    assert race.leads == (Lead("attention", 128, 256), Lead("linear", 512, 1024))
+    assert race.leads == (Lead("attention", (128, 256)), Lead("linear", (512, 1024)))
     (crossing,) = race.crossings
     assert crossing == Crossing("linear", pytest.approx(300), 256, 512)  # type: ignore[arg-type]
 
@@ -50,7 +50,7 @@ def test_a_lead_may_change_twice() -> None:
 
 def test_without_an_interval_five_percent_are_needed() -> None:
     (race,) = races(profile_of(None, one=[1.0, 1.0, 1.0, 1.0], other=[1.05, 1.09, 1.2, 0.8]))
-    assert race.leads == (Lead("one", 512, 512), Lead("other", 1024, 1024))
+    assert race.leads == (Lead("one", (512,)), Lead("other", (1024,)))
 
 
 def test_a_profile_says_who_needs_less() -> None:
@@ -63,7 +63,10 @@ def test_a_profile_says_who_needs_less() -> None:
     assert line(a=square, b=[float(n) for n in LENGTHS]) == "a; b from about 300 [256, 512]"
     assert line(a=square, b=[2 * n for n in square]) == "a, at every length"
     assert line(a=square, b=square) == "not told apart"
-    assert line(a=square, b=[*square[:2], *(2 * n for n in square[2:])]) == "a, told apart at 512 to 1,024"
+    ends = [1.0, 2.0, 2.0, 1.0]
+    assert line(a=ends, b=[2.0] * 4) == "a, told apart at 128, 1,024"
+    assert line(a=[1.0, 2.0, 1.5, 1.5], b=[2.0, 1.0, 1.5, 1.5]).endswith("[128, 256], told apart to 256")
+    assert line(a=square, b=[*square[:2], *(2 * n for n in square[2:])]) == "a, told apart at 512, 1,024"
 
 
 def test_one_length_or_one_model_is_no_race() -> None:
@@ -71,3 +74,16 @@ def test_one_length_or_one_model_is_no_race() -> None:
     profile = profile_of(one=[1.0, 2.0, 3.0, 4.0], other=[4.0, 3.0, 2.0, 1.0])
     short = [model.model_copy(update={"points": model.points[:1]}) for model in profile.models]
     assert not list(races(profile.model_copy(update={"models": tuple(short)})))
+
+
+def test_an_encoder_does_not_race_a_model_that_generates() -> None:
+    profile = profile_of(one=[1.0, 2.0, 3.0, 4.0], other=[4.0, 3.0, 2.0, 1.0])
+    encoder = profile.models[1].model_copy(update={"causal": False})
+    assert not list(races(profile.model_copy(update={"models": (profile.models[0], encoder)})))
+
+
+def test_a_length_is_within_its_bracket() -> None:
+    square = [n * n / 1030 for n in LENGTHS]
+    profile = profile_of(0.001, a=square, b=[float(n) * (1 if n < 1000 else 0.99) for n in LENGTHS])
+    (*_, sheet) = cli_profile_tables.sheets(profile)
+    assert sheet.rows[0][3].endswith("[512, 1,024]") and " about 1,000 " in sheet.rows[0][3]

@@ -57,6 +57,18 @@ def a_profile(*values: Value, **changes: Any) -> Profile:
     return Profile(**(fields | changes))
 
 
+@pytest.mark.parametrize(
+    "change", [{"value": 1e308, "high": None, "low": None}, {"value": 5e-324, "low": 0.0}, {"n": 10**30}]
+)
+def test_a_number_that_no_machine_gives_is_damage(tmp_path: Path, change: dict[str, Any]) -> None:
+    write(a_profile(), tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    content["models"][0]["points"][0]["values"]["ttft_ms"] |= change
+    (tmp_path / "a.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(DataError, match="is damaged"):
+        read(tmp_path / "a.json")
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     profile = a_profile()
     write(profile, tmp_path / "a.json")
@@ -65,7 +77,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
-finite = st.floats(allow_nan=False, allow_infinity=False)
+finite = st.floats(-1e30, 1e30).filter(lambda number: number == 0 or abs(number) >= 1e-30)
 texts = st.text(max_size=40).filter(lambda text: not text.startswith(exchange.ABSENT))
 
 

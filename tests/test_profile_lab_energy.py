@@ -52,11 +52,25 @@ def test_a_meter_gives_joules_of_every_phase(
     for metric in ("prefill_energy_j_per_token", "generation_energy_j_per_example"):
         assert number(decoder[metric]) > 0 and decoder[metric].n == energy.WINDOWS
     assert number(decoder["idle_power_w"]) == pytest.approx(10, rel=0.3)
+    assert "energy_j_per_example" not in decoder
     trained = point_of(profile, "gla:nano", "training").values
     assert number(trained["training_energy_j_per_example"]) > 0
     assert "prefill_energy_j_per_token" not in trained
     titles = [sheet.title for sheet in cli_profile_tables.sheets(profile)]
     assert "Energy" in titles and "Training: energy" in titles
+
+
+def test_what_cannot_be_trained_has_no_training_energy(
+    no_memory: list[Work], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(energy, "open_meter", lambda device: Meter())
+    profile = lab.run(
+        ["matmul-free:nano"], QUICK, dtypes=["float32", "packed"], device="cpu", training=True, energy=True
+    )
+    plain = point_of(profile, "matmul-free:nano float32", "training").values
+    packed = point_of(profile, "matmul-free:nano packed", "training").values
+    assert number(plain["training_energy_j_per_example"]) > 0
+    assert packed["training_energy_j_per_example"].note == "not measured: packed weights cannot be trained"
 
 
 def test_without_a_meter_the_reason_stands_in_the_notes(
@@ -80,6 +94,8 @@ def test_watts_give_estimates_that_are_called_so(bert: Path, no_memory: list[Wor
     decode = number(values["estimated_decode_energy_j_per_token"])
     assert decode == pytest.approx(50 * number(values["tpot_ms"]) / 1e3 / 2)
     assert "estimated_energy_j_per_example" not in values  # the batch latency is that of whole answers
+    answer = number(values["estimated_generation_energy_j_per_example"])
+    assert answer == pytest.approx(50 * number(values["batch_latency_ms"]) / 1e3 / 2)
     encoder = point_of(profile, "bert").values
     estimate = number(encoder["estimated_energy_j_per_example"])
     assert estimate == pytest.approx(50 * number(encoder["batch_latency_ms"]) / 1e3 / 2)

@@ -46,8 +46,10 @@ LEFT_OF: dict[str, set[str]] = {
     | {"profile", "deploy", "study", "report", "cli_frequency", "cli_profile_tables", "cli_profile_page"},
     "cli_profile_tables": {"profile", "report"},
     "cli_profile_page": {"profile", "deploy", "report", "cli_profile_tables"},
-    "cli_frequency": ANSWERING | {"profile", "deploy", "study", "report", "cli_deploy", "cli_profile_page"},
-    "cli_deploy": ANSWERING | {"profile", "deploy", "study"},
+    "cli_frequency": ANSWERING
+    | {"profile", "deploy", "study", "report", "cli_deploy", "cli_profile_page", "cli_query_classes"},
+    "cli_query_classes": ANSWERING | {"profile", "deploy"},
+    "cli_deploy": ANSWERING | {"profile", "deploy", "study", "report"},
     "testing": ANSWERING | {"score", "profile"},
 }
 

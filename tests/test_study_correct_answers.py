@@ -47,9 +47,9 @@ def test_the_share_is_the_mean_over_tasks_of_accuracy_alone() -> None:
         accuracy("average", 0.1, metric="glue_score"),
     ]
     (one,) = joules_per_correct_answer([energy(1.3, 1.3, 1.3)], scores, CANDIDATES)
-    # The share is 0.65, its half width the root of 0.05 ** 2 + 2 * 0.025 ** 2.
+    # The share is 0.65, its half width the root of 0.05 ** 2 + (2 * 0.025) ** 2.
     assert one.value == pytest.approx(2.0)
-    assert (one.low, one.high) == (pytest.approx(1.3 / 0.7112372), pytest.approx(1.3 / 0.5887628))
+    assert (one.low, one.high) == (pytest.approx(1.3 / 0.7207107), pytest.approx(1.3 / 0.5792893))
     assert one.partial and one.note == f"65.0% of the answers to sst2, mnli are right; {generated}"
 
 

@@ -1,7 +1,7 @@
 """``trilemma calibrate`` and ``trilemma forecast``, and the half of ``trilemma decide`` that forecasts."""
 
 import json as json_format
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trilemma.deploy.choose import Aim, Deployment, Objective
     from trilemma.deploy.forecast import Forecast, Workload
     from trilemma.deploy.forecaster import Forecaster, Seconds
+    from trilemma.deploy.machines import Machine
 
 WORKLOADS = {"chat": (512, 256), "classify": (128, 0)}
 """Tokens of the prompt and tokens generated."""
@@ -86,13 +87,14 @@ def forecast(
 def _tell_forecasts(title: str, points: "Sequence[Workload]", found: "Sequence[Forecast]") -> None:
     from rich.table import Table
 
+    from trilemma.report.metrics import format_value
     from trilemma.terminal import output
 
     console = output()
     generates = found[0].tpot is not None
-    columns = ["batch", "length", "first token, ms" if generates else "latency, ms"]
-    columns += ["further token, ms", "whole batch, ms", "tokens/s"] if generates else ["texts/s"]
-    table = Table(*columns, "memory, GB", "fits", box=None)
+    columns = ["batch", "length", "TTFT, ms" if generates else "latency, ms"]
+    columns += ["TPOT, ms", "batch latency, ms", "tokens/s"] if generates else ["texts/s"]
+    table = Table(*columns, "memory", "fits", box=None)
     for point, one in zip(points, found, strict=True):
         cells = [str(point.batch), str(point.length), interval(one.ttft, 1e3)]
         if one.tpot is not None and one.decode_throughput is not None:
@@ -102,7 +104,7 @@ def _tell_forecasts(title: str, points: "Sequence[Workload]", found: "Sequence[F
             cells += ["", interval(one.batch_latency, 1e3), ""]
         else:
             cells.append(interval(one.throughput, 1))
-        table.add_row(*cells, f"{one.memory.peak / 1e9:.3g}", "yes" if one.fits else "no")
+        table.add_row(*cells, format_value(one.memory.peak, "bytes"), "yes" if one.fits else "no")
     console.print(title, markup=False, highlight=False)
     console.print(table)
     basis = "in brackets, 90% intervals"
@@ -141,14 +143,27 @@ def forecaster_of(name: str) -> "Forecaster":
         DeployError: if there is none.
     """
     from trilemma.deploy import calibration
-    from trilemma.deploy.forecaster import Forecaster
-    from trilemma.deploy.machines import find_machine
+    from trilemma.deploy.machines import find_machine, is_file
 
     if name == calibration.HERE:
         return calibration.forecaster(calibration.here())
     if name.endswith(".json"):
         return calibration.forecaster(calibration.read(Path(name)))
-    return Forecaster(find_machine(name))
+    return _forecaster(find_machine(name, _here), from_file=is_file(name))
+
+
+def _here() -> "Machine":
+    from trilemma.deploy import calibration
+
+    return calibration.here().machine
+
+
+def _forecaster(machine: "Machine", *, from_file: bool) -> "Forecaster":
+    from trilemma.deploy import calibration
+    from trilemma.deploy.forecaster import Forecaster
+
+    calibrated = calibration.path_here().is_file()
+    return calibration.forecaster_like_here(machine) if from_file and calibrated else Forecaster(machine)
 
 
 def decide_by_forecasts(
@@ -218,22 +233,24 @@ def _tell_deployments(
     from rich.table import Table
     from rich.text import Text
 
-    from trilemma.deploy.choose import rejections
     from trilemma.terminal import output
 
     console = output()
     fitting = [one for one in found if not one.reasons]
     metrics = list(dict.fromkeys(metric for some in scores.values() for metric in some))
     table = Table(
-        *("model", "machine", "precision", "batch", "plan", "first token, ms", "further token, ms"),
-        *("sequences/s", "a million", "J (estimate)", *metrics),
+        *("model", "machine", "precision", "batch", "plan", "TTFT, ms", "TPOT, ms", "sequences/s"),
+        *("cost of a million", "J a sequence (estimate)", *metrics),
         box=None,
     )
     for one in fitting[:SHOWN]:
         assert one.forecast is not None
         measured = [f"{scores.get(one.model, {}).get(metric, float('nan')):.3f}" for metric in metrics]
+        described = one.forecast.basis == "description"
         cells = [
-            *(one.model, one.machine, one.precision, str(one.batch), str(one.plan)),
+            f"{one.model} {_BARELY}" if one.uncertain else one.model,
+            f"{one.machine} {_DESCRIBED}" if described else one.machine,
+            *(one.precision, str(one.batch), str(one.plan)),
             interval(one.forecast.ttft, 1e3),
             interval(one.forecast.tpot, 1e3) if one.forecast.tpot else "",
             interval(one.forecast.throughput, 1),
@@ -245,31 +262,49 @@ def _tell_deployments(
     if fitting:
         console.print(f"{len(fitting)} of {len(found)} deployments will do; the best by {aim} first:")
         console.print(table)
-        first = fitting[0]
-        if first.uncertain:
-            say = f"by the point forecast only: {'; '.join(first.uncertain)}"
-            console.print(say, markup=False, highlight=False, soft_wrap=True)
     else:
         console.print(f"none of {len(found)} deployments will do")
-    for reason, count in rejections(found).items():
-        console.print(f"  rejected, {reason}: {count}", markup=False, highlight=False, soft_wrap=True)
-    nearest = next((one for one in found if one.reasons), None)
-    if nearest is not None and not fitting:
-        where = f"{nearest.model} on {nearest.machine}, batch {nearest.batch}"
-        console.print(
-            f"  e.g. {where}: {'; '.join(nearest.reasons)}", markup=False, highlight=False, soft_wrap=True
+    for line in _remarks(found, aim):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+_BARELY, _DESCRIBED = "\u2020", "*"
+
+
+def _remarks(found: "Sequence[Deployment]", aim: str) -> "Iterator[str]":
+    """What the table leaves out, its marks, and why the others are rejected."""
+    from trilemma.deploy.choose import rejections
+
+    fitting = [one for one in found if not one.reasons]
+    shown = fitting[:SHOWN]
+    if len(fitting) > SHOWN:
+        yield f"{len(fitting) - SHOWN} more will do; --json lists all"
+    lacks = {"cost": "price", "energy": "watts"}.get(aim)
+    unranked = [one for one in fitting if lacks and (one.cost if aim == "cost" else one.joules) is None]
+    if unranked:
+        machines = ", ".join(dict.fromkeys(one.machine for one in unranked))
+        yield f"not ranked, as their machine has no `{lacks}`, hence last: {len(unranked)} on {machines}"
+    if any(one.uncertain for one in shown):
+        yield f"{_BARELY} meets the bounds by the point forecast alone; its interval reaches beyond"
+    if any(one.forecast is not None and one.forecast.basis == "description" for one in shown):
+        yield (
+            f"{_DESCRIBED} from the machine's description alone: in brackets a factor of 2.5 either way, no "
+            "quantile"
         )
+    for kind, (count, nearest, reason) in rejections(found).items():
+        plan = "" if nearest.plan.devices == 1 else f", {nearest.plan}"
+        where = f"{nearest.model} in {nearest.precision} on {nearest.machine}, batch {nearest.batch}{plan}"
+        yield f"rejected, {kind}: {count}; nearest: {where}" + (f" ({reason})" if reason != kind else "")
 
 
 def forecasters_of(machines: str) -> "list[Forecaster]":
     """Of every machine that is named, or listed in a file."""
-    from trilemma.deploy.forecaster import Forecaster
-    from trilemma.deploy.machines import read_machines
+    from trilemma.deploy.machines import is_file, machines_in
 
     found: list[Forecaster] = []
     for name in names(machines, "--machines"):
-        if name.endswith((".yaml", ".yml")):
-            found += [Forecaster(machine) for machine in read_machines(Path(name))]
+        if is_file(name):
+            found += [_forecaster(machine, from_file=True) for machine in machines_in(name, _here)]
         else:
             found.append(forecaster_of(name))
     return found

@@ -1,6 +1,7 @@
 """``trilemma profile --frequencies``: time and energy by clock frequency, and which one to choose."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,20 +12,21 @@ if TYPE_CHECKING:
     from trilemma.deploy.choose import Objective
     from trilemma.deploy.clock_model import Power
     from trilemma.deploy.frequency import Phases, Place, Plan, Setting
-    from trilemma.deploy.query_features import Tokenize
     from trilemma.profile.clocks import Clocks
     from trilemma.profile.grid import EfficiencyGrid
+    from trilemma.profile.subject import ProfiledModel
     from trilemma.profile.variants import Variant
     from trilemma.records import Record
+    from trilemma.statistics import Interval
 
 Places = dict["Place", dict[str, list["Setting"]]]
 """By model, batch and length, the settings of each phase."""
 
-TIMES = ("latency", "generation")
+TIMED = ("latency", "generation")
+"""Measurements of time."""
 
 TOGETHER = (("prefill", "decode"), ("classification",))
-"""Phases of one answer; classification is a workload of its own."""
-
+"""Phases of one answer."""
 
 ESTIMATED = (
     "estimates: times were measured at the clocks as they are, taken as the highest frequency; the others "
@@ -51,7 +53,7 @@ def by_frequency(
     grid: "EfficiencyGrid",
     device: str | None,
     asked: Sweep,
-) -> None:
+) -> bool:
     """Measure at each frequency, or estimate, and print what each phase should run at.
 
     Args:
@@ -61,70 +63,71 @@ def by_frequency(
         device: torch device; by default the GPU where there is one.
         asked: frequencies and how to choose among them.
 
+    Returns:
+        Whether every bound that was asked for can be met.
+
     Raises:
         TrilemmaError: for what is asked and cannot be.
     """
+    from dataclasses import replace
+
     from trilemma.cli_deploy import objective_of
+    from trilemma.cli_query_classes import by_query, tokenizers_of
     from trilemma.deploy.clock_model import Power
     from trilemma.deploy.query_policy import read_queries
     from trilemma.errors import TrilemmaError
     from trilemma.profile.clocks import clocks_of
     from trilemma.profile.lab import require_device
-    from trilemma.profile.machine import default_device
+    from trilemma.profile.machine import default_device, hardware, versions
 
     bounds = objective_of(asked.slo, None)
+    if not 0 <= asked.slowdown < math.inf:
+        raise TrilemmaError(f"--max-slowdown {asked.slowdown:g} is no share of time; 0.05 allows 5% more")
     queries = [] if asked.queries is None else read_queries(asked.queries)
     if queries and len(grid.length) < 2:
         raise TrilemmaError("classes of queries need two or more lengths; give them by --length, e.g. 32,512")
     require_device(device)
     on = device or default_device()
+    subjects = [replace(variant.subject, adaptations=()) for variant in variants]  # nothing is trained
+    facts = [hardware(on), versions()]
     if asked.watts is None:
-        places = measured_places(
-            console, clocks_of(on), variants, grid, on, asked.frequencies, allow=asked.allow
-        )
+        places = _measured(console, clocks_of(on), subjects, grid, on, asked)
     elif asked.allow:
         raise TrilemmaError(
             "--watts estimates and --allow-frequency-control measures; leave out one of the two"
         )
     else:
         power = Power.usual(asked.watts, asked.idle_watts, max(asked.frequencies))
-        places = estimated_places(console, power, variants, grid, on, asked.frequencies)
-    order = [name for names in TOGETHER for name in names]
-    places = {
-        place: {name: phases[name] for name in order if name in phases} for place, phases in places.items()
-    }
-    choices = choose(console, places, asked.slowdown, bounds, grid.decode - 1)
-    if queries and places:
-        choose_by_query(console, places, queries, asked.slowdown, tokenizers_of(variants))
-    if asked.report is not None and places:
+        facts.append(f"{ESTIMATED}: {asked.watts:g} W under load, {asked.idle_watts:g} W idle")
+        places = _estimated(console, power, subjects, grid, on, asked.frequencies)
+    if not places:
+        say(console, "no frequency can be chosen: no phase has both its time and its energy")
+        return False
+    met, choices = choose(console, places, asked.slowdown, bounds, grid.decode - 1)
+    classes = {}
+    if queries:
+        classes = by_query(places, queries, asked.slowdown, tokenizers_of(subjects))
+        for title, lines in classes.items():
+            say(console, title)
+            for line in lines:
+                say(console, f"  {line}")
+    if asked.report is not None:
         from trilemma.cli_profile_page import write_frequency_page
-        from trilemma.profile.machine import hardware, versions
 
-        facts = [hardware(on), versions(), *([ESTIMATED] if asked.watts is not None else [])]
-        write_frequency_page("Time and energy by clock frequency", facts, choices, asked.report)
+        write_frequency_page("Time and energy by clock frequency", facts, choices, asked.report, classes)
         say(console, f"report: {asked.report}")
+    return met
 
 
-def measured_places(
+def _measured(
     console: "Console",
     clocks: "Clocks",
-    variants: "Sequence[Variant]",
+    subjects: "Sequence[ProfiledModel]",
     grid: "EfficiencyGrid",
     device: str,
-    frequencies: Sequence[int],
-    *,
-    allow: bool,
+    asked: Sweep,
 ) -> Places:
-    """Measure at each frequency, and give the clocks back.
-
-    Args:
-        console: to print to.
-        clocks: of the device.
-        variants: models in their forms.
-        grid: of points.
-        device: torch device.
-        frequencies: in MHz.
-        allow: whether the clocks may be changed.
+    """Settings measured at each frequency; the clocks are given back.
 
     Raises:
         ClockError: where the clocks may not or cannot be changed.
@@ -137,63 +140,98 @@ def measured_places(
     with progress_bar(console, "profiling at each frequency") as progress:
 
         def work(mhz: int) -> "list[Record]":
-            subjects = [variant.subject for variant in variants]
-            names = (*TIMES, "energy")
+            names = (*TIMED, "energy")
             return profile(subjects, grid, measurements=names, device=device, progress=progress)
 
-        swept = sweep(clocks, frequencies, work, allow=allow)
+        swept = sweep(clocks, asked.frequencies, work, allow=asked.allow)
     for one in swept:
-        if one.observed is not None and abs(one.observed / one.mhz - 1) > 0.05:
+        if one.observed is not None and abs(one.observed / one.mhz - 1) > FAR:
             say(console, f"at {one.mhz} MHz the clock was {one.observed:.0f} MHz: something else decided")
+    _say_unmeasured(console, [record for one in swept for record in one.result])
     records = {float(one.mhz): one.result for one in swept}
-    found = measured_settings(records, grid.decode - 1)
-    if not found:
-        say(console, _why(records.values()))
-    return found
+    return _of_workload(measured_settings(records, grid.decode - 1))
 
 
-def estimated_places(
+FAR = 0.05
+"""Share by which a clock may be off what was asked for, or is taken for it, without a remark."""
+
+
+def _estimated(
     console: "Console",
     power: "Power",
-    variants: "Sequence[Variant]",
+    subjects: "Sequence[ProfiledModel]",
     grid: "EfficiencyGrid",
     device: str,
     frequencies: Sequence[int],
 ) -> Places:
-    """Measure at the clocks as they are, taken as the highest frequency, and estimate the others.
-
-    Nothing touches the clocks. What of a phase's time depends on them follows from its roofline.
-
-    Args:
-        console: to print to.
-        power: of the device over its frequency.
-        variants: models in their forms.
-        grid: of points.
-        device: torch device.
-        frequencies: in MHz.
-    """
-    from trilemma.deploy.clock_model import estimated_places as estimate
+    """Settings from times at the clocks as they are, taken as the highest frequency; nothing sets a clock."""
+    from trilemma.deploy.clock_model import estimable, estimated_places
+    from trilemma.errors import TrilemmaError
     from trilemma.profile import profile
+    from trilemma.profile.machine import clock_mhz
     from trilemma.profile.roofline import find
-    from trilemma.profile.variants import PRECISIONS
     from trilemma.study.console import progress_bar
 
-    subjects = [variant.subject for variant in variants]
+    models, reasons = estimable(subjects)
+    for reason in reasons:
+        say(console, reason)
+    known = [subject for subject in subjects if subject.name in models]
+    if not known:
+        raise TrilemmaError("no model is left of which an estimate could be made; name another")
+    on_cpu, now = device.startswith("cpu"), clock_mhz()
+    if on_cpu and now is not None and abs(now / max(frequencies) - 1) > FAR:
+        say(
+            console,
+            f"the clock is at {now:.0f} MHz now, and what it takes now is taken for what it would at "
+            f"{max(frequencies)} MHz; give the present clock as the highest",
+        )
+    rates = find(device, [model.multiplies for model in models.values()])
+    if rates.note:
+        say(console, rates.note)
     with progress_bar(console, "profiling") as progress:
-        records = profile(subjects, grid, measurements=TIMES, device=device, progress=progress)
-    roofline = find(device, PRECISIONS).roofline
-    found = estimate(records, subjects, roofline, power, frequencies, grid.decode)
+        records = profile(known, grid, measurements=TIMED, device=device, progress=progress)
+    _say_unmeasured(console, records)
+    found = estimated_places(
+        records, models, rates.roofline, power, frequencies, grid.decode, host_follows=on_cpu
+    )
     say(console, ESTIMATED)
+    return _of_workload(found)
+
+
+def _of_workload(places: Places) -> Places:
+    """Phases in order; where a model generates, its passes as a classifier are left out."""
+    found: Places = {}
+    for place, phases in places.items():
+        names = next(group for group in TOGETHER if any(name in phases for name in group))
+        found[place] = {name: phases[name] for name in names if name in phases}
     return found
 
 
+def _say_unmeasured(console: "Console", records: "Iterable[Record]") -> None:
+    """Why times or energies are lacking, each reason once for each model."""
+    from trilemma.profile.session import NOT_GENERATIVE
+
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for one in records:
+        reason = one.note.removeprefix("not measured: ")
+        if one.value is None and one.metric in _SWEPT and reason != NOT_GENERATIVE:
+            where = "" if one.length is None else f"batch {one.batch}, length {one.length}"
+            reasons.setdefault((one.model, reason), []).append(where)
+    for (model, reason), places in reasons.items():
+        at = "; ".join(dict.fromkeys(filter(None, places)))
+        say(console, f"{model} is not measured{f' at {at}' if at else ''}: {reason}")
+
+
+_SWEPT = {
+    *("ttft_ms", "tpot_ms", "latency_ms", "energy_j_per_example"),
+    *("prefill_energy_j_per_token", "decode_energy_j_per_token"),
+}
+"""What a sweep needs."""
+
+
 def choose(
-    console: "Console",
-    places: Places,
-    slowdown: float,
-    bounds: "Objective",
-    steps: int,
-) -> "dict[Place, SweptPlace]":
+    console: "Console", places: Places, slowdown: float, bounds: "Objective", steps: int
+) -> "tuple[bool, dict[Place, SweptPlace]]":
     """Print every place's settings and what each phase should run at.
 
     Args:
@@ -203,69 +241,87 @@ def choose(
         bounds: of TTFT, TPOT and latency, in seconds.
         steps: tokens decoded after the first.
 
-    Raises:
-        DeployError: for a slowdown that is no share.
+    Returns:
+        Whether all bounds can be met; and what was chosen: by the bounds where there are any, else within
+        the slowdown.
     """
     from trilemma.cli_profile_page import SweptPlace
 
-    found = {}
+    met, found = True, {}
     for place, phases in places.items():
-        settings: dict[str, Setting] = {}
-        sentences: list[str] = []
-        for names in TOGETHER:
-            own = {name: phases[name] for name in names if name in phases}
-            if own:
-                for chosen, sentence in _chosen(own, slowdown, bounds, steps):
-                    settings |= chosen
-                    sentences.append(sentence)
-        found[place] = SweptPlace(phases, settings, sentences)
-        _show(console, place, phases)
+        chosen, sentence = _within_slowdown(phases, slowdown)
+        sentences = [sentence]
+        if (bounds.ttft, bounds.tpot, bounds.latency) != (None, None, None):
+            kept, sentence = _within_bounds(phases, bounds, steps)
+            sentences.append(sentence)
+            met, chosen = met and kept is not None, kept or {}
+        found[place] = SweptPlace(phases, chosen, sentences)
+        _show(console, place, phases, chosen)
         for sentence in sentences:
             say(console, sentence)
-    return found
+    return met, found
 
 
-def _chosen(
-    phases: "Phases", slowdown: float, bounds: "Objective", steps: int
-) -> "Iterator[tuple[Mapping[str, Setting], str]]":
-    from trilemma.deploy.frequency import frequency_by_phase, lowest_energy
-    from trilemma.errors import DeployError
+def _within_slowdown(phases: "Phases", slowdown: float) -> "tuple[Mapping[str, Setting], str]":
+    from trilemma.deploy.frequency import clocks_in_words, frequency_by_phase
 
     plan = frequency_by_phase(phases, slowdown)
     estimate = ", estimate" if plan.estimate else ""
-    yield (
-        plan.settings,
-        f"least energy{estimate} within {slowdown:.0%} more time: {_clocks(plan.settings)}; saves "
-        f"{plan.saving:.0%} of the energy and adds {plan.slowdown:.1%} to the time{_single(plan)}",
-    )
-    limits = {"prefill": bounds.ttft, "decode": None if bounds.tpot is None else bounds.tpot * steps}
-    limits = {name: limit for name, limit in limits.items() if limit is not None and name in phases}
-    if not limits and bounds.latency is None:
-        return
-    named = {"prefill": "TTFT", "decode": "TPOT"}
-    said = [
-        f"{named[name]} at most {1e3 * limit / (steps if name == 'decode' else 1):g} ms"
-        for name, limit in limits.items()
-        if limit is not None
+    within = f"least energy{estimate} within {slowdown:.0%} more time: {clocks_in_words(plan.settings)}"
+    if all(one == plan.fastest[name] for name, one in plan.settings.items()):
+        return plan.settings, f"{within}; no lower frequency saves energy within it"
+    unsure = [
+        name
+        for name, one in plan.settings.items()
+        if one != plan.fastest[name] and _overlap(one.joules_interval, plan.fastest[name].joules_interval)
     ]
-    said += [f"latency at most {1e3 * bounds.latency:g} ms"] if bounds.latency is not None else []
-    try:
-        for name, limit in limits.items():
-            lowest_energy({name: phases[name]}, limit or 0.0)  # says which bound it is that nothing meets
-        within = {
-            name: [one for one in settings if one.seconds <= limits.get(name, float("inf"))]  # type: ignore[operator]
-            for name, settings in phases.items()
-        }
-        latency = float("inf") if bounds.latency is None else bounds.latency
-        best = lowest_energy(within, latency)
-    except DeployError as error:
-        yield {}, f"{', '.join(said)}: {error}"
-        return
-    yield best, f"least energy{estimate} with {', '.join(said)}: {_clocks(best)}"
+    doubt = f"; the intervals do not tell the energies of {' and '.join(unsure)} apart" if unsure else ""
+    saved = f"saves {plan.saving:.0%} of the energy and adds {plan.slowdown:.1%} to the time"
+    return plan.settings, f"{within}; {saved}{_single(plan)}{doubt}"
 
 
-def _clocks(settings: "Mapping[str, Setting]") -> str:
-    return ", ".join(f"{name} at {one.mhz:g} MHz" for name, one in settings.items())
+def _overlap(one: "Interval | None", other: "Interval | None") -> bool:
+    return one is not None and other is not None and one.low <= other.high and other.low <= one.high
+
+
+def _within_bounds(
+    phases: "Phases", bounds: "Objective", steps: int
+) -> "tuple[Mapping[str, Setting] | None, str]":
+    """The settings of least energy that meet all bounds, or None; and a sentence."""
+    from trilemma.deploy.frequency import clocks_in_words, lowest_energy
+
+    per_phase = {"prefill": ("TTFT", bounds.ttft, 1), "decode": ("TPOT", bounds.tpot, steps)}
+    allowed = dict(phases)
+    said, missed = [], []
+    for name, (title, bound, times) in per_phase.items():
+        if bound is None:
+            continue
+        said.append(f"{title} at most {1e3 * bound:g} ms")
+        if name not in phases:
+            missed.append(f"no {title} was measured here")
+            continue
+        allowed[name] = [one for one in phases[name] if one.seconds <= bound * times]
+        if not allowed[name]:
+            missed.append(f"{title} is {_fastest({name: phases[name]}, times)}")
+    if bounds.latency is not None:
+        said.append(f"latency at most {1e3 * bounds.latency:g} ms")
+    within = math.inf if bounds.latency is None else bounds.latency
+    best = None if missed else lowest_energy(allowed, within)
+    if best is None and not missed:
+        missed.append(f"latency is {_fastest(allowed, 1)}")
+    if best is None:
+        return None, f"no frequency meets {', '.join(said)}: {'; '.join(missed)}"
+    estimate = ", estimate" if any(one.estimate for one in best.values()) else ""
+    return best, f"least energy{estimate} with {', '.join(said)}: {clocks_in_words(best)}"
+
+
+def _fastest(phases: "Phases", times: int) -> str:
+    """What the fastest settings take, a part of so many."""
+    from trilemma.deploy.frequency import clocks_in_words
+
+    fastest = {name: min(settings, key=lambda one: one.seconds) for name, settings in phases.items()}
+    taken = 1e3 * sum(one.seconds for one in fastest.values()) / times
+    return f"{taken:.4g} ms at the fastest, {clocks_in_words(fastest)}"
 
 
 def _single(plan: "Plan") -> str:
@@ -279,7 +335,7 @@ def _single(plan: "Plan") -> str:
     return f"; the best single frequency, {mhz:g} MHz, saves {saved:.0%}"
 
 
-def _show(console: "Console", place: "Place", phases: "Phases") -> None:
+def _show(console: "Console", place: "Place", phases: "Phases", chosen: "Mapping[str, Setting]") -> None:
     from rich.table import Table
 
     from trilemma.deploy.frequency import pareto
@@ -287,95 +343,24 @@ def _show(console: "Console", place: "Place", phases: "Phases") -> None:
 
     say(console, f"{place.model}, batch {place.batch}, length {place.length}")
     estimate = any(one.estimate for settings in phases.values() for one in settings)
-    table = Table(
-        "phase", "MHz", "time", "energy, estimate" if estimate else "energy", "on the front", box=None
-    )
+    energy = "energy of the batch, estimate" if estimate else "energy of the batch"
+    table = Table("phase", "MHz", "time", energy, "on the front", "chosen", box=None)
     for phase, settings in phases.items():
-        front = {one.mhz for one in pareto(settings)}
+        front = pareto(settings)
         for one in sorted(settings, key=lambda one: -one.mhz):
-            mark = "yes" if one.mhz in front else ""
-            time, energy = format_value(1e3 * one.seconds, "ms"), format_value(one.joules, "J")
-            table.add_row(phase, f"{one.mhz:g}", time, energy, mark)
+            time = format_value(1e3 * one.seconds, "ms", *_ends(one.seconds_interval, 1e3))
+            joules = format_value(one.joules, "J", *_ends(one.joules_interval, 1.0))
+            marks = ["yes" if one in front else "", "yes" if one == chosen.get(phase) else ""]
+            table.add_row(phase, f"{one.mhz:g}", time, joules, *marks)
     console.print(table)
 
 
-def choose_by_query(
-    console: "Console",
-    places: Places,
-    queries: Sequence[str],
-    slowdown: float,
-    tokenizers: "Mapping[str, Tokenize]",
-) -> None:
-    """Print classes of queries and what each phase of each class should run at.
-
-    Args:
-        console: to print to.
-        places: settings at two or more lengths.
-        queries: texts.
-        slowdown: share of time that may be added to each phase.
-        tokenizers: by model; of others, words and marks are counted.
-
-    Raises:
-        DeployError: where nothing tells the queries apart.
-    """
-    from trilemma.deploy.query_features import words_and_marks
-    from trilemma.deploy.query_policy import class_queries
-
-    for model, batch in dict.fromkeys((place.model, place.batch) for place in places):
-        by_length = {
-            place.length: {name: phases[name] for name in TOGETHER[0] if name in phases} or phases
-            for place, phases in places.items()
-            if (place.model, place.batch) == (model, batch)
-        }
-        tokenize = tokenizers.get(model, words_and_marks)
-        found = class_queries(queries, by_length, slowdown, tokenize)
-        counted = "tokens" if model in tokenizers else "words and marks, as the model has no tokenizer"
-        say(console, f"{model}, batch {batch}: {len(queries)} queries in classes by {counted}")
-        ranks = [
-            f"{name.replace('_', ' ')} {one.spearman:+.2f}"
-            for name, one in found.correlations.items()
-            if one.spearman is not None
-        ]
-        say(console, f"  Spearman's correlation with the energy of that many tokens: {', '.join(ranks)}")
-        classes = found.policy.classes
-        ends = ["", *(f"{bound:g}" for bound in classes.bounds), ""]
-        for number, plan in found.policy.plans.items():
-            low, high = ends[number], ends[number + 1]
-            where = f"{low} to below {high}" if low and high else f"below {high}" if high else f"from {low}"
-            what = f"{classes.feature.replace('_', ' ')} {where}" if low or high else "all"
-            say(
-                console,
-                f"  {what} ({found.counts[number]} queries, measured at {found.lengths[number]}): "
-                f"{_clocks(plan.settings)}; saves {plan.saving:.0%}",
-            )
-
-
-def tokenizers_of(variants: "Sequence[Variant]") -> "dict[str, Callable[[str], list[int]]]":
-    """What counts a text's tokens, by name of the model, for those that have a tokenizer."""
-    from trilemma.errors import ModelError
-    from trilemma.models.loading import load_tokenizer
-
-    found: dict[str, Callable[[str], list[int]]] = {}
-    for variant in variants:
-        try:
-            tokenizer = load_tokenizer(
-                variant.subject.folder, trust_remote_code=variant.subject.trust_remote_code
-            )
-        except ModelError:
-            continue
-        found[variant.subject.name] = lambda text, own=tokenizer: list(own(text)["input_ids"])  # type: ignore[misc]
-    return found
-
-
-def _why(results: "Iterable[list[Record]]") -> str:
-    """Why nothing can be chosen."""
-    notes = [
-        one.note for records in results for one in records if "energy" in one.metric and one.value is None
-    ]
-    reason = notes[0].removeprefix("not measured: ") if notes else "nothing was measured"
-    return f"no frequency can be chosen by its energy, which was not measured: {reason}"
+def _ends(interval: "Interval | None", factor: float) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (factor * interval.low, factor * interval.high)
 
 
 def say(console: "Console", text: str) -> None:
     """Print one line as it is."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    from trilemma.terminal import printable
+
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

@@ -102,11 +102,17 @@ def profile(
     console = output()
     if report is not None and (report.suffix != ".html" or not report.parent.is_dir()):
         raise TrilemmaError(f"--report {report} is no .html file in a folder that exists")
+    if not frequencies and (slo or queries is not None or idle_watts or allow_frequency_control):
+        raise TrilemmaError(
+            "--slo, --queries, --idle-watts and --allow-frequency-control belong to --frequencies; give some"
+        )
     if saved is not None:
         from trilemma.profile.exchange import read
 
-        if models or out is not None:
-            raise TrilemmaError("--from shows a saved profile alone; leave out the models and --out")
+        if models or out is not None or frequencies:
+            raise TrilemmaError(
+                "--from shows a saved profile alone; leave out the models, --out and --frequencies"
+            )
         show(console, read(saved), report)
         return
     if not models:
@@ -122,10 +128,13 @@ def profile(
     variants.require_known(dtypes)
 
     if frequencies:
-        if out is not None or training:
+        if out is not None or training or energy:
             raise TrilemmaError(
-                "--frequencies writes no profile and trains nothing; leave out --out and --training"
+                "--frequencies measures energy anyway, trains nothing and writes no profile; leave out "
+                "--energy, --training and --out (--report writes a page)"
             )
+        if idle_watts and not watts:
+            raise TrilemmaError("--idle-watts goes with --watts; give both, or neither to measure")
         from trilemma.cli_frequency import Sweep, by_frequency
 
         asked = Sweep(
@@ -148,10 +157,9 @@ def profile(
         ) as found:
             for line in variants.lacking(found, dtypes):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
-            by_frequency(console, found, grid, device, asked)
+            if not by_frequency(console, found, grid, device, asked):
+                raise typer.Exit(1)
         return
-    if slo or queries is not None:
-        raise TrilemmaError("--slo and --queries choose among --frequencies; give some")
 
     from trilemma.profile import lab
     from trilemma.profile.exchange import write
@@ -202,7 +210,13 @@ def watts_of(text: str) -> float:
     try:
         return float(text)
     except ValueError:
+        pass
+    try:
         machine = find_machine(text)
+    except TrilemmaError as error:
+        raise TrilemmaError(
+            f"--watts {text!r} is neither a number of watts nor a machine: {error}"
+        ) from error
     if machine.watts is None:
         raise TrilemmaError(f"the catalogue has no watts of {text}; give a number")
     return machine.watts

@@ -37,6 +37,10 @@ _FEW = 4
 """Models that a title names."""
 
 
+MOST_PLACES = 400
+"""Batches and lengths of which charts are drawn; a chart is kept for each of them."""
+
+
 def write_profile_page(profile: Profile, path: Path) -> None:
     """Write a profile as a page, whole or not at all.
 
@@ -46,7 +50,8 @@ def write_profile_page(profile: Profile, path: Path) -> None:
     records = cleaned(_records(profile))
     everyone = candidates(records) if len(records) else []
     figures: list[Figure | None] = []
-    if everyone:
+    places = {(point.batch, point.length) for model in profile.models for point in model.points}
+    if everyone and len(places) <= MOST_PLACES:
         figures = [length_figure(records), phases_figure(records), roofline_figure(records)]
     body = [section_of(figure, everyone) for figure in figures if figure is not None]
     body = [replace(one, lead=one.lead + _WHOLE) if one.figure.name == "length" else one for one in body]
@@ -60,6 +65,8 @@ def write_profile_page(profile: Profile, path: Path) -> None:
         f"Roofline: memory {bandwidth}, products {', '.join(rates) or 'of no precision'}",
         *profile.notes,
     ]
+    if len(places) > MOST_PLACES:
+        facts.append(f"{len(places):,} batches and lengths are too many to draw; the tables have them all")
     write_text(path, page.render(title, facts, body, [*_models(profile), *sheets(profile)]))
 
 
@@ -196,7 +203,11 @@ class SweptPlace:
 
 
 def write_frequency_page(
-    title: str, facts: Sequence[str], places: Mapping[Place, SweptPlace], path: Path
+    title: str,
+    facts: Sequence[str],
+    places: Mapping[Place, SweptPlace],
+    path: Path,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write a sweep over clock frequencies as a page, whole or not at all.
 
@@ -205,6 +216,7 @@ def write_frequency_page(
         facts: lines below it, such as hardware and versions.
         places: what was measured, or estimated, and chosen by model, batch and length.
         path: the HTML file to write.
+        classes: of queries, what each should run at: sentences by what they are about.
 
     Raises:
         StoreError: where that place cannot be written.
@@ -219,6 +231,7 @@ def write_frequency_page(
     body: list[ChartSection | page.Words] = [
         *([frequency_section(marks)] if marks else []),
         *([page.Words("chosen", "What to run at", said)] if said else []),
+        *([page.Words("queries", "By class of query", classes)] if classes else []),
     ]
     write_text(path, page.render(title, facts, body, list(_settings(places, marks))))
 

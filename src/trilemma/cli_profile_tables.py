@@ -148,15 +148,18 @@ def _who(race: "Race") -> str:
     """The leads of a race in words."""
     if not race.leads:
         return "not told apart"
-    first = race.leads[0]
     if not race.crossings:
-        everywhere = (first.first, first.last) == (race.lengths[0], race.lengths[-1])
-        where = f"{first.first:,} to {first.last:,}" if first.last > first.first else f"{first.first:,}"
-        return f"{first.model}, at every length" if everywhere else f"{first.model}, told apart at {where}"
+        (lead,) = race.leads
+        if lead.lengths == race.lengths:
+            return f"{lead.model}, at every length"
+        return f"{lead.model}, told apart at {', '.join(f'{length:,}' for length in lead.lengths)}"
     later = []
     for model, length, low, high in race.crossings:
-        later.append(f"{model} from about {float(f'{length:.2g}'):,.0f} [{low:,}, {high:,}]")
-    return "; ".join([first.model, *later])
+        about = min(max(float(f"{length:.2g}"), low), high)
+        later.append(f"{model} from about {about:,.0f} [{low:,}, {high:,}]")
+    last = race.leads[-1]
+    open_end = "" if last.last == race.lengths[-1] else f", told apart to {last.last:,}"
+    return "; ".join([race.leads[0].model, *later]) + open_end
 
 
 def _columns(points: Sequence["PointProfile"], titles: Mapping[str, str]) -> tuple[list[str], list[str]]:

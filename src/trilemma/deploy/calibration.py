@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -269,6 +269,19 @@ def forecaster(known: Calibration) -> Forecaster:
         raise DeployError(
             f"the calibration cannot be used ({error}); run `trilemma calibrate` again"
         ) from error
+
+
+def forecaster_like_here(machine: Machine) -> Forecaster:
+    """Of a machine of a file; with this machine's measurements where it is this one in all but its costs.
+
+    Raises:
+        DeployError: as :func:`here`.
+    """
+    known = here()
+    costs = machine.model_dump(include={"name", "price", "watts", "sources"})
+    if known.machine.model_copy(update=costs) != machine:
+        return Forecaster(machine)
+    return forecaster(replace(known, machine=machine))
 
 
 def here() -> Calibration:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.deploy.forecast import Candidate
-from trilemma.deploy.machines import Machine
+from trilemma.deploy.machines import Machine, closest
 from trilemma.errors import DeployError, ModelError
 from trilemma.profile.operations import WEIGHT_BYTES, shape_of, weight_bytes
 
@@ -26,12 +26,11 @@ def config_of(name: str) -> Any:
     """
     from transformers import AutoConfig
 
-    from trilemma.architectures import ARCHITECTURES
     from trilemma.models.sizes import configuration
     from trilemma.models.source import find
 
     arch, colon, size = name.partition(":")
-    if colon and arch in ARCHITECTURES:
+    if colon and not Path(name).expanduser().exists():
         return configuration(arch, size, VOCABULARY)
     if not (Path(name).expanduser() / "config.json").is_file() and Path(name).expanduser().is_dir():
         raise ModelError(f"{name} has no config.json; name a model folder, a hub id or ARCH:SIZE")
@@ -81,7 +80,9 @@ def candidate(name: str, machine: Machine, precision: str = AUTO, *, classifier:
         precision = next((one for one in wanted if machine.multiplies(one)), "float32")
     if precision not in WEIGHT_BYTES or precision == "int8":
         known = ", ".join([AUTO, *(one for one in WEIGHT_BYTES if one != "int8")])
-        raise DeployError(f"unknown precision {precision!r}; known: {known}")
+        raise DeployError(
+            f"unknown precision {precision!r}; {closest(precision, WEIGHT_BYTES)}known: {known}"
+        )
     if precision == "packed" and not ternary:
         raise DeployError(f"{name} has no ternary weights to pack; choose another precision")
     machine.rate(precision)  # or says that it has none

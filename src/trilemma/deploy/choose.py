@@ -1,12 +1,12 @@
 """Which deployment meets an objective: models, machines, precisions, batches, plans: ranked or rejected."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from trilemma.deploy.forecast import Candidate, Forecast, Plan, Workload, forecast
-from trilemma.deploy.forecaster import Forecaster
+from trilemma.deploy.forecaster import Forecaster, Seconds
 from trilemma.errors import DeployError
 
 Aim = Literal["cost", "energy", "throughput"]
@@ -144,19 +144,37 @@ def _rank(one: Deployment, aim: Aim) -> float:
     return float("inf") if value is None else value
 
 
-def rejections(rejected: Iterable[Deployment]) -> dict[str, int]:
-    """How many deployments failed by what, the most frequent first."""
-    counts = Counter(
-        next((kind for start, kind in _KINDS.items() if reason.startswith(start)), reason)
-        for one in rejected
-        for reason in one.reasons
-    )
-    return dict(counts.most_common())
+def rejections(found: Iterable[Deployment]) -> dict[str, tuple[int, Deployment, str]]:
+    """Why deployments were rejected, the most frequent reason first.
+
+    Returns:
+        By kind of reason how many it met, the one that came nearest to the bound, and its reason in full.
+    """
+    by_kind: dict[str, list[tuple[Deployment, str]]] = {}
+    for one in found:
+        for reason in one.reasons:
+            kind = next((kind for start, (kind, _) in _KINDS.items() if reason.startswith(start)), reason)
+            by_kind.setdefault(kind, []).append((one, reason))
+    excess = {kind: value for kind, value in _KINDS.values()}
+    told = {
+        kind: (len(some), *min(some, key=lambda each: _excess(excess.get(kind), each[0])))
+        for kind, some in by_kind.items()
+    }
+    return dict(sorted(told.items(), key=lambda item: -item[1][0]))
 
 
-_KINDS = {
-    "needs ": "does not fit a device's memory",
-    "time to the first token": "time to the first token over the bound",
-    "time a further token": "time a further token over the bound",
-    "time a batch": "time a batch over the bound",
+def _excess(value: Callable[[Forecast], float] | None, one: Deployment) -> float:
+    return 0.0 if value is None or one.forecast is None else value(one.forecast)
+
+
+def _of(time: Seconds | None) -> float:
+    return math.inf if time is None else time.value
+
+
+_KINDS: dict[str, tuple[str, Callable[[Forecast], float]]] = {
+    "needs ": ("does not fit a device's memory", lambda one: one.memory.peak),
+    "time to the first token": ("time to the first token over the bound", lambda one: one.ttft.value),
+    "time a further token": ("time a further token over the bound", lambda one: _of(one.tpot)),
+    "time a batch": ("time a batch over the bound", lambda one: one.batch_latency.value),
 }
+"""By how a reason begins: its kind, and what is least in the one that came nearest."""

@@ -17,16 +17,17 @@ which no prefill has.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from trilemma.deploy.frequency import Place, Setting
-from trilemma.errors import DeployError
+from trilemma.errors import DeployError, ModelError
 from trilemma.profile.points import Point
 from trilemma.profile.roofline import Roofline
 from trilemma.profile.subject import ProfiledModel
 from trilemma.records import Record
+from trilemma.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,16 @@ def seconds_at(time: PhaseTime, mhz: float, highest: float) -> float:
     return time.memory + time.compute * highest / mhz + time.host
 
 
-def estimated_settings(time: PhaseTime, power: Power, frequencies: Iterable[float]) -> list[Setting]:
+def estimated_settings(
+    time: PhaseTime, power: Power, frequencies: Iterable[float], spread: Interval | None = None
+) -> list[Setting]:
     """Time and energy of a phase at each frequency, marked as estimates.
 
     Args:
         time: of the phase at the highest of the frequencies.
         power: of the device.
         frequencies: in MHz.
+        spread: 95% interval of that time; those at other frequencies are as wide in proportion.
 
     Raises:
         DeployError: where there are none, or one is no positive number.
@@ -123,7 +127,9 @@ def estimated_settings(time: PhaseTime, power: Power, frequencies: Iterable[floa
     settings = []
     for mhz in clocks:
         seconds = seconds_at(time, mhz, clocks[-1])
-        settings.append(Setting(mhz, seconds, power.watts(mhz) * seconds, estimate=True))
+        factor = seconds / seconds_at(time, clocks[-1], clocks[-1])
+        within = None if spread is None else Interval(factor * spread.low, factor * spread.high)
+        settings.append(Setting(mhz, seconds, power.watts(mhz) * seconds, True, within))
     return settings
 
 
@@ -131,69 +137,113 @@ _PHASES = {"ttft_ms": "prefill", "tpot_ms": "decode", "latency_ms": "classificat
 """Phase of which a metric is the time; of one token in decoding."""
 
 
+@dataclass(frozen=True)
+class Estimated:
+    """A model whose phases can be estimated.
+
+    Attributes:
+        config: of the model.
+        precision: in which it answers.
+    """
+
+    config: Any
+    precision: str
+
+    @property
+    def multiplies(self) -> str:
+        """The precision in which it multiplies."""
+        from trilemma.profile.work import multiplied
+
+        return multiplied(self.config, self.precision)
+
+    def time(
+        self, phase: str, point: Point, tokens: int, seconds: float, roofline: Roofline, host_follows: bool
+    ) -> PhaseTime:
+        """What of a measured time waits for memory, and what follows the clock.
+
+        Memory has the least time of the operations that it bounds, under the roofline. Arithmetic has that of
+        the others, and on a processor all the rest: overheads are computed, too. On a GPU the rest is the
+        host's, whose clock is another.
+        """
+        from trilemma.profile import work
+
+        if phase == "decode":
+            cost = work.decode(self.config, self.precision, roofline, point, tokens)
+        else:
+            logits = 1 if phase == "prefill" else 0
+            cost = work.prefill(self.config, self.precision, roofline, point, logits=logits)
+        if cost.compute_share is None or cost.least_seconds is None:
+            raise DeployError(f"there is no estimate: {cost.note}; choose another dtype")
+        least = min(cost.least_seconds, seconds)
+        memory, compute = (1 - cost.compute_share) * least, cost.compute_share * least
+        if host_follows:
+            return PhaseTime(memory, seconds - memory)
+        return PhaseTime(memory, compute, seconds - least)
+
+
+def estimable(subjects: Iterable[ProfiledModel]) -> tuple[dict[str, Estimated], list[str]]:
+    """The models whose operations are known, by name, and sentences about the others."""
+    from transformers import AutoConfig
+
+    from trilemma.profile.operations import shape_of
+
+    found: dict[str, Estimated] = {}
+    reasons: list[str] = []
+    for one in subjects:
+        try:
+            config = AutoConfig.from_pretrained(
+                one.folder, local_files_only=True, trust_remote_code=one.trust_remote_code
+            )
+            shape_of(config)
+        except ModelError as error:
+            reasons.append(f"{one.name} is left out: {error}")
+        else:
+            found |= dict.fromkeys(one.names, Estimated(config, one.precision))
+    return found, reasons
+
+
 def estimated_places(
     records: Iterable[Record],
-    subjects: Iterable[ProfiledModel],
+    models: Mapping[str, Estimated],
     roofline: Roofline,
     power: Power,
     frequencies: Sequence[float],
     tokens: int,
+    *,
+    host_follows: bool,
 ) -> dict[Place, dict[str, list[Setting]]]:
     """Settings of each phase from times measured at the highest of the frequencies, marked as estimates.
 
-    As much of a phase's time is taken to follow the clock as, under the roofline, its operations that
-    arithmetic bounds take of the whole.
-
     Args:
         records: measured times.
-        subjects: the models of which they are.
+        models: of which they are, by name.
         roofline: of this machine.
         power: of the device.
         frequencies: in MHz.
         tokens: generated after each prompt.
+        host_follows: whether the host's time follows the clock: on a processor, whose clock it is.
 
     Returns:
         By model, batch and length the settings of each phase whose time was measured.
 
     Raises:
-        ModelError: for a model of a family whose operations are not known.
         DeployError: for a precision in which this machine multiplies nothing.
     """
-    from transformers import AutoConfig
-
-    known = {
-        name: (AutoConfig.from_pretrained(one.folder, local_files_only=True), one.precision)
-        for one in subjects
-        for name in one.names
-    }
     found: dict[Place, dict[str, list[Setting]]] = {}
     for record in records:
         phase = _PHASES.get(record.metric)
         if phase is None or record.value is None or record.batch is None or record.length is None:
             continue
-        config, precision = known[record.model]
         point = Point(record.batch, record.length)
-        share = _compute_share(config, precision, roofline, phase, point, tokens)
-        seconds = record.value / 1e3 * (tokens - 1 if phase == "decode" else 1)
-        time = PhaseTime(memory=(1 - share) * seconds, compute=share * seconds)
-        settings = estimated_settings(time, power, frequencies)
+        factor = (tokens - 1 if phase == "decode" else 1) / 1e3
+        seconds = factor * record.value
+        time = models[record.model].time(phase, point, tokens, seconds, roofline, host_follows)
+        spread = None
+        if record.low is not None and record.high is not None:
+            spread = Interval(factor * record.low, factor * record.high)
+        settings = estimated_settings(time, power, frequencies, spread)
         found.setdefault(Place(record.model, *point), {})[phase] = settings
     return found
-
-
-def _compute_share(
-    config: Any, precision: str, roofline: Roofline, phase: str, point: Point, tokens: int
-) -> float:
-    from trilemma.profile import work
-
-    if phase == "decode":
-        cost = work.decode(config, precision, roofline, point, tokens)
-    else:
-        logits = 1 if phase == "prefill" else 0
-        cost = work.prefill(config, precision, roofline, point, logits=logits)
-    if cost.compute_share is None:
-        raise DeployError(f"there is no estimate: {cost.note}; choose another dtype")
-    return cost.compute_share
 
 
 def _check_numbers(model: PhaseTime | Power) -> None:

@@ -7,14 +7,15 @@ Settings": prefill and decoding get frequencies of their own, and so do classes 
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import NamedTuple
 
 from trilemma.deploy.query_features import QueryClasses
 from trilemma.errors import DeployError
 from trilemma.records import Record
+from trilemma.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,16 @@ class Setting:
         seconds: time of the phase.
         joules: energy of the phase, idle power included, as the machine is on meanwhile.
         estimate: whether that is from a model and not measured.
+        seconds_interval: 95% interval of the time, or None.
+        joules_interval: 95% interval of the energy, or None.
     """
 
     mhz: float
     seconds: float
     joules: float
     estimate: bool = False
+    seconds_interval: Interval | None = None
+    joules_interval: Interval | None = None
 
     def __post_init__(self) -> None:
         for name in ("mhz", "seconds", "joules"):
@@ -137,6 +142,11 @@ def _by_clock(phase: str, settings: Sequence[Setting]) -> dict[float, Setting]:
     return by_clock
 
 
+def clocks_in_words(settings: Mapping[str, Setting]) -> str:
+    """``prefill at 1800 MHz, decode at 1200 MHz``."""
+    return ", ".join(f"{name} at {one.mhz:g} MHz" for name, one in settings.items())
+
+
 def pareto(settings: Iterable[Setting]) -> list[Setting]:
     """Settings than which no other is both as fast and as thrifty and better in one; fastest first."""
     front: list[Setting] = []
@@ -146,28 +156,26 @@ def pareto(settings: Iterable[Setting]) -> list[Setting]:
     return front
 
 
-def lowest_energy(phases: Phases, seconds: float) -> dict[str, Setting]:
-    """The settings of least energy, one a phase, that together take at most ``seconds``.
+def lowest_energy(phases: Phases, seconds: float) -> dict[str, Setting] | None:
+    """The settings of least energy, one a phase, that together take at most ``seconds``; None for none.
 
     Args:
-        phases: settings of each phase; one alone where the bound is on that phase.
+        phases: settings of each phase, at least one; one alone where the bound is on that phase.
         seconds: that all of them may take.
-
-    Raises:
-        DeployError: where none are as fast, naming the fastest.
     """
-    if not phases or not all(phases.values()):
-        raise DeployError("there are no settings to choose from; measure at one frequency at least")
-    choices = [dict(zip(phases, chosen, strict=True)) for chosen in product(*phases.values())]
-    within = [one for one in choices if _seconds(one) <= seconds]
-    if not within:
-        fastest = min(choices, key=_seconds)
-        clocks = " and ".join(f"{one.mhz:g} MHz" for one in fastest.values())
-        raise DeployError(
-            f"no frequency meets {1e3 * seconds:.4g} ms: the fastest, {clocks}, takes "
-            f"{1e3 * _seconds(fastest):.4g} ms; allow that much"
-        )
-    return min(within, key=lambda one: (_joules(one), _seconds(one)))
+    fronts = [(name, pareto(settings)) for name, settings in phases.items()]
+
+    def best(at: int, left: float) -> dict[str, Setting] | None:
+        name, front = fronts[at]
+        if at == len(fronts) - 1:
+            # On a front, the slower the thriftier.
+            place = bisect_right(front, left, key=lambda one: one.seconds)
+            return {name: front[place - 1]} if place else None
+        rests = ((one, best(at + 1, left - one.seconds)) for one in front)
+        found = [{name: one, **rest} for one, rest in rests if rest is not None]
+        return min(found, key=lambda each: (_joules(each), _seconds(each)), default=None)
+
+    return best(0, seconds)
 
 
 def _seconds(settings: Mapping[str, Setting]) -> float:
@@ -242,15 +250,31 @@ def measured_settings(
     found: dict[Place, dict[str, list[Setting]]] = {}
     for mhz in sorted(sweep):
         values = {
-            (Place(one.model, one.batch, one.length), one.metric): one.value
+            (Place(one.model, one.batch, one.length), one.metric): one
             for one in sweep[mhz]
             if one.batch is not None and one.length is not None and one.value is not None
         }
         for place in dict.fromkeys(place for place, _ in values):
             for phase, (time, energy, work) in _PHASES.items():
-                milliseconds, joules = values.get((place, time)), values.get((place, energy))
-                if milliseconds is not None and joules is not None:
+                timed, metered = values.get((place, time)), values.get((place, energy))
+                if timed is not None and metered is not None:
                     times = steps if phase == "decode" else 1
-                    setting = Setting(mhz, times * milliseconds / 1e3, times * joules * work(place))
+                    seconds, seconds_interval = _times(timed, times / 1e3)
+                    joules, joules_interval = _times(metered, times * work(place))
+                    setting = Setting(
+                        mhz,
+                        seconds,
+                        joules,
+                        seconds_interval=seconds_interval,
+                        joules_interval=joules_interval,
+                    )
                     found.setdefault(place, {}).setdefault(phase, []).append(setting)
     return found
+
+
+def _times(record: Record, factor: float) -> tuple[float, Interval | None]:
+    """A multiple of a record's value and of its interval."""
+    assert record.value is not None
+    if record.low is None or record.high is None:
+        return factor * record.value, None
+    return factor * record.value, Interval(factor * record.low, factor * record.high)

@@ -1,5 +1,7 @@
 """Machines that a model may be deployed on: what forecasts need to know of them, and a small catalogue."""
 
+import re
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -75,8 +77,12 @@ def catalogue() -> dict[str, Machine]:
     return {machine.name: machine for machine in _machines(yaml.safe_load(text), "the catalogue")}
 
 
-def read_machines(path: Path) -> list[Machine]:
+def read_machines(path: Path, here: Callable[[], Machine] | None = None) -> list[Machine]:
     """Machines of a YAML file: a list, each in full, or as changes to one of the catalogue by ``like``.
+
+    Args:
+        path: the file.
+        here: gives what ``like: here`` means.
 
     Raises:
         DeployError: naming file, machine and field.
@@ -91,33 +97,64 @@ def read_machines(path: Path) -> list[Machine]:
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DeployError(f"{path} is no YAML ({str(error).splitlines()[0]}); mend it") from error
-    return _machines(content, str(path))
+    return _machines(content, str(path), here)
 
 
-def find_machine(name: str) -> Machine:
-    """A machine by its name in the catalogue, or the only one of a YAML file.
+def is_file(name: str) -> bool:
+    """Whether a machine's name is that of a YAML file, or of one machine in it, ``FILE.yaml:NAME``."""
+    return _FILE.fullmatch(name) is not None
+
+
+def machines_in(name: str, here: Callable[[], Machine] | None = None) -> list[Machine]:
+    """All machines of ``FILE.yaml``, or the one of ``FILE.yaml:NAME``.
+
+    Raises:
+        DeployError: as :func:`read_machines`, and where there is none of that name.
+    """
+    parts = _FILE.fullmatch(name)
+    assert parts is not None
+    found = read_machines(Path(parts[1]), here)
+    if parts[2] is None:
+        return found
+    chosen = [machine for machine in found if machine.name == parts[2]]
+    if not chosen:
+        known = ", ".join(machine.name for machine in found)
+        raise DeployError(f"{parts[1]} has no machine {parts[2]!r}; it has {known}")
+    return chosen
+
+
+def find_machine(name: str, here: Callable[[], Machine] | None = None) -> Machine:
+    """A machine by its name in the catalogue, the only one of a YAML file, or ``FILE.yaml:NAME``.
 
     Raises:
         DeployError: if there is none.
     """
     if name in catalogue():
         return catalogue()[name]
-    if name.endswith((".yaml", ".yml")):
-        found = read_machines(Path(name))
+    if is_file(name):
+        found = machines_in(name, here)
         if len(found) != 1:
-            raise DeployError(f"{name} lists {len(found)} machines; keep the one that is meant")
+            names = ", ".join(f"{name}:{machine.name}" for machine in found)
+            raise DeployError(f"{name} lists {len(found)} machines; name the one that is meant: {names}")
         return found[0]
-    import difflib
-
-    close = difflib.get_close_matches(name, catalogue(), n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]}? " if close else ""
     raise DeployError(
-        f"unknown machine {name!r}; {guess}known: {', '.join(catalogue())}, `here` once it is calibrated, or "
-        "a YAML file of your own"
+        f"unknown machine {name!r}; {closest(name, catalogue())}known: {', '.join(catalogue())}, `here` once "
+        "it is calibrated, or a YAML file of your own"
     )
 
 
-def _machines(content: Any, where: str) -> list[Machine]:
+def closest(name: str, known: Iterable[str]) -> str:
+    """A question about the most similar name, with a blank behind it; "" where none is similar."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+_FILE = re.compile(r"(.+\.ya?ml)(?::(.+))?")
+
+
+def _machines(content: Any, where: str, here: Callable[[], Machine] | None = None) -> list[Machine]:
     if not isinstance(content, list) or not content:
         raise DeployError(f"{where} holds no list of machines; begin each with `- name: ...`")
     found: dict[str, Machine] = {}
@@ -127,18 +164,20 @@ def _machines(content: Any, where: str) -> list[Machine]:
         entry = dict(entry)
         like = entry.pop("like", None)
         if like is not None:
-            if not isinstance(like, str) or like not in catalogue():
+            known = catalogue() | ({"here": here()} if like == "here" and here is not None else {})
+            if not isinstance(like, str) or like not in known:
                 raise DeployError(f"{where}: machine {number} is like {like!r}, which the catalogue lacks")
-            entry = catalogue()[like].model_dump(exclude_unset=True) | entry
+            entry = known[like].model_dump(exclude_unset=True) | entry
         try:
             machine = Machine(**entry)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
-            known = ", ".join(Machine.model_fields)
+            fields = ["like", *Machine.model_fields]
             message = "is no field of a machine" if first["type"] == "extra_forbidden" else first["msg"]
             raise DeployError(
-                f"{where}: machine {entry.get('name', number)}: {field}: {message}; fields: {known}"
+                f"{where}: machine {entry.get('name', number)}: {field}: {message}; {closest(field, fields)}"
+                f"fields: {', '.join(fields)}"
             ) from error
         if machine.name in found:
             raise DeployError(f"{where}: two machines are called {machine.name!r}; rename one")

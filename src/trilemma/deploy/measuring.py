@@ -109,7 +109,7 @@ def _measure_one(
         return
     inputs = random_inputs(subject.config, point, "cpu")
     if subject.generates:
-        _generation(model, inputs, WARM_UP_TOKENS, clock)()
+        _generation(model, inputs, min(WARM_UP_TOKENS, decode), clock)()
         run = _generation(model, inputs, decode, clock)
     else:
         run = _pass(model, inputs, clock)

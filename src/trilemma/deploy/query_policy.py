@@ -53,12 +53,16 @@ def read_queries(path: Path) -> list[str]:
         DeployError: where it cannot be read, or holds fewer than three.
     """
     try:
+        if not path.is_file():
+            raise DeployError(f"{path} is no file; give a text file of one query a line")
         if path.stat().st_size > LARGEST_FILE:
             raise DeployError(f"{path} is larger than {LARGEST_FILE >> 20} MiB; give a sample of the queries")
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DeployError(f"{path} is no text file that can be read; give one query a line") from error
     queries = [line for line in lines if line.strip()]
+    if any("\0" in line for line in queries):
+        raise DeployError(f"{path} is no text file that can be read; give one query a line")
     if len(queries) < 3:
         raise DeployError(f"{path} holds {len(queries)} queries; give three or more, one a line")
     return queries
@@ -84,6 +88,12 @@ def class_queries(
     if len(measured) < 2:
         raise DeployError("classes of queries need two or more lengths; give them by --length, e.g. 32,512")
     features = [query_features(query, tokenize) for query in queries]
+    shortest, longest = min(measured), max(measured)
+    if all(one.length <= shortest for one in features) or all(one.length >= longest for one in features):
+        raise DeployError(
+            f"all queries are beyond the measured lengths, {shortest} to {longest}; measure at theirs, "
+            f"{min(one.length for one in features)} to {max(one.length for one in features)}"
+        )
     joules = _joules_at([one.length for one in features], measured)
     classes = query_classes(queries, joules, tokenize=tokenize)
     members: list[list[int]] = [[] for _ in range(classes.count)]

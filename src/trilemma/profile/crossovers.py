@@ -13,11 +13,25 @@ METRICS = ("ttft_ms", "tpot_ms", "batch_latency_ms", "peak_memory_bytes")
 
 
 class Lead(NamedTuple):
-    """A model that needs less than the other, from one measured length to another."""
+    """A model that needs less than the other.
+
+    Attributes:
+        model: its name.
+        lengths: the measured ones at which the two are told apart, ascending, until the other leads.
+    """
 
     model: str
-    first: int
-    last: int
+    lengths: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """The shortest."""
+        return self.lengths[0]
+
+    @property
+    def last(self) -> int:
+        """The longest."""
+        return self.lengths[-1]
 
 
 class Crossing(NamedTuple):
@@ -58,26 +72,39 @@ class Race(NamedTuple):
 
 
 def races(profile: Profile) -> Iterator[Race]:
-    """Every two models in every metric at every batch where both were measured at two lengths or more."""
-    batches = sorted({point.batch for model in profile.models for point in model.points})
+    """Every two models in every metric at every batch where both were measured at two lengths or more.
+
+    What is compared is the same work: of an encoder and a model that generates, nothing is.
+    """
+    known = {model.name: _values(model) for model in profile.models}
     for one, other in combinations(profile.models, 2):
-        for batch in batches:
-            for metric in METRICS:
-                a, b = _by_length(one, batch, metric), _by_length(other, batch, metric)
-                lengths = tuple(sorted(set(a) & set(b)))
-                if len(lengths) > 1:
-                    leads, crossings = _run((one.name, other.name), lengths, a, b)
-                    yield Race((one.name, other.name), batch, metric, lengths, leads, crossings)
+        if one.causal != other.causal:
+            continue
+        for batch, metric in known[one.name]:
+            a, b = known[one.name][batch, metric], known[other.name].get((batch, metric), {})
+            lengths = tuple(sorted(set(a) & set(b)))
+            if len(lengths) > 1:
+                leads, crossings = _run((one.name, other.name), lengths, a, b)
+                yield Race((one.name, other.name), batch, metric, lengths, leads, crossings)
 
 
-def _by_length(model: ModelProfile, batch: int, metric: str) -> dict[int, Value]:
-    return {
-        point.length: value
-        for point in model.points
-        if point.phase == "inference" and point.batch == batch
-        for value in [point.values.get(metric)]
-        if value is not None and value.value is not None and value.value > 0
+def _values(model: ModelProfile) -> dict[tuple[int, str], dict[int, Value]]:
+    """By batch and metric, the values by length."""
+    batches = sorted({point.batch for point in model.points})
+    found: dict[tuple[int, str], dict[int, Value]] = {
+        (batch, metric): {} for batch in batches for metric in METRICS
     }
+    for point in model.points:
+        for metric in METRICS:
+            value = point.values.get(metric)
+            if (
+                point.phase == "inference"
+                and value is not None
+                and value.value is not None
+                and value.value > 0
+            ):
+                found[point.batch, metric][point.length] = value
+    return found
 
 
 def _run(
@@ -90,9 +117,9 @@ def _run(
             continue
         name = names[ahead]
         if leads and leads[-1].model == name:
-            leads[-1] = leads[-1]._replace(last=length)
+            leads[-1] = Lead(name, (*leads[-1].lengths, length))
         else:
-            leads.append(Lead(name, length, length))
+            leads.append(Lead(name, (length,)))
     crossings = []
     for before, after in pairwise(leads):
         between = [length for length in lengths if before.last <= length <= after.first]

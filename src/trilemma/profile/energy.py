@@ -200,7 +200,12 @@ def _training(metering: "_Metering") -> Iterator[Record]:
     session = metering.session
     for method in _methods(session):
         steps: dict[str, TrainingStep] = {}
-        models = [loaded for loaded in session.trainable() if loaded.subject.adaptation(method)]
+        asked = [loaded for loaded in session.trainable() if loaded.subject.adaptation(method)]
+        models = [loaded for loaded in asked if loaded.subject.trains]
+        for loaded in asked:
+            for point in session.training_points() if loaded not in models else []:
+                reason = loaded.subject.untrained
+                yield from session.unmeasured(loaded.subject, units(TRAINING), reason, point, method)
         prepare = partial(_step, session, method, steps)
         yield from metering.sweep(TRAINING, models, session.training_points(), prepare, adaptation=method)
         for step in steps.values():

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trilemma.errors import DataError
 from trilemma.files import write_text
@@ -25,7 +25,14 @@ LARGEST_FILE = 64 << 20
 
 ABSENT = "not measured: "
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+
+def _of_a_machine(number: float) -> float:
+    if number and not 1e-30 <= abs(number) <= 1e30:
+        raise ValueError("no machine gives such a number")
+    return number
+
+
+Number = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_of_a_machine)]
 Name = Annotated[str, Field(max_length=1000)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -39,7 +46,7 @@ class Value(_Fixed):
 
     Attributes:
         value: None where it was not measured, with the reason in the note.
-        unit: ``ms``, ``bytes``, ``tokens/s``, ``examples/s``, ``FLOPs`` or ``fraction``.
+        unit: ``ms``, ``bytes``, ``tokens/s``, ``examples/s``, ``FLOPs``, ``J``, ``W`` or ``fraction``.
         low, high: 95% interval of the median, distribution-free; None for what is counted, and for fewer than
             six repetitions.
         n: repetitions; None for what is counted.
@@ -54,7 +61,7 @@ class Value(_Fixed):
     unit: Name
     low: Number | None = None
     high: Number | None = None
-    n: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
     verdict: Verdict = ""
     drift: Number | None = None
     drift_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -112,7 +119,7 @@ class ModelProfile(_Fixed):
         points: of inference, then of training, each smallest first.
     """
 
-    name: Name
+    name: Annotated[str, Field(min_length=1, max_length=1000)]
     source: Name
     arch: Name
     dtype: Annotated[str, Field(pattern="^(float32|bfloat16|float16|int8|packed)$")]

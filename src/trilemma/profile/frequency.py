@@ -124,7 +124,7 @@ def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> It
     if not allow:
         raise ClockError(
             f"setting the clocks ({clocks.name}) changes the whole machine and is done only with "
-            "--allow-frequency-control (allow=True); give it where that is yours to decide"
+            "--allow-frequency-control; give it where that is yours to decide, or --watts for an estimate"
         )
     if threading.current_thread() is not threading.main_thread():
         raise ClockError("clocks are set from the main thread only, which alone is told of signals")

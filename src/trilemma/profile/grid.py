@@ -34,9 +34,14 @@ class EfficiencyGrid(BaseModel):
         default_factory=TrainingGrid, description="points of fine-tuning, by each of the study's adaptations"
     )
     rounds: int = Field(default=50, ge=6, description="most repetitions a point")
-    seconds: float = Field(default=1.0, gt=0, description="time a model's repetitions at one point aim at")
+    seconds: float = Field(
+        default=1.0, gt=0, le=1e6, description="time a model's repetitions at one point aim at"
+    )
     time_limit: float = Field(
-        default=30.0, gt=0, description="seconds; a single repetition that takes longer is not measured"
+        default=30.0,
+        gt=0,
+        le=1e6,
+        description="seconds; a single repetition that takes longer is not measured",
     )
     watts: float | None = Field(
         default=None,

@@ -21,6 +21,7 @@ from trilemma.profile.flops import count_flops
 from trilemma.profile.grid import EfficiencyGrid
 from trilemma.profile.lab_values import (
     BATCH,
+    CLASSIFIED,
     COSTS,
     GENERATED,
     MEMORY,
@@ -114,7 +115,8 @@ def run(
             progress=progress,
             clock=clock,
         )
-    return profile.model_copy(update={"notes": (*profile.notes, *lacking(variants, dtypes))})
+    notes = (*profile.notes, *(note[:1000] for note in lacking(variants, dtypes)))
+    return profile.model_copy(update={"notes": notes})
 
 
 def require_device(device: str | None) -> None:
@@ -265,10 +267,10 @@ class _Lab:
         session = self._session
         for method in dict.fromkeys(one.method for each in session.subjects for one in each.adaptations):
             models = [one for one in session.trainable() if one.subject.adaptation(method)]
-            trained = [one for one in models if _trains(one.subject)]
+            trained = [one for one in models if one.subject.trains]
             for loaded in models:
                 for point in session.training_points() if loaded not in trained else []:
-                    values = absent({**TRAINING, **TRAINING_MEMORY}, _untrained(loaded.subject))
+                    values = absent({**TRAINING, **TRAINING_MEMORY}, loaded.subject.untrained)
                     self._put(Place(loaded.subject.name, point, method), values)
             steps = Steps(session, method)
             for loaded, point, samples in session.sweep(trained, session.training_points(), steps.prepared):
@@ -283,9 +285,13 @@ class _Lab:
         kinds += ["training"] if training else []
         records = list(metering.measure(self._session, kinds))
         self.notes += reasons(records)
+        if any(causal.values()) and not self._session.grid.decode:
+            self.notes.append("energy of causal models is that of generation; give tokens to decode")
         for record in records:
             if record.value is None and of_model(record):
                 continue  # told in the notes
+            if causal[record.model] and record.metric.removeprefix("gross_") == CLASSIFIED:
+                continue  # a profile of a causal model is about generation
             point = None if of_model(record) else Point(record.batch or 0, record.length or 0)
             for place in self._values:
                 here = point is None or (place.point, place.method) == (point, record.adaptation)
@@ -303,7 +309,7 @@ class _Lab:
             reason = beyond_positions(described, place.point, max((decode or 0) - 1, 0))
             if reason is not None:
                 self._put(place, absent(TRAINING_MEMORY if place.method else MEMORY, reason))
-            elif not place.method or _trains(subject):
+            elif not place.method or subject.trains:
                 adaptation = subject.adaptation(place.method) if place.method else None
                 places.append((place, Work(subject, place.point, adaptation, decode)))
         session.release()
@@ -379,11 +385,3 @@ class _Lab:
             return work.decode(loaded.model.config, loaded.subject.precision, self._roofline, point, tokens)
         except ModelError as error:
             return str(error)
-
-
-def _trains(subject: ProfiledModel) -> bool:
-    return subject.form not in ("int8", "packed")
-
-
-def _untrained(subject: ProfiledModel) -> str:
-    return f"{subject.form} weights cannot be trained"

@@ -69,8 +69,8 @@ def memory_values(asked: Work, peak: Peak | Unmeasured) -> dict[str, Value]:
     return memory(peak, PARTS, "activation_bytes")
 
 
-TIMES = {**{name: name for name in ESTIMATED}, "batch_latency_ms": "latency_ms"}
-"""A profile's time to the metric by which it is known to :data:`ESTIMATED`."""
+CLASSIFIED = "energy_j_per_example"
+"""Energy of one classified example."""
 
 
 def of_model(record: Record) -> bool:
@@ -99,13 +99,16 @@ def estimated(
         values: of the point.
         point: batch and length.
         watts: power under load.
-        generates: whether the batch latency is that of generation, of which the phases are estimated.
+        generates: whether the batch latency is that of whole answers, else of a classifier's pass.
     """
-    for metric, known in TIMES.items():
+    of_batch, seconds_of_example = ESTIMATED["latency_ms"]
+    if generates:
+        of_batch = "estimated_generation_energy_j_per_example"
+    known = ESTIMATED | {"batch_latency_ms": (of_batch, seconds_of_example)}
+    for metric, (name, seconds) in known.items():
         value = values.get(metric)
-        if value is None or value.value is None or (generates and metric == "batch_latency_ms"):
+        if value is None or value.value is None:
             continue
-        name, seconds = ESTIMATED[known]
         ends = [seconds(end, point) for end in (value.low, value.high) if end is not None]
         low, high = sorted(watts * end for end in ends) if len(ends) == 2 else (None, None)
         yield (

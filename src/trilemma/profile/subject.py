@@ -66,6 +66,16 @@ class ProfiledModel:
         """``int8``, ``packed``, or the dtype of its weights."""
         return self.form if self.form in ("int8", "packed") else self.dtype
 
+    @property
+    def trains(self) -> bool:
+        """Whether its weights can be trained."""
+        return self.form not in ("int8", "packed")
+
+    @property
+    def untrained(self) -> str:
+        """Why they cannot."""
+        return f"{self.form} weights cannot be trained"
+
     def adaptation(self, method: str) -> AdaptSettings | None:
         """The settings by which it is adapted by ``method``, if it is."""
         return next((settings for settings in self.adaptations if settings.method == method), None)

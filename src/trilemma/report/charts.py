@@ -119,9 +119,10 @@ def metric_axis(metric: Metric, values: Sequence[float] | None = None) -> alt.Ax
 
 
 def logarithmic_ticks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times the powers of ten around the values."""
+    """1, 2 and 5 times the powers of ten around the values; more where they are within a factor of ten."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    return [step * 10.0**power for power in range(low, high + 1) for step in (1, 2, 5)]
+    steps = (1, 2, 5) if max(values) > 10 * min(values) else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    return [step * 10.0**power for power in range(low, high + 1) for step in steps]
 
 
 def color_of(order: Sequence[str]) -> alt.Color:

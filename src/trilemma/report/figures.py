@@ -222,7 +222,10 @@ def length_figure(records: pd.DataFrame) -> Figure | None:
 def _grid_row(
     row: dict[str, Any], metric: Metric, names: Mapping[tuple[str, str], str], across: str
 ) -> dict[str, Any]:
-    value = Value(row["value"], row["low"], row["high"], row["n"])
+    # An axis of logarithms has no place for an interval that reaches 0, as net energies' may.
+    bounded = row["low"] is not None and row["low"] > 0
+    low, high = (row["low"], row["high"]) if bounded else (None, None)
+    value = Value(row["value"], low, high, row["n"])
     return {
         # Only what training takes depends on the adaptation.
         "candidate": name_of(row, names),

@@ -65,7 +65,8 @@ def joules_per_correct_answer(
 def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str]]) -> _Share | str:
     """The mean over tasks of the mean over a task's sets, or why there is none.
 
-    All are independent: the half widths of their intervals add in squares, each side by itself.
+    Tasks are independent: the half widths of their intervals add in squares, each side by itself. Sets of one
+    task are answered by the same trained models, so theirs add as they are, which is the most they can.
 
     Args:
         own: the candidate's accuracy by task and set.
@@ -74,7 +75,8 @@ def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str
     if not parts:
         return "no task of the study is scored by accuracy"
     tasks = [task for task, _ in parts]
-    value, below, above, bounded = 0.0, 0.0, 0.0, True
+    value, bounded = 0.0, True
+    below, above = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0.0)
     for task, name in parts:
         record = own.get((task, name))
         if record is None or record.value is None:
@@ -84,12 +86,14 @@ def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str
         if record.low is None or record.high is None:
             bounded = False
         else:
-            below = math.hypot(below, weight * (record.value - record.low))
-            above = math.hypot(above, weight * (record.high - record.value))
+            below[task] += weight * (record.value - record.low)
+            above[task] += weight * (record.high - record.value)
     said = f"{value:.1%} of the answers to {', '.join(dict.fromkeys(tasks))} are right"
     return _Share(
         value,
-        Interval(value - below, value + above) if bounded else None,
+        Interval(value - math.hypot(*below.values()), value + math.hypot(*above.values()))
+        if bounded
+        else None,
         any(own[part].partial for part in parts),
         "; ".join(dict.fromkeys(filter(None, (said, *(own[part].note for part in parts))))),
     )
