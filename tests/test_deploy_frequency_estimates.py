@@ -108,7 +108,7 @@ def test_queries_that_cannot_be_classed_are_refused(tmp_path: Path) -> None:
     file.write_bytes(b"one\0\ntwo\nthree")
     with pytest.raises(DeployError, match="no text file"):
         read_queries(file)
-    with pytest.raises(DeployError, match="beyond the measured lengths, 16 to 256; .* theirs, 1 to 3"):
+    with pytest.raises(DeployError, match=r"beyond the measured lengths, 16 to 256; .* theirs, 1 to 3"):
         class_queries(["a", "b c", "d e f"], lengths_measured(), 0.1)
     file.write_text("\ufeffa\u2028b\nc\nd\n", "utf-8")
     assert read_queries(file) == ["a\u2028b", "c", "d"]

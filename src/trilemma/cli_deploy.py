@@ -162,8 +162,7 @@ def _forecaster(machine: "Machine", *, from_file: bool) -> "Forecaster":
     from trilemma.deploy import calibration
     from trilemma.deploy.forecaster import Forecaster
 
-    calibrated = calibration.path_here().is_file()
-    return calibration.forecaster_like_here(machine) if from_file and calibrated else Forecaster(machine)
+    return calibration.forecaster_like_here(machine) if from_file else Forecaster(machine)
 
 
 def decide_by_forecasts(

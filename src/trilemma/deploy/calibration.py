@@ -272,12 +272,11 @@ def forecaster(known: Calibration) -> Forecaster:
 
 
 def forecaster_like_here(machine: Machine) -> Forecaster:
-    """Of a machine of a file; with this machine's measurements where it is this one in all but its costs.
-
-    Raises:
-        DeployError: as :func:`here`.
-    """
-    known = here()
+    """Of a machine of a file; with this machine's measurements where it is this one in all but its costs."""
+    try:
+        known = here()
+    except DeployError:  # not calibrated, or not any more: then no machine of a file is like this one
+        return Forecaster(machine)
     costs = machine.model_dump(include={"name", "price", "watts", "sources"})
     if known.machine.model_copy(update=costs) != machine:
         return Forecaster(machine)
