@@ -67,7 +67,9 @@ class Outcome(NamedTuple):
 def saved(subject: Subject, folder: Path) -> None:
     """Write a model with random weights."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     made_by = AutoModelForCausalLM if subject.generates else AutoModelForSequenceClassification
     torch.manual_seed(0)
     made_by.from_config(subject.config).save_pretrained(folder)
@@ -79,7 +81,7 @@ def measured(family: str, shape: tuple[int, int], subject: Subject, folder: Path
     form: Any = "packed" if subject.precision == "packed" else "plain"
     decode = DECODE if subject.generates else 0
     model = ProfiledModel((family,), folder, form=form)
-    session = Session([model], EfficiencyGrid(), device="cpu", clock=time.perf_counter)
+    session = Session([model], EfficiencyGrid(time_limit=600), device="cpu", clock=time.perf_counter)
     limit = subject.shape.positions or 10**9
     points = [point for point in POINTS if point.length + decode <= limit]
     chosen = candidate(

@@ -63,6 +63,7 @@ def test_a_profile_says_who_needs_less() -> None:
     assert line(a=square, b=[float(n) for n in LENGTHS]) == "a; b from about 300 [256, 512]"
     assert line(a=square, b=[2 * n for n in square]) == "a, at every length"
     assert line(a=square, b=square) == "not told apart"
+    assert line(a=square, b=[*square[:1], *(2 * n for n in square[1:])]) == "a, at every length but 128"
     ends = [1.0, 2.0, 2.0, 1.0]
     assert line(a=ends, b=[2.0] * 4) == "a, told apart at 128, 1,024"
     assert line(a=[1.0, 2.0, 1.5, 1.5], b=[2.0, 1.0, 1.5, 1.5]).endswith("[128, 256], told apart to 256")

@@ -152,7 +152,10 @@ def _who(race: "Race") -> str:
         (lead,) = race.leads
         if lead.lengths == race.lengths:
             return f"{lead.model}, at every length"
-        return f"{lead.model}, told apart at {', '.join(f'{length:,}' for length in lead.lengths)}"
+        left = [length for length in race.lengths if length not in lead.lengths]
+        if len(left) < len(lead.lengths):
+            return f"{lead.model}, at every length but {_listed(left)}"
+        return f"{lead.model}, told apart at {_listed(lead.lengths)}"
     later = []
     for model, length, low, high in race.crossings:
         about = min(max(float(f"{length:.2g}"), low), high)
@@ -160,6 +163,10 @@ def _who(race: "Race") -> str:
     last = race.leads[-1]
     open_end = "" if last.last == race.lengths[-1] else f", told apart to {last.last:,}"
     return "; ".join([race.leads[0].model, *later]) + open_end
+
+
+def _listed(lengths: Sequence[int]) -> str:
+    return ", ".join(f"{length:,}" for length in lengths)
 
 
 def _columns(points: Sequence["PointProfile"], titles: Mapping[str, str]) -> tuple[list[str], list[str]]:
