@@ -43,6 +43,7 @@ from trilemma.profile.clocks import CpuClocks, NvidiaClocks
 from trilemma.profile.frequency import controlled, sweep
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 root, journals = Path(sys.argv[1]), Path(sys.argv[2])
 clocks = CpuClocks(root)
 
