@@ -25,6 +25,12 @@ def test_packing_is_undone(channels):
     assert torch.equal(unpack(packed, channels), levels)
 
 
+def test_packed_weights_keep_no_memory_but_their_own():
+    packed = pack(torch.randint(-1, 2, (5, 300), dtype=torch.int8))
+    # Of a view, moving the data would leave the old memory to the tensor that it is a view of.
+    assert not packed._is_view() and packed.untyped_storage().nbytes() == packed.numel()
+
+
 def test_layout_is_the_documented_one():
     levels = torch.zeros(1, 256, dtype=torch.int8)
     levels[0, 3], levels[0, 64 + 3], levels[0, 128 + 3], levels[0, 192 + 3] = 1, -1, 0, 1

@@ -49,7 +49,10 @@ def pack(levels: Tensor) -> Tensor:
     codes = torch.nn.functional.pad(levels.to(torch.int8), (0, -channels % BLOCK)).add_(1).to(torch.uint8)
     quarters = codes.view(rows, -1, 4, _BYTES)
     shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8, device=levels.device).view(4, 1)
-    return (quarters << shifts).sum(dim=2, dtype=torch.uint8).view(rows, -1)
+    # No view: it would keep its memory alive where the weight is moved to another place.
+    packed = torch.empty(rows, quarters.shape[1] * _BYTES, dtype=torch.uint8, device=levels.device)
+    torch.sum(quarters << shifts, dim=2, dtype=torch.uint8, out=packed.view(rows, -1, _BYTES))
+    return packed
 
 
 def unpack(packed: Tensor, channels: int) -> Tensor:
