@@ -155,7 +155,7 @@ def rejections(found: Iterable[Deployment]) -> dict[str, tuple[int, Deployment, 
         for reason in one.reasons:
             kind = next((kind for start, (kind, _) in _KINDS.items() if reason.startswith(start)), reason)
             by_kind.setdefault(kind, []).append((one, reason))
-    excess = {kind: value for kind, value in _KINDS.values()}
+    excess = dict(_KINDS.values())
     told = {
         kind: (len(some), *min(some, key=lambda each: _excess(excess.get(kind), each[0])))
         for kind, some in by_kind.items()

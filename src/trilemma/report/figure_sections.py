@@ -98,8 +98,7 @@ def attack_section(sheet: Sheet | None) -> str:
         "Each attack searched for inputs that this very model gets wrong, starting from items that it "
         "answers correctly. Words changed, similarity and queries are means over its successes."
     )
-    head = f'<h2>{escape(sheet.title)}</h2><p class="lead">{lead}</p>'
-    return f'<section id="attacks">{head}{grid(sheet)}</section>'
+    return _table_section("attacks", sheet.title, lead, sheet)
 
 
 def forecast_section(sheet: Sheet | None) -> str:
@@ -111,5 +110,9 @@ def forecast_section(sheet: Sheet | None) -> str:
         "the machine where there is one. Errors are absolute and relative to what was measured; the interval "
         "of a forecast should hold 90% of the times."
     )
-    head = f'<h2>How well these speeds could have been forecast</h2><p class="lead">{lead}</p>'
-    return f'<section id="forecasts">{head}{grid(sheet)}</section>'
+    return _table_section("forecasts", "How well these speeds could have been forecast", lead, sheet)
+
+
+def _table_section(name: str, title: str, lead: str, sheet: Sheet) -> str:
+    head = f'<h2>{escape(title)}</h2><p class="lead">{escape(lead)}</p>'
+    return f'<section id="{name}">{head}{grid(sheet)}</section>'
