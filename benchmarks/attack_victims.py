@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from trilemma.inference import Classifier
+from trilemma.inference.classifier import Classifier
 from trilemma.models.loading import create, load_classifier, save
 from trilemma.tasks import get, open_source
 

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)
 
-from trilemma.process import prepare
+from trilemma.hardware.process import prepare
 
 prepare()
 
@@ -47,9 +47,9 @@ from trilemma.attacks.transformations.characters import (
 )
 from trilemma.attacks.transformations.synonyms import Synonyms
 from trilemma.attacks.wordnet import WordNet
-from trilemma.inference import Classifier
-from trilemma.profile.machine import hardware, versions
-from trilemma.profile.timing import median
+from trilemma.hardware.machine import hardware, versions
+from trilemma.inference.classifier import Classifier
+from trilemma.profiling.timing import median
 from trilemma.statistics import wilson
 from trilemma.tasks import get, open_source
 from trilemma.tasks.task import Text

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from trilemma import _native
+from trilemma.hardware.machine import cpu_model
 from trilemma.models.placement import place_in_large_pages
-from trilemma.profile.machine import cpu_model
-from trilemma.profile.timing import Median, interleave, median
+from trilemma.profiling.timing import Median, interleave, median
 
 RECORDED = Path(__file__).parent / "recorded.json"
 TOLERANCE = 0.15

@@ -4,7 +4,8 @@
 
 Compared, in interleaved rounds of rotating order, so that drift hits all alike:
 
-- ``trilemma``: :class:`trilemma.inference.Classifier`, from strings to probabilities, tokenising included;
+- ``trilemma``: :class:`trilemma.inference.classifier.Classifier`, from strings to probabilities,
+  tokenising included;
 - ``same batches, from text``: a plain loop over the very batches that it chose, which tokenises and pads
   them as it goes: the same work, so **the target (at least 0.9 of its rate) is held against this one**;
 - ``same batches``: the same loop, spared tokenising and padding: both were done beforehand;
@@ -31,11 +32,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from trilemma.architectures import ARCHITECTURES
-from trilemma.inference import Classifier, encode, fixed_arguments, length_batches, pad_id
+from trilemma.hardware.machine import hardware, versions
+from trilemma.inference.classifier import Classifier, encode, fixed_arguments, length_batches, pad_id
 from trilemma.models import sizes
 from trilemma.models.sizes import rounded_vocabulary
-from trilemma.profile.machine import hardware, versions
-from trilemma.profile.timing import interleave, median
+from trilemma.profiling.timing import interleave, median
 from trilemma.tasks.task import Text
 
 MAX_LENGTH = 128

@@ -24,21 +24,21 @@ from typing import Any, NamedTuple
 
 sys.path[0] = str(Path(__file__).parent.parent)
 
-from trilemma.process import prepare
+from trilemma.hardware.process import prepare
 
 prepare()
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from trilemma.deploy import calibration
-from trilemma.deploy.calibration import Calibration, families
-from trilemma.deploy.cases import Case
-from trilemma.deploy.forecaster import CONFIDENCE, Forecaster, Measured
-from trilemma.deploy.measuring import measure
 from trilemma.files import write_text
-from trilemma.profile.machine import hardware, versions
-from trilemma.profile.points import Point
+from trilemma.forecasting import calibration
+from trilemma.forecasting.calibration import Calibration, families
+from trilemma.forecasting.cases import Case
+from trilemma.forecasting.forecaster import CONFIDENCE, Forecaster, Measured
+from trilemma.forecasting.measuring import measure
+from trilemma.hardware.machine import hardware, versions
+from trilemma.profiling.points import Point
 from trilemma.terminal import output
 
 SHAPES = (

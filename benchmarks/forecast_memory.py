@@ -17,24 +17,24 @@ from typing import Any, NamedTuple
 
 sys.path[0] = str(Path(__file__).parent.parent)
 
-from trilemma.process import prepare
+from trilemma.hardware.process import prepare
 
 prepare()
 
 import numpy as np
 import torch
 
-from trilemma.deploy.calibration import families
-from trilemma.deploy.candidates import candidate
-from trilemma.deploy.forecast import Workload, memory_for
-from trilemma.deploy.machines import find_machine
-from trilemma.deploy.measuring import Subject
-from trilemma.profile.grid import EfficiencyGrid
-from trilemma.profile.machine import hardware, versions
-from trilemma.profile.memory import Peak, Work, in_fresh_processes
-from trilemma.profile.points import Point
-from trilemma.profile.session import Session
-from trilemma.profile.subject import ProfiledModel
+from trilemma.forecasting.calibration import families
+from trilemma.forecasting.candidates import candidate
+from trilemma.forecasting.forecast import Workload, memory_for
+from trilemma.forecasting.measuring import Subject
+from trilemma.hardware.catalogue import find_machine
+from trilemma.hardware.machine import hardware, versions
+from trilemma.profiling.grid import EfficiencyGrid
+from trilemma.profiling.measurements.memory import Peak, Work, in_fresh_processes
+from trilemma.profiling.points import Point
+from trilemma.profiling.session import Session
+from trilemma.profiling.subject import ProfiledModel
 from trilemma.terminal import output
 
 SHAPES = ((256, 8), (512, 4), (768, 12))

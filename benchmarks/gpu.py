@@ -25,12 +25,14 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
+from trilemma.hardware.machine import hardware, versions
 from trilemma.models import sizes
-from trilemma.ops import fla_kernels, packed_ternary, ternary_triton
+from trilemma.ops import fla_kernels
 from trilemma.ops.gla import gla
-from trilemma.ops.gla_chunkwise import gla_chunkwise
-from trilemma.profile.machine import hardware, versions
-from trilemma.profile.timing import Run, interleave, median
+from trilemma.ops.gla.chunkwise import gla_chunkwise
+from trilemma.ops.ternary import packed as packed_ternary
+from trilemma.ops.ternary import triton
+from trilemma.profiling.timing import Run, interleave, median
 
 DEVICE = "cuda"
 SHAPES = ((4096, 11008), (11008, 4096), (8192, 28672))
@@ -50,7 +52,7 @@ def main() -> int:
         return 2
     print(hardware(DEVICE))
     print(f"{versions()}, fla {fla_kernels.version() or 'not installed'}")
-    if "product" in options.only and not ternary_triton.available():
+    if "product" in options.only and not triton.available():
         print("\nthe packed product is left out: Triton is not installed")
     elif "product" in options.only:
         bandwidth = measure_bandwidth(options.rounds)
@@ -171,13 +173,13 @@ def _copies(weight: torch.Tensor) -> list[torch.Tensor]:
 def products(x: torch.Tensor, packed: list[torch.Tensor], dense: list[torch.Tensor]) -> dict[str, Run]:
     """The contestants for the activations ``x``; each goes through all copies of its weight."""
     scale, norm = torch.full((1,), 0.02, device=DEVICE), torch.ones(x.shape[1], device=DEVICE)
-    levels, steps, sums = ternary_triton.normed_levels(x, norm, EPS, 4 * packed[0].shape[1])
+    levels, steps, sums = triton.normed_levels(x, norm, EPS, 4 * packed[0].shape[1])
 
     def layer(weight: torch.Tensor) -> None:
-        ternary_triton.packed_linear(x, weight, scale, norm, EPS)
+        triton.packed_linear(x, weight, scale, norm, EPS)
 
     def product(weight: torch.Tensor) -> None:
-        ternary_triton.levels_product(levels, steps, sums, weight, scale, x.dtype)
+        triton.levels_product(levels, steps, sums, weight, scale, x.dtype)
 
     def linear(weight: torch.Tensor) -> None:
         functional.linear(x, weight)

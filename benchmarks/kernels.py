@@ -26,7 +26,7 @@ from pathlib import Path
 # From this file's own folder Transformers would import it as the package `kernels` that it looks for.
 sys.path[0] = str(Path(__file__).parent.parent)
 
-from trilemma.process import prepare
+from trilemma.hardware.process import prepare
 
 prepare()
 
@@ -39,14 +39,14 @@ from fla.ops.hgrn.naive import naive_recurrent_hgrn
 from torch.nn import functional
 
 from trilemma import _native
+from trilemma.hardware.machine import hardware, versions
 from trilemma.models.placement import place_in_large_pages
 from trilemma.ops.gla import gla, gla_step
-from trilemma.ops.gla_chunkwise import gla_chunkwise
+from trilemma.ops.gla.chunkwise import gla_chunkwise
 from trilemma.ops.linear_scan import linear_scan
-from trilemma.ops.packed_ternary import pack
 from trilemma.ops.ternary import normed_levels
-from trilemma.profile.machine import hardware, versions
-from trilemma.profile.timing import median
+from trilemma.ops.ternary.packed import pack
+from trilemma.profiling.timing import median
 
 ROWS, CHANNELS = 11008, 4096
 COPIES = 16

@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)
 
-from trilemma.process import prepare
+from trilemma.hardware.process import prepare
 
 prepare()
 
@@ -35,14 +35,14 @@ from benchmarks.contest import Contest, Finding, Memory, check
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from trilemma import _native
+from trilemma.hardware.machine import hardware, versions
+from trilemma.hardware.peak import peak_bytes, reset_peak, resident_bytes
 from trilemma.models import bit_linear as bit_linear_module
 from trilemma.models.cache import state_bytes
 from trilemma.models.loading import deploy
 from trilemma.models.sizes import configuration
 from trilemma.ops.ternary import bit_linear_reference
-from trilemma.profile.machine import hardware, versions
-from trilemma.profile.peak import peak_bytes, reset_peak, resident_bytes
-from trilemma.profile.timing import Median
+from trilemma.profiling.timing import Median
 
 ARCHITECTURES = ("transformer-pp", "gla", "matmul-free")
 VANILLA = "matmul-free, BitLinear by its definition"

@@ -8,7 +8,7 @@ from typing import Any
 from trilemma.adapt import ADAPTATIONS
 from trilemma.architectures import ARCHITECTURES, SIZES
 from trilemma.attacks import ATTACKS
-from trilemma.profile import MEASUREMENTS
+from trilemma.profiling import MEASUREMENTS
 from trilemma.registry import Registry
 from trilemma.study import schema
 from trilemma.tasks import TASKS, Task, advglue, anli

@@ -56,7 +56,7 @@ def run(
     Raises:
         TrilemmaError: with one sentence that names the remedy.
     """
-    from trilemma.process import prepare
+    from trilemma.hardware.process import prepare
 
     prepare()
 

@@ -1,5 +1,5 @@
 """`python -m trilemma`, the same as the command `trilemma`."""
 
-from trilemma.cli import main
+from trilemma.cli.main import main
 
 main()

@@ -13,10 +13,10 @@ from trilemma.records import ITEMS, RECORDS, read_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trilemma.report.decide import Decision
-    from trilemma.report.evidence import Evidence
-    from trilemma.report.values import OperatingPoint
-    from trilemma.report.verdict import Verdict
+    from trilemma.analysis.evidence import Evidence
+    from trilemma.analysis.values import OperatingPoint
+    from trilemma.decision.decision import Decision
+    from trilemma.decision.verdict import Verdict
 
 
 class Result:
@@ -28,7 +28,7 @@ class Result:
     """
 
     def __init__(self, records: pd.DataFrame, items: pd.DataFrame) -> None:
-        from trilemma.report.reading import cleaned
+        from trilemma.analysis.reading import cleaned
 
         self.records = cleaned(records)
         self.items = items
@@ -78,13 +78,13 @@ class Result:
         Raises:
             TrilemmaError: for an unknown metric, or one that was not measured.
         """
-        from trilemma.report.pareto import DEFAULT, front
+        from trilemma.analysis.pareto import DEFAULT, front
 
         return front(self._evidence(at), metrics or DEFAULT).table()
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Clean and robust scores by candidate, over all tasks; those that were measured."""
-        from trilemma.report.metrics import find_metric
+        from trilemma.analysis.metrics import find_metric
 
         evidence = self._evidence(None)
         return {
@@ -110,7 +110,7 @@ class Result:
         Raises:
             TrilemmaError: for an unknown metric, an unreadable limit, or a metric that was not measured.
         """
-        from trilemma.report.decide import decide, read_bounds
+        from trilemma.decision.decision import decide, read_bounds
 
         asked = {name: limit for name, limit in limits.items() if limit is not None}
         bounds = read_bounds(asked, self.records)
@@ -125,9 +125,9 @@ class Result:
         """
         from dataclasses import asdict
 
-        from trilemma.comparisons import compare
+        from trilemma.analysis.comparisons import compare
+        from trilemma.analysis.evidence import official_metrics
         from trilemma.errors import TrilemmaError
-        from trilemma.report.evidence import official_metrics
 
         if a == b:
             raise TrilemmaError(f"{a!r} cannot be compared with itself; name two different candidates")
@@ -138,8 +138,8 @@ class Result:
 
     def verdict(self, at: str | None = None) -> "Verdict":
         """The result in words, with its uncertainty; ``.text()`` prints it."""
-        from trilemma.report.pareto import three_axes
-        from trilemma.report.verdict import verdict
+        from trilemma.analysis.pareto import three_axes
+        from trilemma.decision.verdict import verdict
 
         evidence = self._evidence(at)
         tested = [*evidence.comparisons("accuracy"), *evidence.comparisons("robust_accuracy")]
@@ -153,7 +153,7 @@ class Result:
             StoreError: when the file cannot be written.
         """
         from trilemma.errors import StoreError, TrilemmaError
-        from trilemma.report.html import write
+        from trilemma.report.pages.study import write
 
         path = Path(path)
         if path.suffix.lower() != ".html":
@@ -179,9 +179,9 @@ class Result:
         from rich.console import Console
 
         from trilemma.report.layout import sheets
-        from trilemma.report.rendering import say, show
         from trilemma.report.summary import summary
         from trilemma.report.tables import all_tables
+        from trilemma.report.terminal import say, show
 
         console = console or Console()
         if table is None and by is None:
@@ -196,24 +196,24 @@ class Result:
         self, format: str, table: str | None = None, by: str | None = None, at: str | None = None
     ) -> str:
         """The summary tables as ``json``, ``csv``, ``markdown`` or ``latex``."""
-        from trilemma.report.rendering import render
         from trilemma.report.tables import all_tables
+        from trilemma.report.terminal import render
 
         return render(all_tables(self.records, table, by, self._at(at)), format)
 
     def _evidence(self, at: str | None) -> "Evidence":
-        from trilemma.report.evidence import Evidence
+        from trilemma.analysis.evidence import Evidence
 
         return Evidence(self.records, self.items, self._at(at)) if at else self._default_evidence
 
     @cached_property
     def _default_evidence(self) -> "Evidence":
-        from trilemma.report.evidence import Evidence
+        from trilemma.analysis.evidence import Evidence
 
         return Evidence(self.records, self.items, self._at(None))
 
     def _at(self, asked: str | None) -> "OperatingPoint":
-        from trilemma.report.points import operating_point
+        from trilemma.analysis.operating_point import operating_point
 
         return operating_point(self.records, asked)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trilemma.adapt import Adaptation
     from trilemma.architectures import Architecture
     from trilemma.attacks import Attack
-    from trilemma.profile import Measurement
+    from trilemma.profiling import Measurement
     from trilemma.transforms import Transform
 
 __all__ = [
@@ -124,7 +124,7 @@ def check_model(folder: str | Path, *, trust_remote_code: bool = False) -> None:
     import numpy as np
     import torch
 
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
     from trilemma.models import loading
 
     tokenizer = loading.load_tokenizer(folder, trust_remote_code=trust_remote_code)
@@ -175,7 +175,7 @@ def check_architecture(architecture: "Architecture", size: str = "nano") -> None
     """
     from trilemma.architectures import ARCHITECTURES
     from trilemma.models import loading
-    from trilemma.models.tokenizer import train_tokenizer
+    from trilemma.training.tokenizer import train_tokenizer
 
     name = f"checked-{getattr(architecture, '__name__', type(architecture).__name__)}"
     if name not in ARCHITECTURES:
@@ -192,7 +192,7 @@ def check_architecture(architecture: "Architecture", size: str = "nano") -> None
 def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:
     """An adaptation changes a tiny model, leaves a plain loadable folder, and repeats itself under a seed."""
     from trilemma.adapt import ADAPTATIONS, AdaptSettings, adapt
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
     from trilemma.models import loading
     from trilemma.tasks import get, open_source
 
@@ -237,7 +237,7 @@ def _first(examples: Examples, n: int) -> Examples:
 
 def _tiny_model(train: Examples, out: Path) -> None:
     from trilemma.models import loading
-    from trilemma.models.tokenizer import train_tokenizer
+    from trilemma.training.tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer((text for texts in train.texts for text in texts), 512)
     loading.save(loading.create("transformer-pp", "nano", tokenizer, 0), tokenizer, out)
@@ -259,7 +259,7 @@ class _Keyword:
 
 def _own_model(train: Examples, folder: Path) -> Any:
     """A victim that shows gradients, and counts them and its answers: a tiny model of ours."""
-    from trilemma.inference import Classifier, TokenGradients
+    from trilemma.inference.classifier import Classifier, TokenGradients
     from trilemma.models import loading
 
     class Counting(Classifier):
@@ -327,7 +327,7 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
 
 def check_transform(transform: "Transform") -> None:
     """A transform writes a loadable model folder and repeats itself under a seed."""
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
     from trilemma.models import loading
     from trilemma.tasks import get, open_source
 
@@ -346,7 +346,7 @@ def check_transform(transform: "Transform") -> None:
 
 def check_measurement(measurement: "Measurement") -> None:
     """A measurement yields records of axis E whose values are numbers or say why they are not."""
-    from trilemma.profile import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile
+    from trilemma.profiling import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile
     from trilemma.tasks import get, open_source
 
     name = f"checked-{getattr(measurement, '__name__', type(measurement).__name__)}"

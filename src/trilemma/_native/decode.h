@@ -4,7 +4,7 @@
 
 namespace trilemma {
 
-// Laid out as trilemma.models.packed fills them in.
+// Laid out as trilemma.models.packed_ternary fills them in.
 struct BitLinear {
     const uint8_t* packed;
     const float* norm;

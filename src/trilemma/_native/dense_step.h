@@ -4,7 +4,7 @@
 
 namespace trilemma {
 
-// Weights are of one type, [out, in]; laid out as trilemma.ops.dense_step fills them in.
+// Weights are of one type, [out, in]; laid out as trilemma.ops.decoding.dense_step fills them in.
 struct DenseMlp {
     const void *norm, *gate, *up, *down;
 };

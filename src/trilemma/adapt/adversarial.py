@@ -75,7 +75,7 @@ def _attack(
 
     from trilemma.attacks import build
     from trilemma.attacks.made import make
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
     from trilemma.records import write_table
 
     chosen, begun = settings.adversarial, time.monotonic()

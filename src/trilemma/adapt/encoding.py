@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from trilemma.inference import encode, pad_id
+from trilemma.inference.classifier import encode, pad_id
 from trilemma.tasks.task import Examples
 
 

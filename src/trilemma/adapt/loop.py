@@ -17,7 +17,10 @@ from trilemma.adapt.settings import AdaptSettings
 from trilemma.adapt.slices import capped, labelled, split_off
 from trilemma.errors import DataError, ModelError
 from trilemma.models.loading import describe, load_classifier, load_tokenizer, save
-from trilemma.models.training import (
+from trilemma.progress import Progress, silent
+from trilemma.tasks.metrics import compute
+from trilemma.tasks.task import Examples, Task
+from trilemma.training.loop import (
     LengthGroupedOrder,
     Recipe,
     Selection,
@@ -26,9 +29,6 @@ from trilemma.models.training import (
     steps_of,
     train,
 )
-from trilemma.progress import Progress, silent
-from trilemma.tasks.metrics import compute
-from trilemma.tasks.task import Examples, Task
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from trilemma.adapt.settings import AdaptSettings, RateSweep
 from trilemma.adapt.slices import capped, labelled, split_off
 from trilemma.errors import DivergedError, StudyError
 from trilemma.files import write_text
-from trilemma.inference import Classifier
+from trilemma.inference.classifier import Classifier
 from trilemma.progress import Progress, silent
 from trilemma.tasks.task import Examples, Task
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trilemma.attacks.constraints import Constraint
     from trilemma.attacks.transformations import Transformation
     from trilemma.attacks.white_box import WhiteBox
-    from trilemma.inference import TokenGradients
+    from trilemma.inference.classifier import TokenGradients
 
 
 class SpentError(Exception):

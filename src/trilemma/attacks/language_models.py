@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trilemma.attacks.words import Words
 from trilemma.errors import AttackError
-from trilemma.inference import CPU_TOKENS, GPU_TOKENS, length_batches, pad_id
+from trilemma.inference.classifier import CPU_TOKENS, GPU_TOKENS, length_batches, pad_id
 from trilemma.models.loading import describe
 
 MAX_LENGTH = 256

@@ -168,7 +168,7 @@ def acceptability(name: str | None) -> Service:
     """
     if name is None:
         raise AttackError("the grammar drop needs a classifier adapted to CoLA; name one by `acceptability`")
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
 
     folder = model_folder(name, "the grammar drop", "name another classifier by `acceptability`")
     try:

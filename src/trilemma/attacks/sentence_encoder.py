@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trilemma.inference import CPU_TOKENS, GPU_TOKENS, encode, length_batches, pad_id
+from trilemma.inference.classifier import CPU_TOKENS, GPU_TOKENS, encode, length_batches, pad_id
 from trilemma.models.description import describe
-from trilemma.models.training import choose_precision
+from trilemma.training.loop import choose_precision
 
 MAX_LENGTH = 512
 """Tokens of a text, and no more than the encoder has positions for."""

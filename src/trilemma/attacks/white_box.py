@@ -20,14 +20,14 @@ from trilemma.tasks.task import Text
 
 if TYPE_CHECKING:
     from trilemma.attacks.attack import Victim
-    from trilemma.inference import TokenGradients
+    from trilemma.inference.classifier import TokenGradients
 
 Floats = NDArray[np.float32]
 
 
 @runtime_checkable
 class WhiteBoxVictim(Protocol):
-    """A victim that shows its gradients and embeddings; :class:`trilemma.inference.Classifier` is one."""
+    """A victim that shows its gradients and embeddings, as a classifier of :mod:`trilemma.inference` does."""
 
     def __call__(self, texts: Sequence[Text]) -> Floats:
         """As :class:`trilemma.attacks.Victim` has it."""
@@ -155,7 +155,7 @@ def required(white_box: WhiteBox | None) -> WhiteBox:
     if white_box is None:
         raise AttackError(
             "this attack follows gradients, and the victim gives probabilities alone; give a white-box "
-            "victim, as trilemma.inference.Classifier is, or choose an attack that needs no gradients"
+            "victim, as trilemma.inference.classifier.Classifier is, or choose an attack that needs none"
         )
     return white_box
 

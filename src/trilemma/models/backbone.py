@@ -19,7 +19,7 @@ from trilemma.errors import ModelError
 from trilemma.models.blocks import Block, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.dense_step import ChangedLayerError
+from trilemma.models.decoding.dense_step import ChangedLayerError
 from trilemma.models.fused_gate import separate_gates
 
 

@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from trilemma.models.backbone import LanguageModel
-from trilemma.models.packed import PackedBitLinear
+from trilemma.models.packed_ternary import PackedBitLinear
 
 POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe", "position_embedding")
 """Names under which Hugging Face models keep learned absolute positions."""

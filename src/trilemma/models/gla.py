@@ -15,7 +15,7 @@ from trilemma.models.cache import RecurrentCache, RecurrentState
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.convolution import ShortConvolution
-from trilemma.models.dense_step import (
+from trilemma.models.decoding.dense_step import (
     ChangedLayerError,
     check_hooks,
     child,
@@ -25,9 +25,9 @@ from trilemma.models.dense_step import (
     weights,
 )
 from trilemma.models.padding import checked_mask, pads_only_right, reordered, tokens_first
-from trilemma.ops import dense_step
 from trilemma.ops import gla as gla_ops
-from trilemma.ops.dense_step import GLAWeights
+from trilemma.ops.decoding import dense_step
+from trilemma.ops.decoding.dense_step import GLAWeights
 from trilemma.ops.norms import gated_rms_norm
 
 # Constants of the published models that no configuration holds.

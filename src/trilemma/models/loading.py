@@ -28,7 +28,7 @@ from trilemma.models.matmul_free import HGRNBitPreTrainedModel
 from trilemma.models.placement import place_in_large_pages
 from trilemma.models.sizes import configuration, rounded_vocabulary
 from trilemma.models.source import find
-from trilemma.ops.packed_ternary import multiplies_packed
+from trilemma.ops.ternary.packed import multiplies_packed
 
 __all__ = [
     "ModelDescription",

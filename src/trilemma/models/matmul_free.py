@@ -20,13 +20,15 @@ from trilemma.models.blocks import Block, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.packed import PackedBitLinear, pack_layers, step_of
+from trilemma.models.packed_ternary import PackedBitLinear, pack_layers, step_of
 from trilemma.models.padding import checked_mask, pads_only_right
-from trilemma.ops import linear_scan, matmul_free_step, packed_ternary, ternary
+from trilemma.ops import linear_scan, ternary
+from trilemma.ops.decoding import matmul_free_step
+from trilemma.ops.decoding.matmul_free_step import MatMulFreeStep
 from trilemma.ops.glu import joint_glu
-from trilemma.ops.matmul_free_step import MatMulFreeStep
 from trilemma.ops.mlgru import mlgru
 from trilemma.ops.norms import gated_rms_norm
+from trilemma.ops.ternary import packed as packed_ternary
 
 XAVIER_GAIN = 2**-2.5
 
@@ -44,7 +46,7 @@ class HGRNBitConfig(LanguageModelConfig):
         rms_norm_eps: epsilon of the norms, ``norm_eps`` in some files; by default 1e-6.
         attn_mode: kernel choice of the original implementation; no effect.
         fuse_cross_entropy: likewise.
-        packed: the weights are in their deployed form (:mod:`trilemma.models.packed`).
+        packed: the weights are in their deployed form (:mod:`trilemma.models.packed_ternary`).
     """
 
     model_type = "hgrn_bit"

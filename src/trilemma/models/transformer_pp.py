@@ -11,7 +11,7 @@ from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageMode
 from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.dense_step import (
+from trilemma.models.decoding.dense_step import (
     ChangedLayerError,
     check_hooks,
     child,
@@ -22,9 +22,9 @@ from trilemma.models.dense_step import (
 from trilemma.models.key_value_cache import PreallocatedLayer, preallocate
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.models.rotary import RotaryTable
-from trilemma.ops import dense_step
 from trilemma.ops.attention import attention
-from trilemma.ops.dense_step import AttentionWeights
+from trilemma.ops.decoding import dense_step
+from trilemma.ops.decoding.dense_step import AttentionWeights
 from trilemma.ops.rotary import rotate
 
 QK_NORM_EPS = 1e-5  # a constant of the published code, not norm_eps

@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.report.attack_records import of_attacks
-from trilemma.report.charts import Figure, Variants, tasks_of
-from trilemma.report.heat_map import heat_map
+from trilemma.analysis.attack_records import of_attacks
+from trilemma.analysis.metrics import METRICS, format_value
+from trilemma.analysis.values import candidate_names
+from trilemma.report.charts.encoding import Figure, Variants, tasks_of
+from trilemma.report.charts.heat_map import heat_map
 from trilemma.report.layout import Sheet
-from trilemma.report.metrics import METRICS, format_value
-from trilemma.report.values import candidate_names
 
 COLUMNS = ("robust_accuracy", "attack_success_rate", "words_changed", "similarity", "queries_per_success")
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.report.apart import format_p
+from trilemma.analysis.apart import format_p
+from trilemma.analysis.metrics import format_value
 from trilemma.report.layout import Sheet
-from trilemma.report.metrics import format_value
 
 HEADER = ("task", "level", "n", "first", "second", "difference [95%]", "p (Holm)", "better")
 

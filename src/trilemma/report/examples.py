@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trilemma.report.values import Candidate, rows_of
+from trilemma.analysis.values import Candidate, rows_of
 
 BUDGET = 1_200_000
 """Bytes that a report spends on examples."""

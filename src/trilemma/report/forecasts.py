@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from trilemma.analysis.metrics import FORECASTS, METRICS, format_value
 from trilemma.report.layout import Notes, Sheet
-from trilemma.report.metrics import FORECASTS, METRICS, format_value
 
 
 def forecast_sheet(records: pd.DataFrame) -> Sheet | None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.report.cautions import MEANINGLESS
-from trilemma.report.metrics import format_value
+from trilemma.analysis.cautions import MEANINGLESS
+from trilemma.analysis.metrics import format_value
+from trilemma.analysis.values import rows_of
 from trilemma.report.tables import Table
-from trilemma.report.values import rows_of
 
 _AVERAGES = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
 """An average stands in the sheet of what it averages."""

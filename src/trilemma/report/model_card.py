@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from trilemma.analysis.cautions import MEANINGLESS
+from trilemma.analysis.metrics import METRICS, Metric, format_value
+from trilemma.analysis.values import OperatingPoint, rows_of
 from trilemma.errors import TrilemmaError
 from trilemma.files import write_text
-from trilemma.report.cautions import MEANINGLESS
-from trilemma.report.metrics import METRICS, Metric, format_value
-from trilemma.report.values import OperatingPoint, rows_of
 
 _TYPES = {"pearson": "pearsonr", "spearman": "spearmanr", "matthews": "matthews_correlation"}
 """Hugging Face's names of metrics, where they differ."""

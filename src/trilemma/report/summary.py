@@ -5,22 +5,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from trilemma.comparisons import AVERAGE
-from trilemma.comparisons.panels import benchmark_of
-from trilemma.report.cautions import own_note, study_notes
+from trilemma.analysis.cautions import own_note, study_notes
+from trilemma.analysis.comparisons import AVERAGE
+from trilemma.analysis.metrics import METRICS, Metric, format_value
+from trilemma.analysis.operating_point import operating_point
+from trilemma.analysis.panels import benchmark_of
+from trilemma.analysis.skill import NO_SKILL, meaningless_on
+from trilemma.analysis.values import Candidate, OperatingPoint, Value, benchmark, candidates, points, recorded
 from trilemma.report.layout import Notes, Sheet
-from trilemma.report.metrics import METRICS, Metric, format_value
-from trilemma.report.points import operating_point
-from trilemma.report.skill import NO_SKILL, meaningless_on
-from trilemma.report.values import (
-    Candidate,
-    OperatingPoint,
-    Value,
-    benchmark,
-    candidates,
-    points,
-    recorded,
-)
 
 _SCORES = (
     ("clean", "accuracy", "clean"),
@@ -46,7 +38,7 @@ def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[She
 
     Args:
         records: the records table.
-        at: the operating point, by default :func:`~trilemma.report.points.operating_point`'s.
+        at: the operating point, by default :func:`~trilemma.analysis.operating_point.operating_point`'s.
     """
     at = at or operating_point(records)
     everyone, adversarial, elsewhere = candidates(records), benchmark(records), points(records, at)

@@ -6,13 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.comparisons import AVERAGE
-from trilemma.errors import TrilemmaError
-from trilemma.report.cautions import own_note, study_notes
-from trilemma.report.metrics import ENERGY, METRICS, Metric
-from trilemma.report.plugged import plugged_metrics
-from trilemma.report.points import operating_point
-from trilemma.report.values import (
+from trilemma.analysis.cautions import own_note, study_notes
+from trilemma.analysis.comparisons import AVERAGE
+from trilemma.analysis.metrics import ENERGY, METRICS, Metric
+from trilemma.analysis.operating_point import operating_point
+from trilemma.analysis.plugged import plugged_metrics
+from trilemma.analysis.values import (
     OperatingPoint,
     candidate_names,
     candidates,
@@ -21,6 +20,7 @@ from trilemma.report.values import (
     recorded,
     rows_of,
 )
+from trilemma.errors import TrilemmaError
 
 NAMES = ("efficiency", "performance", "robustness")
 GROUPS = {

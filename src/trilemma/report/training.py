@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from trilemma.analysis.values import candidates, of_candidate
 from trilemma.report.layout import Notes, Sheet
-from trilemma.report.values import candidates, of_candidate
 
 
 def training_sheet(records: pd.DataFrame) -> Sheet | None:

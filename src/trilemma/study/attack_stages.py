@@ -16,7 +16,7 @@ from trilemma.study.stage import StageRun
 from trilemma.tasks.task import AdversarialExamples, Text
 
 if TYPE_CHECKING:
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
 
 EXAMPLES = pa.schema(
     [

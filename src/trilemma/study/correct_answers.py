@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from trilemma.comparisons import AVERAGE
+from trilemma.analysis.comparisons import AVERAGE
 from trilemma.records import Record
 from trilemma.statistics import Interval
 

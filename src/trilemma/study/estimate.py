@@ -6,7 +6,7 @@ copies of the weights beside weights and gradients, all float32.
 
 from typing import TYPE_CHECKING
 
-from trilemma.profile.grid import EfficiencyGrid
+from trilemma.profiling.grid import EfficiencyGrid
 from trilemma.tasks.task import Examples
 
 if TYPE_CHECKING:

@@ -1,24 +1,25 @@
 """How fast each model would have been forecast to be: from what was timed of the study's other models.
 
 Whoever wants to forecast speeds must know how far forecasts are off. So every model is left out in turn, with
-all of its shape; the forecaster (:mod:`trilemma.deploy.forecaster`) is fitted to the passes of the others,
+all of its shape; the forecaster (:mod:`trilemma.forecasting.forecaster`) is fitted to the passes of the
+others,
 and to this machine's calibration where there is one, and forecasts the times of the model it has not seen.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from trilemma.deploy import calibration
-from trilemma.deploy.calibration import Calibration
-from trilemma.deploy.cases import Case, Phase
-from trilemma.deploy.forecaster import CONFIDENCE, Forecaster, Measured, Seconds
-from trilemma.deploy.machines import Machine
 from trilemma.errors import DeployError, ModelError
-from trilemma.ops.packed_ternary import multiplies_packed
-from trilemma.profile.machine import default_device
-from trilemma.profile.operations import Shape, shape_of
-from trilemma.profile.subject import ProfiledModel
-from trilemma.profile.work import multiplied
+from trilemma.forecasting import calibration
+from trilemma.forecasting.calibration import Calibration
+from trilemma.forecasting.cases import Case, Phase
+from trilemma.forecasting.forecaster import CONFIDENCE, Forecaster, Measured, Seconds
+from trilemma.hardware.catalogue import Machine
+from trilemma.hardware.machine import default_device
+from trilemma.ops.ternary.packed import multiplies_packed
+from trilemma.profiling.measurements.work import multiplied
+from trilemma.profiling.operations import Shape, shape_of
+from trilemma.profiling.subject import ProfiledModel
 from trilemma.records import Record
 
 PHASES: dict[str, Phase] = {"latency_ms": "classify", "ttft_ms": "prefill", "tpot_ms": "decode"}

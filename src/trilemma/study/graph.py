@@ -170,7 +170,7 @@ class GraphBuilder:
         return sources
 
     def _pretrain(self, model: ModelSpec, tokenizer: Stage | None) -> Stage:
-        from trilemma.models.pretraining import PretrainSettings, resolved
+        from trilemma.training.pretraining import PretrainSettings, resolved
 
         block = self._study.pretrain
         assert block is not None and tokenizer is not None and model.arch is not None

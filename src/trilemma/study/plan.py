@@ -123,7 +123,7 @@ def plan(study: Study, store: Path | None = None) -> Plan:
     Raises:
         TrilemmaError: for whatever would stop the study at its start.
     """
-    from trilemma.profile import machine
+    from trilemma.hardware import machine
 
     require_importable(study)
     data = PublishedSizes(study) if study.data == "hub" else StudyData(study)

@@ -6,7 +6,7 @@ from typing import Any
 from trilemma.adapt import ADAPTATIONS
 from trilemma.architectures import ARCHITECTURES
 from trilemma.attacks import ATTACKS
-from trilemma.profile import MEASUREMENTS
+from trilemma.profiling import MEASUREMENTS
 from trilemma.registry import Registry
 from trilemma.study.spec import Study
 from trilemma.tasks import TASKS

@@ -18,7 +18,7 @@ from trilemma.study.store import locked
 from trilemma.tasks.reading import one_line
 
 if TYPE_CHECKING:
-    from trilemma.models.pretraining import PretrainSettings
+    from trilemma.training.pretraining import PretrainSettings
 
 
 def pretrain_folder(
@@ -57,8 +57,8 @@ def pretrain_folder(
     """
     from pydantic import ValidationError
 
-    from trilemma.models.pretraining import PretrainSettings
     from trilemma.models.sizes import configuration
+    from trilemma.training.pretraining import PretrainSettings
 
     if os.path.lexists(out):
         raise StoreError(f"{out} exists already; choose another --out or remove it")
@@ -140,9 +140,9 @@ def _pretrain(
     progress: Progress,
 ) -> dict[str, Any]:
     """Tokenizer and model, the latter in ``work/finished``."""
-    from trilemma.models.corpus import read_texts
-    from trilemma.models.pretraining import pretrain
-    from trilemma.models.tokenizer import train_tokenizer
+    from trilemma.training.corpus import read_texts
+    from trilemma.training.pretraining import pretrain
+    from trilemma.training.tokenizer import train_tokenizer
 
     if tokenizer is None:
         tokenizer = work / "tokenizer"

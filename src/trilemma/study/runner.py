@@ -87,8 +87,8 @@ def provenance() -> dict[str, str]:
     """What an artifact was computed with, beside what its key holds."""
     import torch
 
+    from trilemma.hardware import machine
     from trilemma.ops import compiled_kernels
-    from trilemma.profile import machine
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {

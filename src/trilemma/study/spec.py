@@ -27,7 +27,7 @@ from trilemma.architectures import ARCHITECTURES, SIZES
 from trilemma.attacks import ATTACKS
 from trilemma.attacks.settings import AttackSettings
 from trilemma.errors import DataError, StudyError
-from trilemma.profile.grid import EfficiencyGrid
+from trilemma.profiling.grid import EfficiencyGrid
 from trilemma.registry import Registry
 from trilemma.study import consistency
 from trilemma.study.consistency import NAME, fault, require_free_set_name

@@ -18,17 +18,17 @@ from trilemma.tasks.task import AdversarialExamples, Examples, Text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
 
 
 def tokenizer(run: StageRun) -> None:
     """Train the byte-level BPE tokenizer that all models from scratch share."""
-    from trilemma.models.tokenizer import train_tokenizer
+    from trilemma.training.tokenizer import train_tokenizer
 
     settings = run.stage.settings
     corpus = run.stage.resources.get("corpus")
     if corpus:
-        from trilemma.models.corpus import read_texts
+        from trilemma.training.corpus import read_texts
 
         texts = read_texts([Path(path) for path in corpus])
     else:
@@ -55,7 +55,7 @@ def create(run: StageRun) -> None:
 
 def pretrain(run: StageRun) -> None:
     """Next-token training from scratch."""
-    from trilemma.models.pretraining import PretrainSettings, pretrain
+    from trilemma.training.pretraining import PretrainSettings, pretrain
 
     settings = run.stage.settings
     facts = pretrain(
@@ -135,7 +135,7 @@ def adapted_classifier(run: StageRun) -> "Classifier":
 @lru_cache(maxsize=1)
 def _loaded(folder: str, max_length: int, trust_remote_code: bool, allow_pickle: bool) -> "Classifier":
     """The adapted model that was used last: its sets are answered one after the other."""
-    from trilemma.inference import Classifier
+    from trilemma.inference.classifier import Classifier
 
     return Classifier.load(
         folder, max_length=max_length, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle
@@ -204,8 +204,8 @@ def write_items(
 def profile(run: StageRun) -> None:
     """Measure the efficiency of all candidates in interleaved rounds; forecast each from the others."""
     from trilemma.adapt import AdaptSettings
-    from trilemma.profile import EfficiencyGrid, ProfiledModel
-    from trilemma.profile import profile as measure
+    from trilemma.profiling import EfficiencyGrid, ProfiledModel
+    from trilemma.profiling import profile as measure
 
     settings = run.stage.settings
     folders = run.stage.resources["folders"]

@@ -8,13 +8,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trilemma.comparisons import AVERAGE
-from trilemma.comparisons.panels import benchmark_of
+from trilemma.analysis.comparisons import AVERAGE
+from trilemma.analysis.panels import benchmark_of
+from trilemma.analysis.scores import score
+from trilemma.analysis.scores.attacks import (
+    AttackRun,
+    TransferRun,
+    attack_records,
+    gap_records,
+    transfer_records,
+)
 from trilemma.errors import StoreError
-from trilemma.profile.energy_estimates import estimates
+from trilemma.profiling.energy_estimates import estimates
 from trilemma.records import ITEMS, RECORDS, Record, records_table
-from trilemma.score import score
-from trilemma.score.attacks import AttackRun, TransferRun, attack_records, gap_records, transfer_records
 from trilemma.study.consistency import own_settings
 from trilemma.study.correct_answers import joules_per_correct_answer
 from trilemma.study.data import StudyData

@@ -14,7 +14,7 @@ from trilemma.attacks.search.beam import nearest, won
 if TYPE_CHECKING:
     from trilemma.attacks.attempt import Attempt
     from trilemma.attacks.words import Words
-    from trilemma.inference import TokenGradients
+    from trilemma.inference.classifier import TokenGradients
 
 Floats = NDArray[np.float32]
 

@@ -1,0 +1,179 @@
+"""The Pareto front over any metrics, and how sure it is which candidates are dominated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trilemma.analysis.evidence import DRAWS, Evidence
+from trilemma.analysis.metrics import Metric, find_metric
+from trilemma.analysis.plugged import metric_of
+from trilemma.analysis.skill import NO_SKILL, without_skill
+from trilemma.analysis.values import Candidate, Value
+from trilemma.errors import TrilemmaError
+from trilemma.statistics import Array
+
+DEFAULT = ("latency_ms", "accuracy", "robust_accuracy")
+"""One metric of each axis."""
+
+SETTLED = 0.95
+"""Bootstrap probability from which a domination is called one."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a candidate stands.
+
+    Attributes:
+        candidate: its name.
+        values: metric name to value (with interval); value None where not measured.
+        on_front: no candidate dominates it, by the point estimates; None where a metric is missing.
+        dominated_by: the candidates that dominate it by the point estimates.
+        dominated_probability: share of the paired bootstrap draws in which some candidate dominates it;
+            None where it, or one that dominates it, has a value of unknown uncertainty.
+        likely_dominator: the candidate that dominates it most often, if any does.
+        skill: False where its scores mean nothing: it has no place on a front of performance or robustness.
+    """
+
+    candidate: str
+    values: dict[str, Value]
+    on_front: bool | None
+    dominated_by: tuple[str, ...] = ()
+    dominated_probability: float | None = None
+    likely_dominator: str = ""
+    skill: bool = True
+
+    @property
+    def standing(self) -> str:
+        """In words, with how sure it is."""
+        if not self.skill:
+            return NO_SKILL
+        if self.on_front is None:
+            return "not placed"
+        if self.on_front:
+            return "on the front"
+        by = ", ".join(self.dominated_by)
+        if (self.dominated_probability or 0.0) >= SETTLED:
+            return f"dominated by {by}"
+        return f"behind {by}, not settled"
+
+
+@dataclass(frozen=True)
+class Front:
+    """All candidates' positions under some metrics."""
+
+    metrics: tuple[Metric, ...]
+    titles: tuple[str, ...]
+    positions: tuple[Position, ...]
+
+    def table(self) -> pd.DataFrame:
+        """One row a candidate: each metric with its limits, front membership, domination."""
+        rows = []
+        for position in self.positions:
+            row: dict[str, object] = {"candidate": position.candidate}
+            for name, value in position.values.items():
+                row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            row["on_front"] = position.on_front
+            row["skill"] = position.skill
+            row["dominated_by"] = ", ".join(position.dominated_by)
+            row["dominated_probability"] = position.dominated_probability
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
+    """Compute the Pareto front.
+
+    A candidate is dominated by one that is at least as good on every metric and better on one. One without
+    skill (:mod:`trilemma.analysis.skill`) has no place on a front that shows performance or robustness.
+
+    Args:
+        evidence: the study's two tables; its operating point is where efficiency is read.
+        metrics: at least two names of metrics.
+
+    Raises:
+        TrilemmaError: for an unknown metric, fewer than two, or one that no candidate was measured on.
+    """
+    chosen = tuple(dict.fromkeys(metric_of(evidence.records, name) for name in metrics))
+    if len(chosen) < 2:
+        raise TrilemmaError("a Pareto front needs at least two different metrics")
+    everyone = evidence.candidates
+    values = {c.name: {m.name: evidence.value(m, c) for m in chosen} for c in everyone}
+    for metric in chosen:
+        if all(own[metric.name].value is None for own in values.values()):
+            note = next((own[metric.name].note for own in values.values()), "not measured")
+            raise TrilemmaError(f"no candidate has a value of {metric.name}: {note}")
+    scored = any(metric.axis != "E" for metric in chosen)
+    lacking = without_skill(evidence) if scored else frozenset[str]()
+    eligible = [c for c in everyone if c.name not in lacking]
+    complete = [c for c in eligible if all(v.value is not None for v in values[c.name].values())]
+    points = np.array([[_cost(m, values[c.name][m.name].value) for m in chosen] for c in complete])
+    dominates = _dominance(points.reshape(len(complete), 1, len(chosen)))[0] > 0
+    frequency, anyone, known = _bootstrap(evidence, complete, chosen)
+
+    positions = []
+    for candidate in everyone:
+        own = values[candidate.name]
+        if candidate not in complete:
+            positions.append(Position(candidate.name, own, None, skill=candidate.name not in lacking))
+            continue
+        index = complete.index(candidate)
+        by = tuple(complete[other].name for other in np.flatnonzero(dominates[:, index]))
+        likely = int(np.argmax(frequency[:, index]))
+        name = complete[likely].name if frequency[likely, index] > 0 else ""
+        chance = float(anyone[index]) if known[index] and known[dominates[:, index]].all() else None
+        positions.append(Position(candidate.name, own, not by, by, chance, name))
+    return Front(chosen, tuple(evidence.title(metric) for metric in chosen), tuple(positions))
+
+
+def three_axes(evidence: Evidence) -> Front | None:
+    """The front of :data:`DEFAULT`; None where nothing was measured on one of the axes."""
+    for metric in (find_metric(name) for name in DEFAULT):
+        if all(evidence.value(metric, candidate).value is None for candidate in evidence.candidates):
+            return None
+    return front(evidence)
+
+
+def _cost(metric: Metric, value: float | None) -> float:
+    """The value with its sign turned so that lower is better."""
+    assert value is not None
+    return value if metric.better == "lower" else -value
+
+
+def _dominance(costs: Array) -> tuple[Array, Array]:
+    """How often row dominates column, [candidates, candidates], and how often each is dominated at all.
+
+    Args:
+        costs: [candidates, draws, metrics]. Memory is linear in the candidates: one of them at a time is
+            held against all.
+    """
+    frequency = np.zeros((len(costs), len(costs)))
+    anyone = np.zeros(costs.shape[:2], dtype=bool)
+    by_metric = np.ascontiguousarray(np.moveaxis(costs, -1, 0))
+    for row in range(len(costs)):
+        as_good, better = np.ones_like(anyone), np.zeros_like(anyone)
+        for others in by_metric:
+            as_good &= others[row] <= others
+            better |= others[row] < others
+        dominates = as_good & better
+        frequency[row] = dominates.mean(axis=1)
+        anyone |= dominates
+    return frequency, anyone.mean(axis=1)
+
+
+def _bootstrap(
+    evidence: Evidence, complete: list[Candidate], metrics: tuple[Metric, ...]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """How often each dominates each other one; how often each is dominated at all; whose draws are known."""
+    costs = np.empty((len(complete), DRAWS, len(metrics)))
+    for row, candidate in enumerate(complete):
+        for column, metric in enumerate(metrics):
+            draws = evidence.draws(metric, candidate)
+            costs[row, :, column] = draws.draws if draws else np.nan  # which dominates nothing
+            if metric.better == "higher":
+                costs[row, :, column] *= -1
+    frequency, anyone = _dominance(costs)
+    known = np.array([not np.isnan(own).any() for own in costs], dtype=bool)
+    return frequency, anyone, known

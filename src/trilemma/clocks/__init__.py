@@ -1,0 +1,1 @@
+"""Clock frequencies: set and given back, swept, modelled and chosen."""

@@ -1,0 +1,312 @@
+"""Work at several clock frequencies, and the clocks given back however it ends.
+
+Clocks belong to the whole machine and outlive the process that set them. So they are set only with express
+permission, by one process at a time, and given back
+
+- when the work ends, by itself or by an exception;
+- on SIGTERM, SIGINT and SIGHUP, before the signal does what it would have done;
+- after a death that no process can foresee (SIGKILL, a crash, the memory's end) from a journal: what was
+  found is on disk before the first change, and the next sweep, or :func:`recover_all`, restores it.
+
+A reboot undoes every setting by itself; a journal from before it is dropped.
+"""
+
+import json
+import os
+import signal
+import statistics
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+
+from trilemma.clocks.settings import CPUFREQ, ClockError, Clocks, CpuClocks, Found, NvidiaClocks
+from trilemma.errors import StoreError
+from trilemma.files import disk_errors, write_text
+from trilemma.hardware.meters import SAMPLE_SECONDS, Repeating
+
+T = TypeVar("T")
+
+_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def journal_folder() -> Path:
+    """Where journals are kept: ``$XDG_STATE_HOME/trilemma/clocks``, by default below ``~/.local/state``."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "trilemma" / "clocks"
+
+
+@dataclass(frozen=True)
+class Swept(Generic[T]):
+    """What work gave at one frequency.
+
+    Attributes:
+        mhz: as it was set.
+        observed: median clock while the work ran, in MHz; None where it is not told. One far from ``mhz``
+            says that something else (power, heat) decided.
+        result: what the work returned.
+    """
+
+    mhz: int
+    observed: float | None
+    result: T
+
+
+def sweep(
+    clocks: Clocks,
+    frequencies: Iterable[int],
+    work: Callable[[int], T],
+    *,
+    allow: bool,
+    folder: Path | None = None,
+) -> list[Swept[T]]:
+    """Do work at each frequency, then give the clocks back.
+
+    Args:
+        clocks: of what the work runs on.
+        frequencies: in MHz, among those available.
+        work: called with the frequency it runs at; brings its own warm-up.
+        allow: whether the clocks may be changed.
+        folder: of the journal, by default :func:`journal_folder`.
+
+    Raises:
+        ClockError: where the clocks may not or cannot be changed; nothing was changed then.
+    """
+    asked = list(dict.fromkeys(frequencies))
+    done = []
+    with controlled(clocks, allow=allow, folder=folder) as set_clock:
+        known = clocks.available()
+        if unknown := [mhz for mhz in asked if mhz not in known]:
+            raise ClockError(
+                f"{clocks.name} has no {', '.join(map(str, unknown))} MHz; choose among "
+                f"{', '.join(map(str, known))}"
+            )
+        for mhz in asked:
+            set_clock(mhz)
+            observed: list[float] = []
+            watch = Repeating(SAMPLE_SECONDS, partial(_look, clocks, observed))
+            try:
+                result = work(mhz)
+                _look(clocks, observed)  # work may be over before the first sample
+            finally:
+                watch.stop()
+            done.append(Swept(mhz, statistics.median(observed) if observed else None, result))
+    return done
+
+
+def _look(clocks: Clocks, seen: list[float]) -> None:
+    now = clocks.now()
+    if now is not None:
+        seen.append(now)
+
+
+@contextmanager
+def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> Iterator[Callable[[int], None]]:
+    """A function that sets the clocks; they are given back at the end of the block, however it is reached.
+
+    Args:
+        clocks: what is set.
+        allow: whether that is permitted.
+        folder: of the journal, by default :func:`journal_folder`.
+
+    Raises:
+        ClockError: where the clocks may not or cannot be set, another process sets them, or they could not
+            be given back; what an earlier process left is given back first.
+        StoreError: where the journal cannot be written.
+    """
+    if not allow:
+        raise ClockError(
+            f"setting the clocks ({clocks.name}) changes the whole machine and is done only with "
+            "--allow-frequency-control; give it where that is yours to decide, or --watts for an estimate"
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise ClockError("clocks are set from the main thread only, which alone is told of signals")
+    journal = _Journal(clocks.name, folder)
+    with journal.locked():
+        journal.restore(clocks)
+        clocks.check()
+        found = clocks.found()
+        guard = _Guard(clocks, found, journal)
+        journal.write(found)
+        try:
+            guard.listen()
+            yield clocks.set
+        finally:
+            try:
+                guard.end()
+            finally:
+                guard.listen_no_more()
+
+
+def recover(clocks: Clocks, folder: Path | None = None) -> str | None:
+    """Give back clocks that a process left when it was killed.
+
+    Returns:
+        What was done, as a sentence; None where there was nothing to do.
+
+    Raises:
+        ClockError: where they cannot be given back, or a living process has them.
+    """
+    journal = _Journal(clocks.name, folder)
+    if not journal.exists():
+        return None
+    with journal.locked():
+        return journal.restore(clocks)
+
+
+def recover_all(folder: Path | None = None, root: Path = CPUFREQ) -> list[str]:
+    """:func:`recover` for all clocks of this machine; what could not be done is a sentence, too.
+
+    Args:
+        folder: of the journals, by default :func:`journal_folder`.
+        root: folder of the kernel's cpufreq policies.
+    """
+    done = []
+    for path in sorted((folder or journal_folder()).glob("*.json")):
+        try:
+            journal = _Journal(path.stem, folder)
+            with journal.locked():
+                journal.drop_if_rebooted()
+            if not journal.exists():
+                continue
+            gpu = path.stem.removeprefix("nvml-")
+            sentence = recover(CpuClocks(root) if path.stem == CpuClocks.name else NvidiaClocks(gpu), folder)
+        except (ClockError, StoreError) as error:
+            sentence = str(error)
+        if sentence:
+            done.append(sentence)
+    return done
+
+
+class _Journal:
+    """A file that holds what was found, for as long as clocks are not given back; and its lock."""
+
+    def __init__(self, name: str, folder: Path | None) -> None:
+        self._name = name
+        self._folder = folder or journal_folder()
+        self.path = self._folder / f"{name}.json"
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process from these clocks; the system lets go when this process dies."""
+        with disk_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._folder / f"{self._name}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ClockError(
+                f"another process sets the clocks ({self._name}); wait until it has ended"
+            ) from None
+        except OSError as error:
+            raise ClockError(
+                f"{self._folder} cannot be locked ({error.strerror}); make it this user's own"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write(self, found: Found) -> None:
+        """Whole or not at all, and on disk when this returns."""
+        write_text(self.path, json.dumps({"boot": _boot(), "found": found}))
+
+    def restore(self, clocks: Clocks) -> str | None:
+        """Give back what a process left that died since the last boot, if one did, and say so."""
+        self.drop_if_rebooted()
+        if not self.exists():
+            return None
+        clocks.restore(self._read()[1])
+        self.remove()
+        return f"the clocks ({self._name}) are as they were before a run that was killed"
+
+    def drop_if_rebooted(self) -> None:
+        """A reboot has given back everything already."""
+        if self.exists() and self._read()[0] != _boot():
+            self.remove()
+
+    def _read(self) -> tuple[str, dict[str, tuple[int, int]]]:
+        """Boot and limits."""
+        try:
+            left = json.loads(self.path.read_text("utf-8"))
+            limits = {str(name): (int(low), int(high)) for name, (low, high) in left["found"].items()}
+            return left["boot"], limits
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
+            raise ClockError(
+                f"{self.path} says what clocks were before a killed run, but is damaged; see to it that the "
+                "clocks are as they should be, then delete the file"
+            ) from error
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _boot() -> str:
+    """Differs from boot to boot; "" where the system does not tell."""
+    return _BOOT.read_text().strip() if _BOOT.exists() else ""
+
+
+class _Guard:
+    """Gives the clocks back: at the end of the block and in front of a signal's own effect."""
+
+    def __init__(self, clocks: Clocks, found: Found, journal: _Journal) -> None:
+        self._clocks, self._found, self._journal = clocks, found, journal
+        self._process = os.getpid()
+        self._previous: dict[int, Any] = {}
+        self._over = False
+
+    def listen(self) -> None:
+        """Take signals that would end the process; one that is ignored or taken by C code stays so."""
+        for name in _SIGNALS:
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is None or signal.getsignal(number) in (signal.SIG_IGN, None):
+                continue
+            self._previous[number] = signal.getsignal(number)  # known before the first one can come
+            signal.signal(number, self._on_signal)
+
+    def listen_no_more(self) -> None:
+        """Put back who listened before."""
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+
+    def give_back(self) -> None:
+        """Restore the clocks, then drop the journal. A fork of this process has nothing to give back."""
+        if os.getpid() != self._process:
+            return
+        self._clocks.restore(self._found)
+        self._journal.remove()
+
+    def end(self) -> None:
+        """Give back for the last time: a signal that comes later leaves no journal."""
+        self._over = True
+        self.give_back()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.give_back()  # in full, even where it interrupts just that: what is restored already stays
+        previous = self._previous[number]
+        if not callable(previous):
+            signal.signal(number, previous)
+            os.kill(os.getpid(), number)
+            return
+        previous(number, frame)
+        # The program goes on, and may set the clocks again before the block ends.
+        if os.getpid() == self._process and not self._over:
+            self._journal.write(self._found)

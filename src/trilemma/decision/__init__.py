@@ -1,0 +1,1 @@
+"""One decision over measured values and forecasts, and the verdict in words."""

@@ -1,0 +1,1 @@
+"""What a machine is: rates, memory, meters, processes, and the catalogue of machines."""

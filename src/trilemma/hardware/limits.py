@@ -1,0 +1,70 @@
+"""Running out of memory as an outcome of a measurement instead of the end of the process."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from trilemma.hardware.machine import available_memory
+
+KEPT_FREE = 0.1  # of the memory available at the start, for everything else on the machine
+
+
+class OutOfMemoryError(Exception):
+    """The work did not fit in the memory that was free."""
+
+
+@contextmanager
+def memory_ceiling() -> Iterator[None]:
+    """Turn an allocation that does not fit into :class:`OutOfMemoryError`.
+
+    On Linux the process's data limit is lowered to what is available for as long as the block runs.
+    Without it the kernel grants the memory and later kills this process, or another one.
+
+    Raises:
+        OutOfMemoryError: from CUDA's allocator, torch's CPU allocator or Python.
+    """
+    try:
+        with _data_limit():
+            yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError from None
+
+
+@contextmanager
+def _data_limit() -> Iterator[None]:
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    ceiling = _data_bytes() + int(available_memory() * (1 - KEPT_FREE))
+    if hard != resource.RLIM_INFINITY:
+        ceiling = min(ceiling, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (ceiling, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _data_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmData")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    message = str(error).lower()
+    return any(
+        sign in message
+        for sign in ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
+    )

@@ -1,0 +1,1 @@
+"""Everything that answers texts with class probabilities."""

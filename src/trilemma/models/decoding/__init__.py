@@ -1,0 +1,1 @@
+"""A whole token through all layers of a model in one call."""

@@ -1,0 +1,120 @@
+"""The deployed form of a MatMul-Free model: ternary weights at two bits each, computed once.
+
+A packed model answers and generates like the one that it was made of, but cannot be trained.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from trilemma.errors import ModelError
+from trilemma.models.bit_linear import BIT_LINEAR_EPS, BitLinear
+from trilemma.models.blocks import RMSNorm
+from trilemma.ops.decoding.matmul_free_step import LayerWeights, MatMulFreeStep, PackedWeight
+from trilemma.ops.ternary import packed as packed_ternary
+from trilemma.ops.ternary import ternary_weight
+
+
+class PackedBitLinear(nn.Module):
+    """:class:`trilemma.models.bit_linear.BitLinear` with its rounded weight alone.
+
+    Attributes:
+        packed: two bits a weight, :func:`trilemma.ops.ternary.packed.pack`, uint8.
+        scale_bits: the weight's float32 scale as int32, so that no change of a model's dtype rounds it.
+    """
+
+    packed: torch.Tensor
+    scale_bits: torch.Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        width = packed_ternary.packed_width(in_features)
+        self.register_buffer("packed", torch.zeros(out_features, width, dtype=torch.uint8))
+        self.register_buffer("scale_bits", torch.zeros(1, dtype=torch.int32))
+        self.norm = RMSNorm(in_features, BIT_LINEAR_EPS)
+        self._levels: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, layer: BitLinear) -> "PackedBitLinear":
+        """Pack one layer."""
+        levels, scale = ternary_weight(layer.weight)
+        packed = cls(layer.in_features, layer.out_features)
+        packed.packed = packed_ternary.pack(levels)
+        packed.scale_bits = scale.float().reshape(1).view(torch.int32)
+        packed.norm = layer.norm
+        return packed
+
+    @property
+    def weights(self) -> int:
+        """Weights that are packed here."""
+        return self.in_features * self.out_features
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The weight's scale, float32 [1]."""
+        return self.scale_bits.view(torch.float32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] to [..., out_features]."""
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ModelError("a packed model has no gradients; train the model that it was packed from")
+        out: torch.Tensor = packed_ternary.packed_linear(
+            x, self.packed, self.scale, self.norm.weight, self.norm.eps, self._unpacked
+        )
+        return out
+
+    def _unpacked(self) -> torch.Tensor:
+        """The weight as int8, kept: for machines that cannot multiply by packed weights."""
+        if self._levels is None:
+            self._levels = packed_ternary.unpack(self.packed, self.in_features)
+        return self._levels
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "PackedBitLinear":
+        self._levels = None
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._levels = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """Widths."""
+        return f"{self.in_features}, {self.out_features}"
+
+
+def pack_layers(model: nn.Module) -> None:
+    """Replace every BitLinear of ``model`` by its packed form; no parameter needs a gradient any more."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, BitLinear):
+                setattr(module, name, PackedBitLinear.of(child))
+    model.requires_grad_(False)
+
+
+def step_of(blocks: nn.ModuleList, lower_bounds: torch.Tensor | None) -> MatMulFreeStep:
+    """The compiled decoding step of packed blocks.
+
+    Args:
+        blocks: of the model.
+        lower_bounds: of the forget gates, float32 [L, D], or None.
+    """
+    return MatMulFreeStep([_weights(block, lower_bounds) for block in blocks])
+
+
+def _weights(block: Any, lower_bounds: torch.Tensor | None) -> LayerWeights:
+    mixer, mlp = block.attn, block.mlp
+    layers = (mixer.i_proj, mixer.f_proj, mixer.g_proj, mixer.o_proj, mlp.gate_proj, mlp.down_proj)
+    return LayerWeights(
+        attn_norm=block.attn_norm.weight,
+        g_norm=mixer.g_norm.weight,
+        mlp_norm=block.mlp_norm.weight,
+        lower_bound=None if lower_bounds is None or mixer.layer == 0 else lower_bounds[mixer.layer],
+        projections=tuple(
+            PackedWeight(layer.packed, layer.scale.item(), layer.norm.weight, layer.norm.eps)
+            for layer in layers
+        ),
+        eps=block.attn_norm.eps,
+    )

@@ -1,0 +1,1 @@
+"""A whole token through all layers in one compiled call: addresses and shapes, no models."""

@@ -1,0 +1,1 @@
+"""The built-in measurements of efficiency, one file each."""

@@ -1,0 +1,196 @@
+"""The charts of axis R: accuracy by level of attack, and the heat map of methods."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from trilemma.analysis.comparisons import AVERAGE
+from trilemma.analysis.evidence import Evidence
+from trilemma.analysis.metrics import METRICS, format_value
+from trilemma.analysis.panels import benchmark_of
+from trilemma.analysis.values import Candidate, Value, candidate_names, candidates, of_candidate, rows_of
+from trilemma.report.charts.encoding import (
+    ROWS,
+    Figure,
+    Variants,
+    color_of,
+    columns,
+    finish,
+    shape_of,
+    short,
+    tasks_of,
+    with_rows,
+)
+from trilemma.report.charts.heat_map import heat_map
+
+LEVELS = ("clean", "word", "sentence", "human", "unknown")
+
+
+def levels_figure(evidence: Evidence) -> Figure:
+    """Accuracy on clean text and at each attack level with intervals, for all tasks and each."""
+    records = evidence.records
+    everyone = candidates(records)
+    variants: Variants = {}
+    for task in (AVERAGE, *tasks_of(records)):
+        rows = _level_rows(evidence, everyone, task)
+        if rows:
+            label = "mean over tasks" if task == AVERAGE else task
+            # A mean that holds F1 or a correlation is no accuracy: no line of accuracies stands beside it.
+            accuracies = task != AVERAGE or set(evidence.official.values()) <= {("accuracy",)}
+            majority = _majority_rows(records, evidence.benchmark, task, rows) if accuracies else []
+            axis = "accuracy" if accuracies else "mean of the tasks' own metrics"
+            variants[label,] = _levels_chart(rows, majority, [c.name for c in everyone], axis)
+    return Figure(
+        "levels",
+        ("Task",),
+        variants,
+        "Accuracy on clean text and at each level of attack, with 95% intervals.",
+    )
+
+
+def _level_rows(evidence: Evidence, everyone: Sequence[Candidate], task: str) -> list[dict[str, Any]]:
+    by_task = evidence.records[evidence.records["seed"].isna() & (evidence.records["task"] == task)]
+    by_task = by_task[by_task["method"] == ""]
+    rows = []
+    for candidate in everyone:
+        own = of_candidate(by_task, candidate)
+        for level in LEVELS:
+            metric = METRICS["accuracy" if level == "clean" else "robust_accuracy"]
+            if task == AVERAGE:
+                rows += _level_row(candidate, level, evidence.value(metric, candidate, level), "")
+                continue
+            for row in rows_of(own[(own["metric"] == metric.name) & (own["level"] == level)]):
+                value = Value(row["value"], row["low"], row["high"], row["n"], row["partial"])
+                rows += _level_row(candidate, level, value, row["set"])
+    return rows
+
+
+def _level_row(candidate: Candidate, level: str, value: Value, name: str) -> list[dict[str, Any]]:
+    if value.value is None or math.isnan(value.value):
+        return []
+    label = f"{level}, {name.rsplit('_', 1)[-1]}" if name.endswith("matched") else level
+    text = " (partial split)" if value.partial else ""
+    return [
+        {"candidate": candidate.name, "level": label, "set": name + text, **columns("y", value, "fraction")}
+    ]
+
+
+def _majority_rows(
+    records: pd.DataFrame, benchmark: str, task: str, rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What always answering the most frequent class would reach at each level (the mean over tasks)."""
+    own = records[
+        (records["metric"] == "majority_accuracy") & records["value"].notna() & (records["method"] == "")
+    ]
+    if task == AVERAGE:  # the mean is that of one benchmark
+        own = own[(own["axis"] == "P") | (own["set"].map(benchmark_of) == benchmark)]
+    else:
+        own = own[own["task"] == task]
+    means = (
+        own.drop_duplicates(["task", "set", "level"])
+        .groupby(["level", "task"])["value"]
+        .mean()
+        .groupby("level")
+        .mean()
+    )
+    labels = dict.fromkeys(row["level"] for row in rows)
+    return [
+        {"level": label, "majority": short(means[level]), "text": format_value(means[level], "fraction")}
+        for label in labels
+        if (level := label.split(",")[0]) in means.index
+    ]
+
+
+def _levels_chart(
+    rows: list[dict[str, Any]], majority: list[dict[str, Any]], order: Sequence[str], title: str
+) -> dict[str, Any]:
+    labels = list(
+        dict.fromkeys(
+            row["level"] for row in sorted(rows, key=lambda r: LEVELS.index(r["level"].split(",")[0]))
+        )
+    )
+    x = alt.X(
+        "level:N",
+        sort=labels,
+        title=None,
+        axis=alt.Axis(labelAngle=0, labelFontSize=13, domain=False, ticks=False, grid=False),
+    )
+    scale = alt.Scale(domain=[0, 1])
+    offset = alt.XOffset("candidate:N", sort=list(order), scale=alt.Scale(paddingOuter=0.35))
+    y = alt.Y("y:Q", title=title, scale=scale, axis=alt.Axis(format=".0%", tickCount=5))
+    tip = [alt.Tooltip("level:N"), alt.Tooltip("text:N", title="always the majority class")]
+    line = (
+        alt.Chart(ROWS)
+        .transform_filter("isValid(datum.majority)")
+        .add_params(alt.param(name="muted", value="#888"))
+    )
+    long = alt.expr(f"0.62 * width / {len(labels)}")
+    ticks = line.mark_tick(thickness=1.5, size=long, color=alt.expr("muted"), opacity=0.75)
+    baseline = ticks.encode(x=x, y=alt.Y("majority:Q", scale=scale), tooltip=tip)
+    base = (
+        alt.Chart(ROWS)
+        .transform_filter("isValid(datum.y)")
+        .encode(x=x, xOffset=offset, color=color_of(order))
+    )
+    spread = base.mark_rule(strokeWidth=3, opacity=0.4, strokeCap="round").encode(
+        y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q"
+    )
+    points = base.mark_point(filled=True, opacity=1, size=75).encode(
+        y=y,
+        shape=shape_of(order),
+        tooltip=[
+            alt.Tooltip("candidate:N"),
+            alt.Tooltip("level:N"),
+            alt.Tooltip("y_text:N", title="accuracy"),
+            alt.Tooltip("y_n:Q", title="answers"),
+            alt.Tooltip("set:N"),
+        ],
+    )
+    return with_rows(finish(alt.layer(baseline, spread, points), height=320), rows + majority)
+
+
+def methods_figure(evidence: Evidence) -> Figure | None:
+    """Heat map of robust accuracy, attack methods against candidates; None where methods are unknown."""
+    records = evidence.records
+    names = candidate_names(records)
+    rows = records[(records["method"] != "") & records["seed"].isna() & records["value"].notna()]
+    rows = rows[rows["metric"] == "robust_accuracy"].copy()
+    if rows.empty:
+        return None
+    rows["candidate"] = [names[key] for key in zip(rows["model"], rows["adaptation"], strict=True)]
+    variants: Variants = {}
+    for task in ("", *tasks_of(rows)):
+        own = rows if task == "" else rows[rows["task"] == task]
+        if task == "" and rows["task"].nunique() == 1:
+            continue
+        cells = _method_cells(own)
+        variants["all tasks, pooled" if task == "" else task,] = _methods_chart(cells, list(names.values()))
+    return Figure("methods", ("Task",), variants, "Robust accuracy by attack method and candidate.")
+
+
+def _method_cells(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Pooled over the given tasks' items; the interval is the record's where there is one record."""
+    cells = []
+    for (candidate, level, method), group in rows.groupby(["candidate", "level", "method"], sort=False):
+        n = float(group["n"].sum())
+        value = float((group["value"] * group["n"]).sum() / n)
+        low, high = (group["low"].iloc[0], group["high"].iloc[0]) if len(group) == 1 else (None, None)
+        cells.append(
+            {
+                "candidate": candidate,
+                "level": level,
+                "method": f"{method} · {level}",
+                "value": round(value, 4),
+                "n": int(n),
+            }
+            | {"text": format_value(value, "fraction", low, high)}
+        )
+    return cells
+
+
+def _methods_chart(cells: list[dict[str, Any]], order: Sequence[str]) -> dict[str, Any]:
+    methods = sorted({(LEVELS.index(c["level"]) if c["level"] in LEVELS else 9, c["method"]) for c in cells})
+    return heat_map(cells, order, [name for _, name in methods], title="robust accuracy")

@@ -1,0 +1,166 @@
+"""A self-contained HTML page that opens offline: the frame of every page, and a page of charts and tables.
+
+Everything that comes from data reaches the page either through :func:`html.escape` or inside a JSON
+block in which ``<``, ``>`` and ``&`` are escaped; the scripts write it with ``textContent`` alone. A
+content security policy forbids every request and every script but the page's own (by hash).
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from trilemma.report.charts.encoding import Figure
+from trilemma.report.layout import Sheet
+from trilemma.report.pages.figure_sections import ChartSection, chart_section
+from trilemma.report.pages.sections import titled_grid
+
+
+@dataclass(frozen=True)
+class Words:
+    """A section of sentences.
+
+    Attributes:
+        name: id in the page.
+        title: its heading.
+        sentences: what each topic's heading is, to what is said of it.
+    """
+
+    name: str
+    title: str
+    sentences: Mapping[str, Sequence[str]]
+
+
+def render(
+    title: str, facts: Sequence[str], body: Sequence[ChartSection | Words], sheets: Sequence[Sheet]
+) -> str:
+    """A page of charts, sentences and tables as a string; all that is given is text, not markup.
+
+    Args:
+        title: heading of the page.
+        facts: lines below it, such as hardware and versions.
+        body: its sections, in order.
+        sheets: tables, below them.
+    """
+    charts = [section for section in body if isinstance(section, ChartSection)]
+    parts = [_head(title, facts)]
+    parts += [chart_section(part) if isinstance(part, ChartSection) else _words(part) for part in body]
+    names = [part.figure.name if isinstance(part, ChartSection) else part.name for part in body]
+    if sheets:
+        tables = "".join(titled_grid(sheet) for sheet in sheets)
+        parts.append(
+            f'<section id="numbers"><h2>The numbers</h2><div class="sheets">{tables}</div></section>'
+        )
+        names.append("numbers")
+    return frame(
+        title=title,
+        sections={name: name.capitalize() for name in names},
+        main="\n".join(parts),
+        data={"figures": figures_data(chart.figure for chart in charts)},
+    )
+
+
+def _head(title: str, facts: Sequence[str]) -> str:
+    lines = "".join(f'<p class="meta">{escape(fact)}</p>' for fact in facts)
+    return f'<section class="hero"><h1>{escape(title)}</h1>{lines}</section>'
+
+
+def _words(words: Words) -> str:
+    entries = "".join(
+        f"<h3>{escape(topic)}</h3>{''.join(f'<p>{escape(sentence)}</p>' for sentence in sentences)}"
+        for topic, sentences in words.sentences.items()
+    )
+    return (
+        f'<section id="{words.name}" class="prose sheets"><h2>{escape(words.title)}</h2>{entries}</section>'
+    )
+
+
+def frame(
+    *,
+    title: str,
+    sections: Mapping[str, str],
+    main: str,
+    data: Mapping[str, Any],
+    scripts: Sequence[str] = (),
+    skip_to: str = "content",
+    source: str = "",
+) -> str:
+    """A whole page around its content.
+
+    Args:
+        title: of the document, as text.
+        sections: id to label of the sections that the bar at the top links to; absent ones are left out.
+        main: the content, as markup.
+        data: what the scripts read; ``figures`` is :func:`figures_data`.
+        scripts: files of the page's own scripts, which run after ``page.js``.
+        skip_to: what the first link leads to, past the bar.
+        source: what the footer says it was written from, as markup.
+    """
+    library = _library()
+    script = "\n".join(resource(name) for name in ("page.js", *scripts))
+    links = "".join(f'<a href="#{name}">{escape(label)}</a>' for name, label in sections.items())
+    return Template(resource("page.html")).substitute(
+        title=escape(title),
+        policy=_policy(library, script),
+        style=resource("style.css"),
+        skip_to=skip_to,
+        sections=links,
+        main=main,
+        source=source,
+        data=embed_json(data),
+        library=library,
+        script=script,
+    )
+
+
+def figures_data(figures: Iterable[Figure]) -> dict[str, Any]:
+    """The charts and their choices as ``page.js`` reads them."""
+    return {
+        figure.name: {
+            "choices": figure.choices,
+            "variants": [[*key, spec] for key, spec in figure.variants.items()],
+        }
+        for figure in figures
+    }
+
+
+def embed_json(data: Any) -> str:
+    """JSON that is safe inside a script element: ``<``, ``>``, ``&``, U+2028 and U+2029 are escaped.
+
+    NaN and infinities, which JSON does not have, are refused.
+    """
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def resource(name: str) -> str:
+    """The text of a file beside this one."""
+    return files("trilemma.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script, from vl-convert: no network."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
+        "</script", "<\\/script"
+    )
+
+
+def _policy(*scripts: str) -> str:
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )

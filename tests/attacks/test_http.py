@@ -1,0 +1,234 @@
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from tests.stand_ins.victims import BagOfWords
+from trilemma.attacks.attack import Attacked
+from trilemma.attacks.http_victim import HttpVictim
+from trilemma.attacks.recipe import Recipe
+from trilemma.attacks.search.greedy import GreedyWordImportance
+from trilemma.attacks.transformations.characters import TEXTBUGGER, Misspelling
+from trilemma.errors import AttackError
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Endpoint:
+    """A real server on this machine; answers as a bag of words unless the test says otherwise.
+
+    Attributes:
+        requests: the decoded body of every request.
+        headers: of every request.
+        answer: what to send for a body; called with the number of requests before this one.
+    """
+
+    def __init__(self) -> None:
+        self.bag = BagOfWords({"good": 2.0})
+        self.requests: list[dict[str, list[list[str]]]] = []
+        self.headers: list[dict[str, str]] = []
+        self.answer: Callable[[int, list[list[str]]], Answer] = lambda count, texts: self.right(texts)
+        self.released = threading.Event()
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.requests.append(body)
+                endpoint.headers.append(dict(self.headers))
+                status, headers, answer = endpoint.answer(len(endpoint.requests) - 1, body["texts"])
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(answer)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/predict"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def right(self, texts: list[list[str]]) -> Answer:
+        """The bag's probabilities."""
+        rows = self.bag([tuple(text) for text in texts]).tolist()
+        return 200, {}, json.dumps({"probabilities": rows}).encode()
+
+    def close(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    monkeypatch.setenv("no_proxy", "*")
+    served = Endpoint()
+    yield served
+    served.close()
+
+
+TEXTS = [("a good film", "and שלום 🎬"), ("\ud800 alone", ""), ("good",), ("film",), ("so good",)]
+
+
+def test_answers_come_in_order_and_in_batches(endpoint: Endpoint) -> None:
+    victim = HttpVictim(endpoint.url, batch=2, headers={"Authorization": "Bearer secret"})
+    np.testing.assert_allclose(victim(TEXTS), BagOfWords({"good": 2.0})(TEXTS))
+    assert [len(request["texts"]) for request in endpoint.requests] == [2, 2, 1]
+    assert [tuple(text) for request in endpoint.requests for text in request["texts"]] == TEXTS
+    assert all(sent["Authorization"] == "Bearer secret" for sent in endpoint.headers)
+    assert all(sent["Content-Type"] == "application/json" for sent in endpoint.headers)
+    assert "secret" not in repr(victim)
+    assert victim([]).shape == (0, 0)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("named", [{}, {"Retry-After": "0"}, {"Retry-After": "soon"}])
+def test_a_busy_server_is_asked_again(endpoint: Endpoint, status: int, named: dict[str, str]) -> None:
+    endpoint.answer = lambda count, texts: (status, named, b"busy") if count < 2 else endpoint.right(texts)
+    assert HttpVictim(endpoint.url, backoff=0.001)([("good",)]).shape == (1, 2)
+    assert len(endpoint.requests) == 3
+    endpoint.requests.clear()
+    with pytest.raises(AttackError, match=f"status {status} .*busy"):
+        HttpVictim(endpoint.url, retries=1, backoff=0.001)([("good",)])
+    assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404])
+def test_a_refusal_is_final(endpoint: Endpoint, status: int) -> None:
+    endpoint.answer = lambda count, texts: (status, {"Location": "http://elsewhere/"}, b"no\x1b[31m key")
+    with pytest.raises(AttackError, match="elsewhere" if status < 400 else f"{status} .*no .*key") as error:
+        HttpVictim(endpoint.url)([("good",)])
+    assert "\x1b" not in str(error.value)
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "no JSON"),
+        (b"<html>\xff</html>", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"[[0.5, 0.5]]", "must answer"),
+        (b'{"probabilities": 1}', "must answer"),
+        (b'{"probabilities": [0.5, 0.5]}', "must answer"),
+        (b'{"probabilities": [[], []]}', "must answer"),
+        (b'{"probabilities": [[0.5, 0.5]]}', "2 texts with 1 lists"),
+        (b'{"probabilities": [[0.5, 0.5], [1.0]]}', "1 classes, then with 2"),
+        (b'{"probabilities": [[NaN, 0.5], [0.5, 0.5]]}', "finite"),
+        (b'{"probabilities": [[1e999, 0.5], [0.5, 0.5]]}', "finite"),
+        (b'{"probabilities": [["0.5", "0.5"], [0.5, 0.5]]}', "finite"),
+        (b'{"probabilities": [[null, 0.5], [0.5, 0.5]]}', "finite"),
+        (b'{"probabilities": [[true, false], [0.5, 0.5]]}', "finite"),
+        (b'{"probabilities": [[1' + b"0" * 400 + b", 0], [0.5, 0.5]]}", "finite"),
+        (b'{"probabilities": [[2.5, -1.5], [0.5, 0.5]]}', "softmax"),
+        (b'{"probabilities": [[0.9, 0.9], [0.5, 0.5]]}', "softmax"),
+    ],
+)
+def test_an_answer_that_is_none_is_named(endpoint: Endpoint, body: bytes, said: str) -> None:
+    endpoint.answer = lambda count, texts: (200, {}, body)
+    with pytest.raises(AttackError, match=said) as error:
+        HttpVictim(endpoint.url)([("good",), ("bad",)])
+    assert endpoint.url in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_batches_must_agree_on_the_classes(endpoint: Endpoint) -> None:
+    rows = [[[0.5, 0.5]], [[0.5, 0.25, 0.25]]]
+    endpoint.answer = lambda count, texts: (200, {}, json.dumps({"probabilities": rows[count]}).encode())
+    with pytest.raises(AttackError, match="2 classes, then with 3"):
+        HttpVictim(endpoint.url, batch=1)([("good",), ("bad",)])
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(AttackError, match=r"cannot be reached.*start its server"):
+        HttpVictim(f"http://127.0.0.1:{port}/")([("good",)])
+
+
+def test_a_server_that_is_too_slow_is_named(endpoint: Endpoint) -> None:
+    def late(count: int, texts: list[list[str]]) -> Answer:
+        endpoint.released.wait(10)
+        return endpoint.right(texts)
+
+    endpoint.answer = late
+    with pytest.raises(AttackError, match=r"within 0\.05 s"):
+        HttpVictim(endpoint.url, timeout=0.05)([("good",)])
+
+
+def test_a_connection_that_breaks_is_named(endpoint: Endpoint) -> None:
+    endpoint.answer = lambda count, texts: (200, {"Content-Length": "9999"}, b'{"probabilities"')
+    with pytest.raises(AttackError, match=r"cannot be reached|no JSON"):
+        HttpVictim(endpoint.url)([("good",)])
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:80", "file:///etc/passwd", "http://", "http://[", "http://h:99999/", "ftp://h/"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(AttackError, match="HOST"):
+        HttpVictim(url)
+
+
+def test_settings_that_cannot_work_are_refused(endpoint: Endpoint) -> None:
+    with pytest.raises(AttackError, match="Authorization"):
+        HttpVictim("http://me:secret@host/")
+    for settings in ({"batch": 0}, {"retries": -1}, {"backoff": float("nan")}, {"timeout": float("inf")}):
+        with pytest.raises(AttackError, match="batch >= 1"):
+            HttpVictim(endpoint.url, **settings)  # type: ignore[arg-type]
+    for victim in (
+        HttpVictim(endpoint.url, headers={"X-Key": "a\r\nHost: elsewhere"}),
+        HttpVictim(endpoint.url, headers={"X-Key": "ключ"}),
+        HttpVictim(endpoint.url + " é"),
+    ):
+        with pytest.raises(AttackError, match=r"mend the address"):
+            victim([("good",)])
+    assert not endpoint.requests
+
+
+ITEMS = [("good",), ("a good film, a good one and a really good story",), ("so good",), ("a film",)]
+
+
+def attack(victim: HttpVictim, finished: dict[int, Attacked] | None = None) -> list[Attacked]:
+    recipe = Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
+    keep = None if finished is None else finished.__setitem__
+    return recipe(victim, ITEMS, [1, 1, 1, 1], budget=200, seed=0, finished=keep)
+
+
+def test_an_attack_over_http_is_the_attack_on_the_model(endpoint: Endpoint) -> None:
+    recipe = Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
+    direct = recipe(BagOfWords({"good": 2.0}), ITEMS, [1, 1, 1, 1], budget=200, seed=0)
+    assert attack(HttpVictim(endpoint.url)) == direct
+    assert [result.success for result in direct] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("broken", ["status", "nan", "closed"])
+def test_a_server_that_fails_in_the_middle_loses_no_finished_item(endpoint: Endpoint, broken: str) -> None:
+    whole = attack(HttpVictim(endpoint.url))
+    endpoint.requests.clear()
+
+    def fails(count: int, texts: list[list[str]]) -> Answer:
+        if count < 3:
+            return endpoint.right(texts)
+        if broken == "status":
+            return 500, {}, b"out of memory"
+        if broken == "nan":
+            return 200, {}, json.dumps({"probabilities": [[float("nan")] * 2] * len(texts)}).encode()
+        raise ConnectionAbortedError
+
+    endpoint.answer = fails
+    endpoint.server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+    finished: dict[int, Attacked] = {}
+    with pytest.raises(AttackError):
+        attack(HttpVictim(endpoint.url, retries=1, backoff=0.001), finished)
+    assert 0 in finished and 1 not in finished
+    assert all(finished[index] == whole[index] for index in finished)
