@@ -143,7 +143,7 @@ def embed_json(data: Any) -> str:
 
 def resource(name: str) -> str:
     """The text of a file beside this one."""
-    return files("trilemma.report").joinpath(name).read_text(encoding="utf-8")
+    return files("trilemma.report.pages").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache
