@@ -1,9 +1,10 @@
-# Two commands: `make demo` and `make test`; both install first.
+# `make demo` runs the demo study; `make test` is the tests that take seconds, always the same; `make test-all`
+# adds the slow ones and draws other random examples each time. All install first.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := PYTHONWARNINGS=ignore::ResourceWarning
 
-.PHONY: install demo test lint types pytest bench bench-gpu clean
+.PHONY: install demo test test-all lint types pytest slow docs bench bench-gpu clean
 
 install: .venv/installed
 
@@ -26,8 +27,29 @@ lint:
 types:
 	$(BIN)/mypy
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
+
 pytest:
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
+	$(PYTEST) -m "not slow"
+
+# What takes more than ten seconds, always the same.
+slow: install
+	$(PYTEST) -m slow
+
+# `make test-all TRILEMMA_SEED=N` repeats what it draws with the seed N.
+ifndef TRILEMMA_SEED
+TRILEMMA_SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+endif
+
+test-all: install lint types
+	@echo "seed: TRILEMMA_SEED=$(TRILEMMA_SEED)"
+	TRILEMMA_SEED=$(TRILEMMA_SEED) HYPOTHESIS_PROFILE=explore $(PYTEST) --hypothesis-seed=$(TRILEMMA_SEED)
+
+# The documentation as a site in build/site; a link that leads nowhere fails.
+docs: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site: build/site/index.html"
 
 # Fails where the whole interval of a ratio is more than 15% worse than benchmarks/recorded.json says.
 bench: install

@@ -35,8 +35,10 @@ import torch
 from benchmarks.attack_victims import victims
 from benchmarks.contest import Finding
 
+from trilemma.attacks import AttackRun
 from trilemma.attacks.constraints.edits import EditDistance, NoStopWords, UnchangedWords
-from trilemma.attacks.recipe import Recipe
+from trilemma.attacks.resources.wordnet import WordNet
+from trilemma.attacks.search.attack import SearchAttack
 from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
 from trilemma.attacks.transformations.characters import (
     DEEPWORDBUG,
@@ -45,8 +47,7 @@ from trilemma.attacks.transformations.characters import (
     insert_space,
     swap_inner,
 )
-from trilemma.attacks.transformations.synonyms import Synonyms
-from trilemma.attacks.wordnet import WordNet
+from trilemma.attacks.transformations.substitutes import Synonyms
 from trilemma.hardware.machine import hardware, versions
 from trilemma.inference.classifier import Classifier
 from trilemma.profiling.timing import median
@@ -65,22 +66,22 @@ WITHOUT_SPACE = "textbugger-without-space"
 PEER = ("textattack==0.3.11", "flair>=0.15", "transformers<5")
 
 
-def recipes() -> dict[str, Recipe]:
+def recipes() -> dict[str, SearchAttack]:
     """The same attacks on both sides; of TextBugger the bugs that TextAttack's package can run."""
     common = (UnchangedWords(), NoStopWords())
     bugs = Misspelling((insert_space, delete_inner, swap_inner))
     return {
-        "deepwordbug": Recipe(
+        "deepwordbug": SearchAttack(
             "word",
             GreedyWordImportance("unknown"),
             Misspelling(DEEPWORDBUG),
             (*common, EditDistance(30)),
         ),
-        "textbugger": Recipe("word", GreedyWordImportance("delete"), bugs, common),
-        WITHOUT_SPACE: Recipe(
+        "textbugger": SearchAttack("word", GreedyWordImportance("delete"), bugs, common),
+        WITHOUT_SPACE: SearchAttack(
             "word", GreedyWordImportance("delete"), Misspelling((delete_inner, swap_inner)), common
         ),
-        "pwws": Recipe("word", WeightedSaliency(), Synonyms(WordNet().synonyms), common),
+        "pwws": SearchAttack("word", WeightedSaliency(), Synonyms(WordNet().synonyms), common),
     }
 
 
@@ -152,7 +153,7 @@ def nltk_data(work: Path) -> Path:
     """WordNet and a stop list where NLTK looks for them, from the files that we read too."""
     import shutil
 
-    from trilemma.attacks.constraints.edits import STOP_WORDS
+    from trilemma.attacks.words import stop_words
 
     corpora = work / "nltk_data" / "corpora"
     if not corpora.is_dir():
@@ -162,7 +163,7 @@ def nltk_data(work: Path) -> Path:
         names = [f"{n:02d}\tfile{n}\t1\n" for n in range(45)]
         (corpora / "wordnet" / "lexnames").write_text("".join(names), "utf-8")
         (corpora / "stopwords").mkdir()
-        (corpora / "stopwords" / "english").write_text("\n".join(sorted(STOP_WORDS)) + "\n", "utf-8")
+        (corpora / "stopwords" / "english").write_text("\n".join(sorted(stop_words())) + "\n", "utf-8")
     return work / "nltk_data"
 
 
@@ -197,13 +198,11 @@ def _forward(model: Any, encoded: list[list[int]], size: int, pad: int) -> float
     return time.perf_counter() - begun
 
 
-def ours(classifier: Classifier, recipe: Recipe, items: Sequence[tuple[str, int]]) -> dict[str, Any]:
+def ours(classifier: Classifier, recipe: SearchAttack, items: Sequence[tuple[str, int]]) -> dict[str, Any]:
     """Attack items."""
     asked = Asked(classifier)
     begun = time.perf_counter()
-    results = recipe(
-        asked, [(text,) for text, _ in items], [label for _, label in items], budget=BUDGET, seed=0
-    )
+    results = recipe(asked, [(text,) for text, _ in items], [label for _, label in items], AttackRun(BUDGET))
     seconds = time.perf_counter() - begun
     skipped = [one.queries == 1 and not one.success for one in results]
     outcomes = [

@@ -33,7 +33,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from trilemma.architectures import ARCHITECTURES
 from trilemma.hardware.machine import hardware, versions
-from trilemma.inference.classifier import Classifier, encode, fixed_arguments, length_batches, pad_id
+from trilemma.inference.batching import encode, length_batches, pad_id
+from trilemma.inference.classifier import Classifier, fixed_arguments
 from trilemma.models import sizes
 from trilemma.models.sizes import rounded_vocabulary
 from trilemma.profiling.timing import interleave, median
@@ -60,7 +61,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="rate of evaluation against plain PyTorch loops")
     parser.add_argument("--arch", nargs="+", choices=ARCHITECTURES.names(), default=["transformer-pp"])
-    parser.add_argument("--size", choices=list(sizes.SHAPES), default="micro")
+    parser.add_argument("--size", choices=list(sizes.SIZE_SPECS), default="micro")
     parser.add_argument("--texts", type=int, default=256, help="different texts to answer")
     parser.add_argument("--pairs", action="store_true", help="text pairs instead of single texts")
     parser.add_argument("--rounds", type=int, default=7, help="repetitions; at least 6 for an interval")

@@ -34,26 +34,25 @@ from pydantic import TypeAdapter
 from trilemma.files import write_text
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
-from trilemma.forecasting.cases import Case
 from trilemma.forecasting.forecaster import CONFIDENCE, Forecaster, Measured
 from trilemma.forecasting.measuring import measure
+from trilemma.forecasting.passes import ForwardPass
 from trilemma.hardware.machine import hardware, versions
-from trilemma.profiling.points import Point
+from trilemma.operating_point import OperatingPoint
 from trilemma.terminal import output
 
 SHAPES = (
     (128, 2), (128, 6), (192, 4), (256, 2), (256, 8), (320, 4),
     (384, 2), (384, 6), (512, 4), (512, 8), (640, 3), (768, 4),
 )  # fmt: skip
-POINTS = (
-    Point(1, 16), Point(1, 64), Point(1, 256), Point(1, 512), Point(4, 16), Point(4, 64), Point(4, 256),
-    Point(16, 16), Point(16, 64), Point(16, 128),
-)  # fmt: skip
+POINTS = tuple(
+    OperatingPoint(batch, length)
+    for batch, lengths in {1: (16, 64, 256, 512), 4: (16, 64, 256), 16: (16, 64, 128)}.items()
+    for length in lengths
+)
 DECODE = 65
 PASSES = 4
 """Over all models, so that what slows the machine for some minutes is in one time of a point alone."""
-RUNS = 2
-"""Of a point in each pass."""
 LEFT_OUT = 2
 
 
@@ -75,9 +74,12 @@ def one_pass(number: int) -> list[Measured]:
     """Every family at every shape and point."""
     from trilemma.study.console import progress_bar
 
-    subjects = [one for shape in SHAPES for one in families(*shape).values()]
+    found: list[Measured] = []
     with progress_bar(output(), f"pass {number + 1} of {PASSES}") as progress:
-        return measure(subjects, POINTS, decode=DECODE, seconds=0.0, runs=RUNS, progress=progress)
+        for done, shape in enumerate(SHAPES, 1):
+            found += measure(list(families(*shape).values()), POINTS, decode=DECODE, seconds=0.0)
+            progress(done, len(SHAPES), "shapes")
+    return found
 
 
 def measured(path: Path) -> None:
@@ -100,38 +102,38 @@ def measured(path: Path) -> None:
 
 
 def joined(passes: Sequence[list[Measured]]) -> list[Measured]:
-    """The median time of each case over passes that went over the same cases."""
+    """The median time of each forward pass, over repetitions of all of them."""
     return [
-        Measured(same[0].case, float(np.median([one.seconds for one in same])))
+        Measured(same[0].work, float(np.median([one.seconds for one in same])))
         for same in zip(*passes, strict=True)
     ]
 
 
-def family(case: Case) -> str:
+def family(one: ForwardPass) -> str:
     """Its name."""
-    if case.shape.family == "attention":
-        return ("transformer-pp" if case.shape.own else "llama") if case.shape.causal else "bert"
-    return case.shape.family
+    if one.dimensions.family == "attention":
+        return ("transformer-pp" if one.dimensions.own else "llama") if one.dimensions.causal else "bert"
+    return one.dimensions.family
 
 
-def dimensions(case: Case) -> tuple[int, int]:
+def dimensions(one: ForwardPass) -> tuple[int, int]:
     """Width and layers."""
-    return case.shape.width, case.shape.layers
+    return one.dimensions.width, one.dimensions.layers
 
 
 def held_out(
-    times: list[Measured], known: Calibration, groups: list[set[Any]], group_of: Callable[[Case], Any]
+    times: list[Measured], known: Calibration, groups: list[set[Any]], group_of: Callable[[ForwardPass], Any]
 ) -> Errors:
     """Relative errors and whether the interval held, by phase and family, each group left out in turn."""
     found: Errors = {}
     for group in groups:
-        kept = [one for one in times if group_of(one.case) not in group]
-        left = [one for one in times if group_of(one.case) in group]
+        kept = [one for one in times if group_of(one.work) not in group]
+        left = [one for one in times if group_of(one.work) in group]
         forecaster = Forecaster(known.machine, kept, known.operations)
-        for one, forecast in zip(left, forecaster.seconds([one.case for one in left]), strict=True):
+        for one, forecast in zip(left, forecaster.seconds([one.work for one in left]), strict=True):
             error = abs(forecast.value / one.seconds - 1)
             holds = forecast.low <= one.seconds <= forecast.high
-            found.setdefault((one.case.phase, family(one.case)), []).append((error, holds))
+            found.setdefault((one.work.phase, family(one.work)), []).append((error, holds))
     return found
 
 
@@ -160,7 +162,7 @@ def noise_of(passes: Sequence[list[Measured]]) -> dict[str, Noise]:
     """How far every other pass is from the rest, by phase."""
     apart: dict[str, list[float]] = {}
     for one, other in zip(joined(passes[::2]), joined(passes[1::2]), strict=True):
-        apart.setdefault(one.case.phase, []).append(abs(one.seconds / other.seconds - 1))
+        apart.setdefault(one.work.phase, []).append(abs(one.seconds / other.seconds - 1))
     return {
         phase: Noise(float(np.median(some)), float(np.quantile(some, 0.9))) for phase, some in apart.items()
     }
@@ -170,8 +172,8 @@ def main() -> int:
     """Measure if asked, and print the tables."""
     parser = argparse.ArgumentParser(description="accuracy of forecasts")
     parser.add_argument("--work", type=Path, required=True, help="file of the times")
-    parser.add_argument("--measure", action="store_true", help="time the models anew")
-    parser.add_argument("--operations", action="store_true", help="time the operations alone anew")
+    parser.add_argument("--measure", action="store_true", help="time the models again")
+    parser.add_argument("--operations", action="store_true", help="time the operations alone again")
     options = parser.parse_args()
     if options.measure:
         measured(options.work)
@@ -188,7 +190,7 @@ def main() -> int:
     shapes = list(SHAPES)
     groups = [set(shapes[place :: len(shapes) // LEFT_OUT]) for place in range(len(shapes) // LEFT_OUT)]
     table("Held-out shapes", held_out(times, known, groups, dimensions), noise)
-    names = sorted({family(one.case) for one in times})
+    names = sorted({family(one.work) for one in times})
     table("Held-out architecture", held_out(times, known, [{name} for name in names], family), noise)
     return 0
 

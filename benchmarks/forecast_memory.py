@@ -1,4 +1,4 @@
-"""How well peak memory is forecast: models of several families and shapes, each point in a fresh process.
+"""How well peak memory is forecast: models of several families and shapes, measured as profiles are.
 
     python benchmarks/forecast_memory.py
 
@@ -9,11 +9,10 @@ tensors (5 minutes on two cores).
 """
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path[0] = str(Path(__file__).parent.parent)
 
@@ -25,27 +24,21 @@ import numpy as np
 import torch
 
 from trilemma.forecasting.calibration import families
-from trilemma.forecasting.candidates import candidate
-from trilemma.forecasting.forecast import Workload, memory_for
-from trilemma.forecasting.measuring import Subject
-from trilemma.hardware.catalogue import find_machine
+from trilemma.forecasting.measuring import RandomModel
+from trilemma.forecasting.memory import memory_of
+from trilemma.forecasting.models import ForecastModel
 from trilemma.hardware.machine import hardware, versions
-from trilemma.profiling.grid import EfficiencyGrid
-from trilemma.profiling.measurements.memory import Peak, Work, in_fresh_processes
-from trilemma.profiling.points import Point
-from trilemma.profiling.session import Session
-from trilemma.profiling.subject import ProfiledModel
+from trilemma.operating_point import OperatingPoint
+from trilemma.profiling.models import ModelUnderTest
+from trilemma.profiling.peaks import Peak, Work, peaks_by_process
 from trilemma.terminal import output
 
 SHAPES = ((256, 8), (512, 4), (768, 12))
-POINTS = (Point(1, 2048), Point(16, 128), Point(16, 512))
+POINTS = (OperatingPoint(1, 2048), OperatingPoint(16, 128), OperatingPoint(16, 512))
 DECODE = 16
 VOCABULARY = 30_000
 LARGE = 200e6
 """Bytes from which a peak's forecast is judged."""
-
-MACHINE = "epyc-9654"
-"""A processor with every precision: only its kind matters to memory."""
 
 
 class Outcome(NamedTuple):
@@ -53,7 +46,7 @@ class Outcome(NamedTuple):
 
     family: str
     shape: tuple[int, int]
-    point: Point
+    point: OperatingPoint
     forecast: float
     peak: float
     exact: bool
@@ -64,34 +57,30 @@ class Outcome(NamedTuple):
         return self.forecast / self.peak - 1
 
 
-def saved(subject: Subject, folder: Path) -> None:
+def saved(model: RandomModel, folder: Path) -> None:
     """Write a model with random weights."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    made_by = AutoModelForCausalLM if subject.generates else AutoModelForSequenceClassification
+    made_by = AutoModelForCausalLM if model.generates else AutoModelForSequenceClassification
     torch.manual_seed(0)
-    made_by.from_config(subject.config).save_pretrained(folder)
+    made_by.from_config(model.config).save_pretrained(folder)
 
 
-def measured(family: str, shape: tuple[int, int], subject: Subject, folder: Path) -> Iterator[Outcome]:
+def measured(family: str, shape: tuple[int, int], model: RandomModel, folder: Path) -> Iterator[Outcome]:
     """Every point of one model that has the positions for it."""
-    saved(subject, folder)
-    form: Any = "packed" if subject.precision == "packed" else "plain"
-    decode = DECODE if subject.generates else 0
-    model = ProfiledModel((family,), folder, form=form)
-    session = Session([model], EfficiencyGrid(time_limit=600), device="cpu", clock=time.perf_counter)
-    limit = subject.shape.positions or 10**9
-    points = [point for point in POINTS if point.length + decode <= limit]
-    chosen = candidate(
-        str(folder), find_machine(MACHINE), subject.precision, classifier=not subject.generates
-    )
-    works = [Work(model, point, decode=decode or None) for point in points]
-    for point, peak in zip(points, in_fresh_processes(session, works), strict=True):
+    saved(model, folder)
+    decode = DECODE if model.generates else 0
+    points = [point._replace(decode=decode) for point in POINTS]
+    points = [one for one in points if one.length + decode <= (model.shape.positions or 10**9)]
+    precision = "packed" if model.precision == "packed" else "float32"
+    forecast, tested = ForecastModel.find(str(folder)), ModelUnderTest((family,), folder, precision=precision)
+    works = [Work(tested, "generate" if decode else "classify", point) for point in points]
+    for point, peak in zip(points, peaks_by_process(works, "cpu", 600), strict=True):
         if not isinstance(peak, Peak):
             raise SystemExit(f"{family} at {point}: {peak.reason}")
-        memory = memory_for(chosen, Workload(point.batch, point.length, decode))
+        memory = memory_of(forecast, precision, point)
         parts = {"weights": memory.weights, "state": memory.state}
         exact = all(peak.parts.get(name, 0) == size for name, size in parts.items())
         yield Outcome(family, shape, point, memory.peak, peak.bytes, exact)
@@ -102,13 +91,11 @@ def main() -> int:
     from trilemma.study.console import progress_bar
 
     found: list[Outcome] = []
-    subjects = [
-        (shape, *item) for shape in SHAPES for item in families(*shape, vocabulary=VOCABULARY).items()
-    ]
+    models = [(shape, *item) for shape in SHAPES for item in families(*shape, vocabulary=VOCABULARY).items()]
     with TemporaryDirectory() as made, progress_bar(output(), "peak memory") as progress:
-        for number, (shape, family, subject) in enumerate(subjects):
-            found += measured(family, shape, subject, Path(made) / str(number))
-            progress(number + 1, len(subjects), "models")
+        for number, (shape, family, model) in enumerate(models):
+            found += measured(family, shape, model, Path(made) / str(number))
+            progress(number + 1, len(models), "models")
     print(f"{hardware()}\n{versions()}\n")
     print("| family | width x layers | batch x length | forecast | measured | error | weights and state |")
     print("| --- | --- | --- | --- | --- | --- | --- |")

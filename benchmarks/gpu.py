@@ -71,7 +71,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="the GPU paths against PyTorch and fla")
     parser.add_argument("--only", nargs="+", choices=tables, default=tables, help="tables to print")
     parser.add_argument("--rounds", type=int, default=21, help="repetitions; at least 6 for an interval")
-    parser.add_argument("--size", choices=list(sizes.SHAPES), default="370m", help="of the decoding models")
+    parser.add_argument(
+        "--size", choices=list(sizes.SIZE_SPECS), default="370m", help="of the decoding models"
+    )
     return parser.parse_args()
 
 

@@ -44,7 +44,7 @@ from trilemma.models.placement import place_in_large_pages
 from trilemma.ops.gla import gla, gla_step
 from trilemma.ops.gla.chunkwise import gla_chunkwise
 from trilemma.ops.linear_scan import linear_scan
-from trilemma.ops.ternary import normed_levels
+from trilemma.ops.ternary.levels import normed_levels
 from trilemma.ops.ternary.packed import pack
 from trilemma.profiling.timing import median
 

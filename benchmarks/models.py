@@ -41,7 +41,7 @@ from trilemma.models import bit_linear as bit_linear_module
 from trilemma.models.cache import state_bytes
 from trilemma.models.loading import deploy
 from trilemma.models.sizes import configuration
-from trilemma.ops.ternary import bit_linear_reference
+from trilemma.ops.ternary.reference import bit_linear_reference
 from trilemma.profiling.timing import Median
 
 ARCHITECTURES = ("transformer-pp", "gla", "matmul-free")

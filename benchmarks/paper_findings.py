@@ -42,10 +42,10 @@ CLAIMS = [
 ]
 
 COSTS = {
-    "peak_training_memory_bytes": ("fine-tuning memory", 1e-6, "MB"),
-    "peak_inference_memory_bytes": ("inference memory", 1e-6, "MB"),
-    "latency_ms": ("latency", 1.0, "ms"),
-    "training_examples_per_s": ("fine-tuning rate", 1.0, "examples/s"),
+    ("peak_memory_bytes", "train"): ("fine-tuning memory", 1e-6, "MB"),
+    ("peak_memory_bytes", "classify"): ("inference memory", 1e-6, "MB"),
+    ("latency_ms", "classify"): ("latency", 1.0, "ms"),
+    ("examples_per_s", "train"): ("fine-tuning rate", 1.0, "examples/s"),
 }
 
 
@@ -82,10 +82,10 @@ def accuracy_rows(result: Result, arm: str) -> list[str]:
 
 def cost_rows(result: Result) -> list[str]:
     """Costs against Transformer++ at every measured point; both arms share shapes, so costs are one arm's."""
-    records = result.records
+    records = result.records[(result.records["basis"] != "forecast") & result.records["value"].notna()]
     lines = []
-    for metric, (name, factor, unit) in COSTS.items():
-        own = records[(records["metric"] == metric) & records["value"].notna()]
+    for (metric, phase), (name, factor, unit) in COSTS.items():
+        own = records[(records["metric"] == metric) & (records["phase"] == phase)]
         wide = own.pivot_table(index=["batch", "length"], columns="model", values="value") * factor
         for (batch, length), row in wide.iterrows():
             base = row[BASELINE]

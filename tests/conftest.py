@@ -13,21 +13,20 @@ from filelock import FileLock
 from trilemma import _native
 
 # Tests run beside each other on small machines: how long one example takes says nothing.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 TINY_STUDY = """\
 name: demo
 data: embedded
-models:
-  - {arch: transformer-pp, size: nano}
-  - {arch: gla, size: nano}
-  - {arch: matmul-free, size: nano}
+models: [transformer-pp:nano, gla:nano, matmul-free:nano]
 tasks: [sst2, qnli]
 adapt: {epochs: 1, rows: 300, learning_rate: 3.0e-3}
 seeds: [0, 1]
 robustness: {sets: [advglue]}
-efficiency: {batch: [1], length: [32, 128], decode: 4, seconds: 0.1, training: {batch: [4], length: [16]}}
+efficiency:
+  {batch: [1], length: [32, 128], decode: 4, rounds: 6, seconds: 0.05, training: {batch: [4], length: [16]}}
 """
 """The demo study cut down to seconds."""
 

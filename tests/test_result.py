@@ -104,14 +104,31 @@ def test_hostile_tables_are_shown_and_reported(result: Result, tmp_path: Path) -
 
 
 def test_the_command_line_says_its_choices_and_by_its_exit_code_whether_one_qualifies(tmp_path: Path) -> None:
-    from trilemma.analysis.measures import MEASURES
+    from trilemma.analysis.item_metrics import ITEM_METRICS
     from trilemma.cli import main
+    from trilemma.cli.compare import COMPARED
 
-    assert main._COMPARED.split(", ") == list(MEASURES)
+    assert list(COMPARED) == list(ITEM_METRICS)
     run = str(write_run(tmp_path / "run", models=2, seeds=(0,), adversarial=40, clean=60))
     runner = CliRunner(env={"COLUMNS": "200"})
-    assert "peak_inference_memory_bytes" in runner.invoke(main.app, ["decide", "--help"]).output
+    assert "peak_memory_bytes" in runner.invoke(main.app, ["decide", "--help"]).output
     assert (
         runner.invoke(main.app, ["decide", run, "--max-latency", "0.2s", "--min-clean", "50%"]).exit_code == 0
     )
     assert runner.invoke(main.app, ["decide", run, "--max-latency", "0.1ms"]).exit_code == 1
+    by_name = ["--max", "latency=0.1ms", "--min", "robust_accuracy=10%"]
+    assert runner.invoke(main.app, ["decide", run, *by_name]).exit_code == 1
+    for wrong in (["--max", "latency"], ["--max-memory", "1GB", "--max", "memory=2GB"], ["--batch", "4"]):
+        assert isinstance(runner.invoke(main.app, ["decide", run, *wrong]).exception, TrilemmaError)
+    assert "--aim" in runner.invoke(main.app, ["decide", run, "--aim", "cost"]).output
+
+
+def test_a_notebook_shows_the_summary_the_verdict_and_the_cautions(result: Result) -> None:
+    evil = "<script>alert(1)</script>"
+    records, items = (
+        t.assign(model=t["model"].replace("gla-nano", evil)) for t in (result.records, result.items)
+    )
+    page = Result(records, items)._repr_html_()
+    assert page.count("<table>") == 2 and "Caution: " in page and "Efficiency at batch 1, length 128" in page
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "empty" in Result(result.records.iloc[:0], result.items.iloc[:0])._repr_html_()

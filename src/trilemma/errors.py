@@ -1,7 +1,7 @@
-"""Errors that a user can mend: one clear sentence that names the remedy.
+"""Errors that a user can fix: one clear sentence that names the remedy.
 
 The command line prints the sentence and exits with code 2; ``--debug`` adds the traceback.
-Anything that is not a :class:`TrilemmaError` is a defect of ours and keeps its traceback.
+Anything that is not a :class:`TrilemmaError` is a defect of this package and keeps its traceback.
 """
 
 
@@ -35,3 +35,9 @@ class AttackError(TrilemmaError):
 
 class DeployError(TrilemmaError):
     """A machine, workload or objective that cannot be used as given."""
+
+
+def one_line(error: object, limit: int = 160) -> str:
+    """The message of a foreign error, or any text, as one line of printable characters, shortened."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

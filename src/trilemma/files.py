@@ -1,4 +1,4 @@
-"""Writes that are whole or absent, and the operating system's refusals as one clear sentence."""
+"""Writes that are whole or absent, the system's refusals as one clear sentence, and the user's folders."""
 
 import errno
 import hashlib
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trilemma.errors import StoreError
+from trilemma.errors import DataError, StoreError, TrilemmaError, one_line
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {
@@ -20,6 +20,16 @@ _REFUSED = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``trilemma`` in ``XDG_CACHE_HOME``, by default ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trilemma"
+
+
+def state_folder() -> Path:
+    """Where what outlives a process is kept: in ``XDG_STATE_HOME``, by default ``~/.local/state``."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "trilemma"
 
 
 @contextmanager
@@ -83,3 +93,65 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Hash of a model folder's files; hidden ones and its card do not count."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
+        name = path.relative_to(folder).as_posix()
+        if not any(part.startswith(".") for part in Path(name).parts):
+            # A name on disk need not be UTF-8.
+            digest.update(f"{name} {sha256(path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` and ``~name`` replaced by the home folder they stand for.
+
+    Raises:
+        DataError: where the system knows no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{one_line(path)} has no home folder here; write the whole path") from error
+
+
+@contextmanager
+def held(folder: Path, busy: str) -> Iterator[None]:
+    """Hold a folder for this process, and make it where it is absent.
+
+    Raises:
+        StoreError: with the sentence ``busy``, when another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(busy) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_suffix(path: str | Path, suffix: str) -> Path:
+    """The path, with its folders made.
+
+    Raises:
+        TrilemmaError: where it does not end in ``suffix``.
+        StoreError: where a folder cannot be made.
+    """
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        raise TrilemmaError(f"{path} does not end in {suffix}; name the file so")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    return path

@@ -5,46 +5,54 @@ read them as they are.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trilemma.errors import StoreError
 from trilemma.files import replacing
+from trilemma.metrics import Axis, Phase
 
-Axis = Literal["E", "P", "R"]
+_VERSION_KEY = b"trilemma_schema"
 
-RECORDS = pa.schema(
-    [
-        ("study", pa.string()),
-        ("model", pa.string()),
-        ("arch", pa.string()),
-        ("parameters", pa.int64()),
-        ("adaptation", pa.string()),
-        ("task", pa.string()),
-        ("set", pa.string()),
-        ("seed", pa.int64()),
-        ("axis", pa.string()),
-        ("metric", pa.string()),
-        ("level", pa.string()),
-        ("method", pa.string()),
-        ("batch", pa.int64()),
-        ("length", pa.int64()),
-        ("n", pa.int64()),
-        ("value", pa.float64()),
-        ("unit", pa.string()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("partial", pa.bool_()),
-        ("note", pa.string()),
-        ("hardware", pa.string()),
-        ("kernel", pa.string()),
-        ("versions", pa.string()),
-    ]
-)
+SCHEMA_VERSION = 2
+"""Raised when a column of the records changes its meaning or goes away; kept in the files' metadata."""
+
+Basis = Literal["measured", "counted", "estimated", "forecast"]
+"""What a value is: measured; counted without uncertainty; estimated, as watts times time; or forecast."""
+
+Status = Literal["ok", "not measured", "failed"]
+"""Whether there is a value; ``failed`` where a model or a process raised an error."""
+
+Steadiness = Literal["", "steady", "noisy", "drifting", "undecided"]
+"""What the repetitions of a time say of it; "" for what is not timed."""
+
+AVERAGE = "average"
+"""The task of a value that is aggregated over tasks."""
+
+ATTACK = "attack:"
+"""Begins the set of the adversarial examples that an attack of the study made; its name follows."""
+
+PARTIAL = "partial"
+"""Flag of a score on a split that has fewer rows than the official one."""
+
+MEANINGLESS = "meaningless"
+"""Flag of a robustness where the model has not learnt the task."""
+
+GENERATED = "generated data"
+"""Flag of a score on the embedded suite, which is not a benchmark's."""
+
+SUSPECT = "suspect"
+"""Flag of an attack whose success is held back by the model's gradients, not by its robustness (masking)."""
+
+BY_DESCRIPTION = "by description"
+"""Flag of a forecast that rests on a machine's description alone: its interval is not a quantile."""
+
+DOES_NOT_FIT = "does not fit"
+"""Flag of a forecast of memory that a device does not have to spare."""
 
 ITEMS = pa.schema(
     [
@@ -71,64 +79,136 @@ ITEMS = pa.schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """One measured value; the columns of :data:`RECORDS`.
+    """One value, or the reason why there is none; the columns of :data:`RECORDS`.
 
     Attributes:
-        study: study name.
-        model: the candidate's name in the study.
+        study: study name; "" outside a study.
+        model: the candidate's name in the study, or the name under which a model was profiled.
         arch: architecture (``transformer``, ``gla``, ``hgrn_bit``, ``bert``, ...).
         parameters: total number of weights.
         adaptation: e.g. ``full``, ``lora``; ``""`` for values of the unadapted model.
-        task: task name; ``average`` for an aggregate over tasks.
-        set: the evaluated split or adversarial set (``validation``, ``adv_sst2``); ``""`` on axis E.
+        precision: of the weights: ``float32``, ``bfloat16``, ``float16``, ``int8`` or ``packed``; "" where it
+            makes no difference.
+        attention: attention implementation that was asked for; "" for the model's default.
+        compiled: whether the model ran by ``torch.compile``.
+        task: task name; :data:`AVERAGE` for an aggregate over tasks.
+        set: the evaluated split or adversarial set (``validation``, ``adv_sst2``, ``attack:pwws``); ``""`` on
+            axis E.
         seed: training seed; None for a value over all seeds (or one that has no seed).
         axis: E, P or R.
-        metric: e.g. ``accuracy``, ``robust_accuracy``, ``latency_ms``.
+        metric: a name in :data:`trilemma.metrics.METRICS`, or a plug-in's.
+        phase: on axis E, what the model does: ``classify``, ``prefill``, ``decode``, ``generate``, ``train``.
         level: ``all``, ``clean``, ``word``, ``sentence``, ``human`` or ``unknown``; ``""`` on axis E.
         method: attack method, or ``""`` for all methods of the level.
-        batch: items a batch on axis E, else None.
-        length: tokens an item on axis E, else None.
+        made_on: the model that the adversarial examples were made on; "" for a published set.
+        batch: sequences per batch on axis E, else None.
+        length: tokens per sequence on axis E, else None; of the prompt where tokens are generated.
+        decode: tokens generated per sequence, the first included; None where none is.
         n: items (or repetitions, or seeds times items) behind the value.
-        value: the value; None where it was not measured, with the reason in ``note``.
+        value: the value; None where there is none, with the reason in ``reason``.
         unit: ``fraction``, ``ms``, ``bytes``, ``tokens/s``, ...; fractions are never percentages.
-        low, high: 95% interval; None where none is defined.
-        partial: whether the split was short of its official rows.
-        note: what a reader must know, e.g. ``not measured: no original``.
+        low, high: interval; None where none is defined.
+        confidence: of that interval, e.g. 0.95; None where there is none, or its ends are not quantiles.
+        basis: what the value is, or would have been: measured, counted, estimated or forecast.
+        status: ``ok`` with a value; else ``not measured`` or ``failed``.
+        reason: why there is no value.
+        verdict: what the repetitions of a time say of it: ``steady``, ``noisy``, ``drifting``, ``undecided``.
+        drift: change of a time from the first repetition to the last, as a share of the median.
+        drift_p: p-value of that trend.
+        flags: what a reader must be able to filter on: ``partial``, ``meaningless``, ``generated data``, ...
+        note: what a person should know beside; no program reads it.
+        machine: the machine that a forecast is for: a name of the catalogue, or ``here``.
+        plan: over which devices a forecast spreads the model, e.g. ``tensor 2``; "" for one device.
         hardware, kernel, versions: how it was measured.
     """
 
-    study: str
+    study: str = ""
     model: str
-    arch: str
-    parameters: int | None
-    adaptation: str
-    task: str
-    set: str
-    seed: int | None
+    arch: str = ""
+    parameters: int | None = None
+    adaptation: str = ""
+    precision: str = ""
+    attention: str = ""
+    compiled: bool = False
+    task: str = ""
+    set: str = ""
+    seed: int | None = None
     axis: Axis
     metric: str
+    phase: Phase = ""
     level: str = ""
     method: str = ""
+    made_on: str = ""
     batch: int | None = None
     length: int | None = None
+    decode: int | None = None
     n: int | None = None
     value: float | None = None
     unit: str = ""
     low: float | None = None
     high: float | None = None
-    partial: bool = False
+    confidence: float | None = None
+    basis: Basis = "measured"
+    status: Status = "ok"
+    reason: str = ""
+    verdict: Steadiness = ""
+    drift: float | None = None
+    drift_p: float | None = None
+    flags: tuple[str, ...] = ()
     note: str = ""
+    machine: str = ""
+    plan: str = ""
     hardware: str = ""
     kernel: str = ""
     versions: str = ""
 
+    def __post_init__(self) -> None:
+        """Hold value, status and reason to one another; an interval is of 95% unless a forecast's."""
+        object.__setattr__(self, "flags", tuple(self.flags))
+        if self.low is not None and self.confidence is None and self.basis != "forecast":
+            object.__setattr__(self, "confidence", 0.95)
+        known = self.value is not None
+        if known != (self.status == "ok") or known == bool(self.reason):
+            raise ValueError(
+                f"{self.metric} of {self.model}: a value has the status ok and no reason, and where there is "
+                f"none, status and reason say why; got {self.value!r}, {self.status!r}, {self.reason!r}"
+            )
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return self.value is not None
+
+    def with_value(
+        self, value: float, low: float | None = None, high: float | None = None, **columns: Any
+    ) -> "Record":
+        """The same record with a value, and with an interval where limits are given."""
+        return replace(self, value=value, low=low, high=high, status="ok", reason="", **columns)
+
+    def without_value(self, reason: str, status: Status = "not measured", **columns: Any) -> "Record":
+        """The same record without a value, and why there is none."""
+        absent: dict[str, Any] = dict.fromkeys(("value", "low", "high", "confidence", "n"))
+        return replace(self, **(absent | columns), status=status, reason=reason)
+
+
+_TYPES: dict[Any, pa.DataType] = {
+    int | None: pa.int64(),
+    float | None: pa.float64(),
+    bool: pa.bool_(),
+    tuple[str, ...]: pa.list_(pa.string()),
+}
+RECORDS = pa.schema(
+    [(column.name, _TYPES.get(column.type, pa.string())) for column in fields(Record)],
+    metadata={_VERSION_KEY: str(SCHEMA_VERSION)},
+)
+"""The columns of the records table: the attributes of :class:`Record`, texts where not typed otherwise."""
+
 
 def records_table(records: Iterable[Record]) -> pa.Table:
     """Records as an Arrow table of schema :data:`RECORDS`."""
-    rows = [asdict(record) for record in records]
-    return pa.Table.from_pylist(rows, schema=RECORDS)
+    return pa.Table.from_pylist([vars(record) for record in records], schema=RECORDS)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -151,21 +231,27 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path)
     except FileNotFoundError as error:
         raise StoreError(
-            f"{path} does not exist; is the study finished? `trilemma run` goes on where it stood"
+            f"{path} does not exist; is the study finished? `trilemma run` resumes it"
         ) from error
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(
             f"{path} is not readable Parquet ({reason}); delete it and run the study again"
         ) from error
+    written = table.schema.metadata or {}
+    if any(written.get(name) != version for name, version in (schema.metadata or {}).items()):
+        raise StoreError(
+            f"{path} was written by another version of trilemma; run `trilemma run` on the study again: its "
+            "adapted models and answers are used again, and the tables are written in this version's columns"
+        )
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
-        raise StoreError(f"{path} lacks the columns {', '.join(missing)}; it was not written by this version")
+        raise StoreError(
+            f"{path} lacks the columns {', '.join(missing)}; it was not written by this version of trilemma: "
+            "run `trilemma run` on the study again"
+        )
     try:
         return table.select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError) as error:  # another type, or a column that is there twice
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} was not written by this version ({reason}); run the study again") from error
-
-
-assert [field.name for field in fields(Record)] == RECORDS.names

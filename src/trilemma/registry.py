@@ -7,6 +7,8 @@ whose name is the plug-in's name; listing names imports no plug-in.
 import difflib
 import importlib
 import importlib.metadata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar, cast
 
@@ -26,7 +28,7 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, builtin: dict[str, str]) -> None:
         self.kind = kind
-        self._lazy = dict(builtin)
+        self._built_in = dict(builtin)
         self._loaded: dict[str, T] = {}
 
     def register(self, name: str, plugin: T) -> T:
@@ -36,9 +38,23 @@ class Registry(Generic[T]):
         self._loaded[name] = plugin
         return plugin
 
+    @contextmanager
+    def holding(self, plugins: Mapping[str, T]) -> Iterator[None]:
+        """Inside the block these plug-ins go by those names; afterwards everything is as before."""
+        before = dict(self._loaded)
+        self._loaded.update(plugins)
+        try:
+            yield
+        finally:
+            self._loaded = before
+
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted({*self._lazy, *self._loaded, *self._entry_points()})
+        return sorted({*self._built_in, *self._loaded, *self._entry_points()})
+
+    def built_in(self) -> list[str]:
+        """Names of those that come with this package, sorted."""
+        return sorted(self._built_in)
 
     def get(self, name: str) -> T:
         """The plug-in called ``name``.
@@ -48,8 +64,8 @@ class Registry(Generic[T]):
         """
         if name in self._loaded:
             return self._loaded[name]
-        if name in self._lazy:
-            module, attribute = self._lazy[name].split(":")
+        if name in self._built_in:
+            module, attribute = self._built_in[name].split(":")
             plugin = cast(T, getattr(importlib.import_module(module), attribute))
         elif name in (points := self._entry_points()):
             plugin = self._imported(points[name])
@@ -59,7 +75,7 @@ class Registry(Generic[T]):
         return plugin
 
     def unknown(self, name: str) -> str:
-        """What to say of a name that is not here: the nearest one, and all there are."""
+        """The error message about a name that is not here: with the nearest one, and all there are."""
         known = self.names()
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         guess = f"; did you mean {close[0]}?" if close else ";"
@@ -68,7 +84,7 @@ class Registry(Generic[T]):
         )
 
     def plugins(self) -> dict[str, str]:
-        """Names that installed packages bring, with the package and version of each; imports none."""
+        """Names that installed packages bring, with the package and version of each; imports none of them."""
         return {name: _package(point) for name, point in sorted(self._entry_points().items())}
 
     def _imported(self, point: "importlib.metadata.EntryPoint") -> T:
@@ -78,7 +94,7 @@ class Registry(Generic[T]):
             reason = " ".join(str(error).split()) or "no reason given"
             raise TrilemmaError(
                 f"the {self.kind} {point.name!r} of {_package(point)} cannot be imported from {point.value}: "
-                f"{reason} ({type(error).__name__}); mend or uninstall that package"
+                f"{reason} ({type(error).__name__}); fix or uninstall that package"
             ) from error
 
     def __contains__(self, name: object) -> bool:

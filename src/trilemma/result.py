@@ -1,20 +1,19 @@
 """What a user holds after a study: its two tables and everything that can be asked of them."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 
+from trilemma.operating_point import OperatingPoint
 from trilemma.records import ITEMS, RECORDS, read_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from trilemma.analysis.evidence import Evidence
-    from trilemma.analysis.values import OperatingPoint
     from trilemma.decision.decision import Decision
     from trilemma.decision.verdict import Verdict
 
@@ -22,16 +21,22 @@ if TYPE_CHECKING:
 class Result:
     """A study's result.
 
+    Example:
+        >>> result = Result.load("runs/demo")
+        >>> decision = result.decide(best="robust_accuracy", max_memory="8GB", min_clean=0.5)
+        >>> print(decision.why("gla-nano"))
+
     Attributes:
-        records: one row a measured value, see :class:`trilemma.records.Record`.
-        items: one row an item, model, adaptation and seed, see :data:`trilemma.records.ITEMS`.
+        records: one row for each measured value, see :class:`trilemma.records.Record`.
+        items: one row for each item, model, adaptation and seed, see :data:`trilemma.records.ITEMS`.
+        folder: the run folder, if it was read from one.
     """
 
-    def __init__(self, records: pd.DataFrame, items: pd.DataFrame) -> None:
-        from trilemma.analysis.reading import cleaned
+    def __init__(self, records: pd.DataFrame, items: pd.DataFrame, folder: Path | None = None) -> None:
+        from trilemma.analysis.lookup import cleaned
 
-        self.records = cleaned(records)
-        self.items = items
+        self.records, self.items, self.folder = cleaned(records), items, folder
+        self._evidence: dict[OperatingPoint, Evidence] = {}
 
     @classmethod
     def load(cls, run: str | Path) -> "Result":
@@ -44,7 +49,7 @@ class Result:
             read_table(Path(run) / "records.parquet", RECORDS),
             read_table(Path(run) / "items.parquet", ITEMS),
         )
-        return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists))
+        return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))
 
     def __repr__(self) -> str:
         """Name, candidates and sizes of the tables."""
@@ -52,8 +57,21 @@ class Result:
         models = ", ".join(dict.fromkeys(self.records["model"]))
         return f"Result({study!r}: {models}; {len(self.records)} records, {len(self.items)} items)"
 
+    def _repr_html_(self) -> str:
+        """The summary and the verdict, for a notebook."""
+        from trilemma.notebook import paragraph, table
+        from trilemma.report.summary import summary
+
+        if self.records.empty:
+            return paragraph(repr(self))
+        shown = self.verdict()
+        parts = [paragraph(shown.summary())]
+        for sheet in summary(self.records):
+            parts += [table(sheet.header, sheet.rows, sheet.title), *map(paragraph, sheet.notes)]
+        return "".join([*parts, *(paragraph(f"Caution: {caution}") for caution in shown.cautions)])
+
     def table(self, name: str, by: str | None = None, at: str | None = None) -> pd.DataFrame:
-        """One of the summary tables as numbers, each measure with its ``_low`` and ``_high``.
+        """One of the summary tables as numbers, each metric with its ``_low`` and ``_high``.
 
         Args:
             name: ``efficiency``, ``performance`` or ``robustness``.
@@ -69,7 +87,7 @@ class Result:
         return tables.build(self.records, name, by, self._at(at)).frame
 
     def pareto(self, metrics: Sequence[str] | None = None, at: str | None = None) -> pd.DataFrame:
-        """The Pareto front: values, who is dominated by whom, and with what bootstrap probability.
+        """The Pareto front: values, which candidates dominate which, and with what bootstrap probability.
 
         Args:
             metrics: at least two; by default median latency, clean accuracy and robust accuracy.
@@ -80,41 +98,53 @@ class Result:
         """
         from trilemma.analysis.pareto import DEFAULT, front
 
-        return front(self._evidence(at), metrics or DEFAULT).table()
-
-    def scores(self) -> dict[str, dict[str, float]]:
-        """Clean and robust scores by candidate, over all tasks; those that were measured."""
-        from trilemma.analysis.metrics import find_metric
-
-        evidence = self._evidence(None)
-        return {
-            candidate.name: {
-                name: value
-                for name in ("accuracy", "robust_accuracy")
-                if (value := evidence.value(find_metric(name), candidate).value) is not None
-            }
-            for candidate in evidence.candidates
-        }
+        return front(self.evidence(self._at(at)), metrics or DEFAULT).table()
 
     def decide(
-        self, *, best: str = "robust_accuracy", at: str | None = None, **limits: "str | float | None"
+        self,
+        *,
+        best: str = "robust_accuracy",
+        at: str | OperatingPoint | None = None,
+        models: Sequence[str] = (),
+        machines: Sequence[str] = (),
+        batches: Sequence[int] = (),
+        precisions: Sequence[str] = (),
+        devices: Sequence[int | str] = (),
+        slo: str = "",
+        **limits: "str | float | None",
     ) -> "Decision":
-        """The best candidate under limits.
+        """The best candidate, or deployment on named machines, under limits.
 
         Args:
             best: the metric to optimise.
             at: the operating point; by default ``batch=1,length=128``, or the nearest that was measured.
+            models: that are forecast; by default all candidates.
+            machines: to forecast for; by default what was measured decides.
+            batches: batch sizes to forecast.
+            precisions: of the weights, to forecast.
+            devices: over which each model is spread, to forecast; see :func:`trilemma.decision.decide`.
+            slo: bounds on times: ``ttft=200ms,tpot=40ms``.
             **limits: ``max_METRIC`` or ``min_METRIC``, for example ``max_memory="8GB"``,
                 ``min_clean=0.88``, ``max_latency_ms=20``; None is no limit.
 
         Raises:
-            TrilemmaError: for an unknown metric, an unreadable limit, or a metric that was not measured.
+            TrilemmaError: for an unknown metric, an unreadable limit, a metric that was not measured, or an
+                option that does not apply.
         """
-        from trilemma.decision.decision import decide, read_bounds
+        from trilemma.decision import decide
 
-        asked = {name: limit for name, limit in limits.items() if limit is not None}
-        bounds = read_bounds(asked, self.records)
-        return decide(self._evidence(at), best, bounds)
+        return decide(
+            self,
+            best=best,
+            at=at,
+            models=models,
+            machines=machines,
+            batches=batches,
+            precisions=precisions,
+            devices=devices,
+            slo=slo,
+            limits=limits,
+        )
 
     def compare(self, a: str, b: str, metric: str = "robust_accuracy") -> pd.DataFrame:
         """Paired tests of two candidates on the same items, by task and level, Holm-adjusted.
@@ -141,7 +171,7 @@ class Result:
         from trilemma.analysis.pareto import three_axes
         from trilemma.decision.verdict import verdict
 
-        evidence = self._evidence(at)
+        evidence = self.evidence(self._at(at))
         tested = [*evidence.comparisons("accuracy"), *evidence.comparisons("robust_accuracy")]
         return verdict(evidence, three_axes(evidence), tested)
 
@@ -171,7 +201,7 @@ class Result:
         by: str | None = None,
         at: str | None = None,
     ) -> None:
-        """Print to a terminal: a row a candidate and the verdict, or whole tables by name or grouping.
+        """Print to a terminal: a row for each candidate and the verdict, or whole tables by name or grouping.
 
         Raises:
             TrilemmaError: for an unknown table or grouping, or an operating point that was not measured.
@@ -181,13 +211,13 @@ class Result:
         from trilemma.report.layout import sheets
         from trilemma.report.summary import summary
         from trilemma.report.tables import all_tables
-        from trilemma.report.terminal import say, show
+        from trilemma.report.terminal import print_verdict, show
 
         console = console or Console()
         if table is None and by is None:
             show(console, summary(self.records, self._at(at)))
             shown = self.verdict(at)
-            say(console, shown.summary(), [f"Caution: {caution}" for caution in shown.cautions])
+            print_verdict(console, shown.summary(), [f"Caution: {caution}" for caution in shown.cautions])
         else:
             whole = all_tables(self.records, table, by, self._at(at))
             show(console, [sheet for one in whole for sheet in sheets(one)])
@@ -201,19 +231,21 @@ class Result:
 
         return render(all_tables(self.records, table, by, self._at(at)), format)
 
-    def _evidence(self, at: str | None) -> "Evidence":
+    def evidence(self, at: OperatingPoint | None = None) -> "Evidence":
+        """The two tables as evidence: values, draws and tests of any metric between candidates.
+
+        Args:
+            at: the operating point at which efficiency is read; by default the nearest to the usual one.
+        """
         from trilemma.analysis.evidence import Evidence
 
-        return Evidence(self.records, self.items, self._at(at)) if at else self._default_evidence
+        point = at or self._at(None)
+        if point not in self._evidence:
+            self._evidence[point] = Evidence(self.records, self.items, point)
+        return self._evidence[point]
 
-    @cached_property
-    def _default_evidence(self) -> "Evidence":
-        from trilemma.analysis.evidence import Evidence
-
-        return Evidence(self.records, self.items, self._at(None))
-
-    def _at(self, asked: str | None) -> "OperatingPoint":
-        from trilemma.analysis.operating_point import operating_point
+    def _at(self, asked: str | None) -> OperatingPoint:
+        from trilemma.analysis.lookup import operating_point
 
         return operating_point(self.records, asked)
 

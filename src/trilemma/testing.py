@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trilemma.adapt import Adaptation
     from trilemma.architectures import Architecture
-    from trilemma.attacks import Attack
+    from trilemma.attacks import Attack, Attacked
     from trilemma.profiling import Measurement
     from trilemma.transforms import Transform
 
@@ -45,7 +45,7 @@ def check_task(task: Task, source: Source | None = None) -> None:
         task: the task.
         source: where its examples come from; default the task's own ``data``.
     """
-    from trilemma.tasks import metrics
+    from trilemma.tasks.official_metrics import compute
 
     source = source or task.data
     _check(source is not None, f"{task.name}: give a source, or a task that has `data`")
@@ -66,7 +66,7 @@ def check_task(task: Task, source: Source | None = None) -> None:
         if split in task.evaluation_splits and not task.hidden_labels:
             gold = [float(label) for label in examples.labels if label is not None]
             for metric in task.metrics:
-                perfect = metrics.compute(metric, gold, gold)
+                perfect = compute(metric, gold, gold)
                 _check(
                     perfect > 0.99,
                     f"{task.name}/{split}: gold answers must score 1 by {metric}, not {perfect}",
@@ -191,7 +191,7 @@ def check_architecture(architecture: "Architecture", size: str = "nano") -> None
 
 def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:
     """An adaptation changes a tiny model, leaves a plain loadable folder, and repeats itself under a seed."""
-    from trilemma.adapt import ADAPTATIONS, AdaptSettings, adapt
+    from trilemma.adapt import ADAPTATIONS, AdaptJob, AdaptSettings, adapt
     from trilemma.inference.classifier import Classifier
     from trilemma.models import loading
     from trilemma.tasks import get, open_source
@@ -209,14 +209,14 @@ def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _tiny_model(train, folder / "base")
+        job = AdaptJob(folder / "base", task, settings, seed=0)
         answers = []
         for attempt in ("first", "second"):
             (folder / attempt).mkdir()
             (folder / f"{attempt}-work").mkdir()
             facts = adapt(
-                str(folder / "base"), task, train, settings,
-                learning_rate=1e-2, seed=0, out=folder / attempt, work=folder / f"{attempt}-work",
-            )  # fmt: skip
+                job, train, learning_rate=1e-2, out=folder / attempt, work=folder / f"{attempt}-work"
+            )
             _check(facts.steps > 0, f"{name}: must take at least one step")
             answers.append(Classifier.load(folder / attempt).logits(train.texts))
         untrained = loading.load_classifier(folder / "base", 2, seed=0)
@@ -259,7 +259,8 @@ class _Keyword:
 
 def _own_model(train: Examples, folder: Path) -> Any:
     """A victim that shows gradients, and counts them and its answers: a tiny model of ours."""
-    from trilemma.inference.classifier import Classifier, TokenGradients
+    from trilemma.inference.classifier import Classifier
+    from trilemma.inference.gradients import TokenGradients
     from trilemma.models import loading
 
     class Counting(Classifier):
@@ -281,15 +282,15 @@ def _own_model(train: Examples, folder: Path) -> Any:
 def check_attack(attack: "Attack", *, budget: int = 50) -> None:
     """An attack keeps to its budget, keeps the shape of its inputs, and repeats itself under a seed.
 
-    One whose ``white_box`` is true attacks a tiny model of ours, another one a rule that shows
-    probabilities alone.
+    One that is ``white_box`` attacks a tiny model, another one a rule that gives probabilities alone.
     """
-    from trilemma.progress import silent
+    from trilemma.attacks import Attack, AttackRun
     from trilemma.tasks import get, open_source
 
+    _check(isinstance(attack, Attack), "an attack must be derived from trilemma.attacks.Attack")
     _check(
         attack.level in ("word", "sentence", "human", "unknown"),
-        f"level must be word, sentence or human, not {attack.level!r}",
+        f"level must be word, sentence, human or unknown, not {attack.level!r}",
     )
     inputs: list[Text] = [
         ("a good film",),
@@ -298,7 +299,7 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
         ("",),
         ("ünïcode \U0001f3ac good",),
     ]
-    if getattr(attack, "white_box", False):
+    if attack.white_box:
         train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
         with TemporaryDirectory() as temporary:
             victim = _own_model(train, Path(temporary))
@@ -308,21 +309,25 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
     runs = []
     for _ in range(2):
         victim.queries = 0
-        results = attack(victim, list(inputs), list(labels), budget=budget, seed=0, progress=silent)
-        _check(len(results) == len(inputs), "an attack must return one result an item, in order")
+        finished: dict[int, Attacked] = {}
+        run = AttackRun(budget, finished=finished.__setitem__)
+        results = attack(victim, list(inputs), list(labels), run)
+        _check(len(results) == len(inputs), "an attack must return one result per item, in order")
         for text, result in zip(inputs, results, strict=True):
             _check(len(result.text) == len(text), "an attack must keep the number of texts of an item")
             _check(all(isinstance(part, str) for part in result.text), "an adversarial text must be str")
             _check(result.queries <= budget, f"an item took {result.queries} queries; its budget is {budget}")
         _check(
             victim.queries <= sum(result.queries for result in results),
-            f"the victim was asked {victim.queries} times, but the results own up to fewer",
+            f"the victim was asked {victim.queries} times, but the results count fewer queries",
+        )
+        _check(
+            finished.items() <= dict(enumerate(results)).items(),
+            "what is reported as finished must be the result of the item with that index",
         )
         runs.append([result.text for result in results])
     _check(runs[0] == runs[1], "the same seed must give the same adversarial texts")
-    _check(
-        attack(victim, [], [], budget=budget, seed=0, progress=silent) == [], "no items must give no results"
-    )
+    _check(attack(victim, [], [], AttackRun(budget)) == [], "no items must give no results")
 
 
 def check_transform(transform: "Transform") -> None:
@@ -345,24 +350,29 @@ def check_transform(transform: "Transform") -> None:
 
 
 def check_measurement(measurement: "Measurement") -> None:
-    """A measurement yields records of axis E whose values are numbers or say why they are not."""
-    from trilemma.profiling import MEASUREMENTS, EfficiencyGrid, ProfiledModel, profile
+    """A measurement yields records of axis E with units, for every name of a model and once each."""
+    from trilemma.metrics import METRICS
+    from trilemma.profiling import EfficiencyGrid, ModelUnderTest, profile
     from trilemma.tasks import get, open_source
 
-    name = f"checked-{getattr(measurement, '__name__', type(measurement).__name__)}"
-    if name not in MEASUREMENTS:
-        MEASUREMENTS.register(name, measurement)
     train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
     with TemporaryDirectory() as temporary:
         _tiny_model(train, Path(temporary) / "base")
         grid = EfficiencyGrid(batch=[1], length=[8], decode=2, rounds=6, seconds=0.1)
-        records = profile([ProfiledModel(("a", "b"), Path(temporary) / "base")], grid, measurements=[name])
+        models = [ModelUnderTest(("a", "b"), Path(temporary) / "base")]
+        records = profile(models, grid, measurements=[measurement])
     _check(bool(records), "a measurement must yield at least one record")
+    places: set[tuple[str | int | None, ...]] = set()
     for record in records:
+        metric = METRICS.get(record.metric)
         _check(record.axis == "E", f"{record.metric}: the axis must be E, not {record.axis}")
         _check(bool(record.unit), f"{record.metric}: needs a unit")
         _check(
-            record.value is not None or record.note.startswith("not measured"),
-            f"{record.metric}: a record without a value must say `not measured: reason` in its note",
+            metric is None or record.phase in (metric.phases or ("",)),
+            f"{record.metric}: is not recorded in the phase {record.phase!r}",
         )
+        what = (record.model, record.metric, record.phase, record.adaptation)
+        place = (*what, record.batch, record.length, record.decode)
+        _check(place not in places, f"{record.metric}: is recorded twice at one point")
+        places.add(place)
     _check({record.model for record in records} == {"a", "b"}, "every name of the model needs its records")

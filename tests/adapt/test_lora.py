@@ -8,7 +8,7 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from tests.stand_ins.tiny_adapt import ARCHITECTURES, SENTIMENT, model_folder, sentiment
-from trilemma.adapt import AdaptSettings, adapt
+from trilemma.adapt import AdaptJob, AdaptSettings, adapt
 from trilemma.adapt.lora import LatentLora, LowRank
 from trilemma.errors import ModelError
 from trilemma.inference.classifier import Classifier
@@ -78,7 +78,8 @@ def test_it_learns_and_writes_a_plain_folder(arch: str, tmp_path: Path) -> None:
     source = model_folder(tmp_path / "source", arch)
     (tmp_path / "work").mkdir()
     places = {"out": tmp_path / "out", "work": tmp_path / "work"}
-    facts = adapt(source, SENTIMENT, sentiment(200), settings(), learning_rate=2e-2, seed=0, **places)
+    job = AdaptJob(source, SENTIMENT, settings(), seed=0)
+    facts = adapt(job, sentiment(200), learning_rate=2e-2, **places)
     test = sentiment(100, seed=7)
     answers = Classifier.load(tmp_path / "out").logits(test.texts).argmax(axis=1)
     assert (answers == test.labels).mean() > 0.9

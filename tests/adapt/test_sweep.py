@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.stand_ins.tiny_adapt import SENTIMENT, model_folder, sentiment
-from trilemma.adapt import ADAPTATIONS, AdaptSettings, SweepFacts, sweep
+from trilemma.adapt import ADAPTATIONS, AdaptJob, AdaptSettings, SweepFacts, sweep
 from trilemma.adapt.full import Full
-from trilemma.adapt.rate_sweep import Trial, _choose
+from trilemma.adapt.rate_sweep import Trial, best_rate
 from trilemma.errors import DivergedError, StudyError
 
 
@@ -30,7 +30,8 @@ def run(tmp: Path, rates: list[float], progress=None, **fields) -> SweepFacts:
         **fields,
     )
     listener = {"progress": progress} if progress else {}
-    return sweep(source, SENTIMENT, sentiment(400), settings, seed=0, work=tmp / "work", **listener)
+    job = AdaptJob(source, SENTIMENT, settings, seed=0)
+    return sweep(job, sentiment(400), work=tmp / "work", **listener)
 
 
 def test_the_rate_that_learns_is_chosen(tmp_path: Path) -> None:
@@ -74,26 +75,29 @@ class Breaks(Full):
 
 
 def test_diverged_trials_are_recorded_and_never_chosen(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(ADAPTATIONS._loaded, "breaks", Breaks)
     monkeypatch.setattr(Breaks, "limit", 0.3)
-    facts = run(tmp_path, [1e-4, 1e-1], method="breaks")
+    with ADAPTATIONS.holding({"breaks": Breaks}):
+        facts = run(tmp_path, [1e-4, 1e-1], method="breaks")
     assert facts.learning_rate == 1e-4
     assert facts.trials[0].diverged == "" and facts.trials[0].value is not None
     assert facts.trials[1].value is None and "no longer a number at step" in facts.trials[1].diverged
 
 
 def test_all_diverged_is_a_failure_of_the_cell(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(ADAPTATIONS._loaded, "breaks", Breaks)
     monkeypatch.setattr(Breaks, "limit", 0.0)
-    with pytest.raises(DivergedError, match=r"every learning rate of the sweep diverged; the last: .*0.02"):
+    with (
+        ADAPTATIONS.holding({"breaks": Breaks}),
+        pytest.raises(DivergedError, match=r"every learning rate of the sweep diverged; the last: .*0.02"),
+    ):
         run(tmp_path, [1e-2, 2e-2], method="breaks")
 
 
 def test_of_equal_metrics_the_lower_loss_wins() -> None:
     trials = [Trial(1.0, 0.8, 0.5, "", 0), Trial(2.0, 0.8, 0.4, "", 0), Trial(3.0, 0.7, 0.1, "", 0)]
-    assert _choose(trials) == 2.0
+    assert best_rate(trials) == 2.0
 
 
 def test_a_fixed_rate_is_not_swept(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"given \(0.001\)"):
-        sweep("x", SENTIMENT, sentiment(10), AdaptSettings(learning_rate=1e-3), seed=0, work=tmp_path)
+        job = AdaptJob("x", SENTIMENT, AdaptSettings(learning_rate=1e-3), seed=0)
+        sweep(job, sentiment(10), work=tmp_path)

@@ -12,14 +12,16 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertMod
 
 import trilemma.models  # noqa: F401
 from tests.stand_ins.tiny_adapt import ARCHITECTURES, SCORE, SENTIMENT, model_folder, scores, sentiment
-from trilemma.adapt import ADAPTATIONS, Adaptation, AdaptFacts, AdaptSettings, adapt
+from trilemma.adapt import ADAPTATIONS, Adaptation, AdaptFacts, AdaptJob, AdaptSettings, adapt
 from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.encoding import EncodedExamples
 from trilemma.adapt.full import Full
 from trilemma.errors import DataError, DivergedError, ModelError, TrilemmaError
 from trilemma.inference.classifier import Classifier
 from trilemma.models import loading
-from trilemma.training.loop import LengthGroupedOrder, choose_precision, last_checkpoint
+from trilemma.training.loop import last_checkpoint
+from trilemma.training.order import LengthGroupedOrder
+from trilemma.training.precision import choose_precision
 
 
 class KilledError(Exception):
@@ -35,12 +37,9 @@ def run(
     (tmp / f"work-{name}").mkdir(exist_ok=True)
     listener = {"progress": progress} if progress else {}
     return adapt(
-        source,
-        task,
+        AdaptJob(source, task, settings, seed=1),
         train or sentiment(200),
-        settings,
         learning_rate=rate,
-        seed=1,
         out=tmp / f"out-{name}",
         work=tmp / f"work-{name}",
         **listener,
@@ -128,7 +127,7 @@ def test_same_seed_same_weights_and_another_seed_others(folder: Path, tmp_path: 
     settings = AdaptSettings(epochs=1, batch=16, precision="float32")
     (tmp_path / "work-c").mkdir()
     places = {"out": tmp_path / "out-c", "work": tmp_path / "work-c"}
-    adapt(folder, SENTIMENT, sentiment(200), settings, learning_rate=1e-2, seed=2, **places)
+    adapt(AdaptJob(folder, SENTIMENT, settings, seed=2), sentiment(200), learning_rate=1e-2, **places)
     assert not torch.equal(weights(tmp_path)["score.weight"], weights(tmp_path, "c")["score.weight"])
 
 
@@ -140,7 +139,7 @@ def undisturbed(
     return request.param, tmp, run(folder, tmp, epochs=1.5, method=request.param, checkpoint_steps=4)
 
 
-@pytest.mark.parametrize("step", [5, 15, 20])
+@pytest.mark.parametrize("step", [5, pytest.param(15, marks=pytest.mark.slow), 20])
 def test_a_killed_run_ends_as_an_undisturbed_one(
     folder: Path, tmp_path: Path, undisturbed, step: int
 ) -> None:
@@ -200,11 +199,11 @@ class Breaks(Full):
         return loss * (float("nan") if self.calls == 3 else 1.0), output
 
 
-def test_a_loss_that_is_no_number_ends_the_training_at_once(
-    folder: Path, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setitem(ADAPTATIONS._loaded, "breaks", Breaks)
-    with pytest.raises(DivergedError, match=r"at step 3 of 39, at learning rate 0.01 with batch 16"):
+def test_a_loss_that_is_not_a_number_ends_the_training_at_once(folder: Path, tmp_path: Path) -> None:
+    with (
+        ADAPTATIONS.holding({"breaks": Breaks}),
+        pytest.raises(DivergedError, match=r"at step 3 of 39, at learning rate 0.01 with batch 16"),
+    ):
         run(folder, tmp_path, method="breaks")
     assert Breaks.calls == 3
     assert not (tmp_path / "out-a").exists()
@@ -224,10 +223,10 @@ class OnlyNegative(Adaptation):
         return model
 
 
-def test_a_plug_in_chooses_examples_and_weights(folder: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(ADAPTATIONS._loaded, "only-negative", OnlyNegative)
+def test_a_plug_in_chooses_examples_and_weights(folder: Path, tmp_path: Path) -> None:
     train = sentiment(100)
-    facts = run(folder, tmp_path, train=train, method="only-negative", rate=0.1)
+    with ADAPTATIONS.holding({"only-negative": OnlyNegative}):
+        facts = run(folder, tmp_path, train=train, method="only-negative", rate=0.1)
     assert facts.rows == train.labels.count(0.0)
     answers = Classifier.load(tmp_path / "out-a").logits(sentiment(40, seed=5).texts).argmax(axis=1)
     assert not answers.any()

@@ -7,9 +7,12 @@ import pytest
 
 from tests.stand_ins.answered import answered, skilled
 from trilemma import statistics
+from trilemma.analysis.answers import answer_matrices
+from trilemma.analysis.candidates import candidates
 from trilemma.analysis.comparisons import Comparison, compare, compare_all
-from trilemma.analysis.panels import candidates, panels
 from trilemma.errors import TrilemmaError
+
+OFFICIAL = {"qqp": ("accuracy", "f1"), "stsb": ("pearson", "spearman")}
 
 
 def clean(random: np.random.Generator, task: str, n: int, skills: dict[tuple[str, int], float]) -> pa.Table:
@@ -80,7 +83,7 @@ def test_paired_metrics_use_the_items_with_an_original_and_say_so_where_there_ar
     random = np.random.default_rng(2)
     items = adversarial(random, "sst2", 150, {("a", 0): 0.75, ("b", 0): 0.3}).to_pandas()
     compared = compare(items, "a", "b", metric="attack_success_rate")
-    assert find(compared, "sst2", "human").verdict == "not measured: no original"
+    assert find(compared, "sst2", "human").reason == "no original"
     assert find(compared, "sst2", "human").p is None
     own = items[(items["model"] == "a") & (items["original_answer"] == items["gold"])]
     one = find(compared, "sst2", "all")
@@ -128,7 +131,7 @@ def test_the_leaderboards_rule_counts_sets_and_f1() -> None:
         adversarial(random, "mnli", 120, skills, "adv_mnli_mismatched"),
     ]
     items = pa.concat_tables(parts).to_pandas()
-    average = find(compare(items, "a", "b"), "average", "all")
+    average = find(compare(items, "a", "b", official=OFFICIAL), "average", "all")
 
     def accuracy(name: str) -> float:
         own = items[(items["set"] == name) & (items["model"] == "a")]
@@ -175,8 +178,8 @@ def test_a_task_that_one_candidate_lacks_is_not_averaged_over() -> None:
         clean(random, "rte", 50, {("a", 0): 0.8}),
     ]
     compared = compare(pa.concat_tables(parts).to_pandas(), "a", "b", metric="accuracy")
-    assert find(compared, "average", "clean").verdict == "not measured: b has no answers for rte"
-    assert find(compared, "rte", "clean").verdict == "not measured: b has no answers"
+    assert find(compared, "average", "clean").reason == "b has no answers for rte"
+    assert find(compared, "rte", "clean").reason == "b has no answers"
     assert find(compared, "sst2", "clean").p is not None
 
 
@@ -197,14 +200,14 @@ def test_adaptations_are_candidates_of_their_own() -> None:
         compare(items, "a:lora", "b", metric="speed")
 
 
-def test_panels_keep_sets_apart_on_clean_data_and_join_origins_under_attack() -> None:
+def test_matrices_keep_sets_apart_on_clean_data_and_join_origins_under_attack() -> None:
     gold = [0.0, 1.0]
     parts = [
         answered("mnli", name, gold, {("a", None): gold}, levels=level, origins=["x", "y"])
         for name, level in (("m", "clean"), ("mm", "clean"), ("adv_mnli", "word"), ("anli_r1", "unknown"))
     ]
-    read = panels(pa.concat_tables(parts).to_pandas())
-    assert [panel.benchmark for panel in read] == ["clean", "clean", "advglue", "anli"]
+    read = answer_matrices(pa.concat_tables(parts).to_pandas())
+    assert [matrix.benchmark for matrix in read] == ["clean", "clean", "advglue", "anli"]
     assert len(set(read[0].cluster) | set(read[1].cluster)) == 4
     assert list(read[2].cluster) == list(read[3].cluster)
     assert list(read[0].seed) == [-1]
@@ -213,17 +216,18 @@ def test_panels_keep_sets_apart_on_clean_data_and_join_origins_under_attack() ->
 def test_an_answer_given_twice_is_refused() -> None:
     items = answered("sst2", "validation", [0.0], {("a", 0): [0.0]}).to_pandas()
     with pytest.raises(TrilemmaError, match="answer twice"):
-        panels(pd.concat([items, items]))
+        answer_matrices(pd.concat([items, items]))
 
 
 def test_a_level_without_positive_items_is_compared_by_accuracy_alone() -> None:
     gold = [0.0, 1.0] * 6 + [0.0] * 4
     answers = {("a", 0): gold, ("b", 0): [0.0] * 14 + [1.0] * 2}
     items = answered("qqp", "adv_qqp", gold, answers, levels=["word"] * 12 + ["sentence"] * 4).to_pandas()
-    sentence = [one for one in compare(items, "a", "b") if one.level == "sentence"]
+    compared = compare(items, "a", "b", official=OFFICIAL)
+    sentence = [one for one in compared if one.level == "sentence"]
     assert [(one.task, one.a_value, one.b_value) for one in sentence] == [("qqp", 1.0, 0.5)]
-    by_f1 = find(compare(items, "a", "b", metric="robust_f1"), "qqp", "sentence")
-    assert by_f1.verdict == "not measured: no item of the positive class among 4"
+    by_f1 = find(compare(items, "a", "b", metric="robust_f1", official=OFFICIAL), "qqp", "sentence")
+    assert by_f1.reason == "no item of the positive class among 4"
 
 
 def test_an_average_that_is_undefined_on_a_task_is_not_one_of_the_others() -> None:
@@ -234,5 +238,5 @@ def test_an_average_that_is_undefined_on_a_task_is_not_one_of_the_others() -> No
             answered("sst2", "validation", [0.0, 1.0], {("a", 0): [0.0, 1.0], ("b", 0): [0.0, 0.0]}),
         ]
     ).to_pandas()
-    average = find(compare(items, "a", "b", metric="accuracy"), "average", "clean")
-    assert average.p is None and average.verdict.startswith("not measured: pearson is undefined")
+    average = find(compare(items, "a", "b", metric="accuracy", official=OFFICIAL), "average", "clean")
+    assert average.p is None and average.reason.startswith("pearson is undefined")

@@ -10,12 +10,12 @@ import pytest
 from tests.stand_ins.answered import answered, skilled
 from tests.stand_ins.synthetic import frames
 from trilemma import tasks
+from trilemma.analysis.candidates import candidates
 from trilemma.analysis.comparisons import compare
 from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.metrics import METRICS, title
 from trilemma.analysis.scores import score
-from trilemma.analysis.values import candidates
 from trilemma.errors import TrilemmaError
+from trilemma.metrics import METRICS, score_title
 from trilemma.records import records_table
 
 CLEAN = METRICS["accuracy"]
@@ -38,7 +38,7 @@ def test_one_task_is_ranked_and_tested_by_its_own_metric() -> None:
     accurate, correlated = confused((12, 18, 6, 64)), confused((28, 2, 27, 43))
     evidence = evidence_of(answered("cola", "validation", gold, {("a", 0): accurate, ("b", 0): correlated}))
     a, b = evidence.candidates
-    values = [evidence.value(CLEAN, one).value for one in (a, b)]
+    values = [evidence.estimate(CLEAN, one).value for one in (a, b)]
     assert (accurate == gold).mean() > (correlated == gold).mean() and values[0] < values[1]
     compared = compare(evidence.items, "a", "b", metric="accuracy", official=evidence.official)
     own, ranked = sorted(compared, key=lambda one: one.task == "average")
@@ -73,7 +73,7 @@ def noisy(task: str, name: str, n: int, seed: int, **columns: Any) -> pa.Table:
 def test_the_difference_tested_is_that_of_the_values_ranked(task: str, metric: Any, set: str) -> None:
     columns: dict[str, Any] = {} if set == "validation" else {"levels": "word"}
     evidence = evidence_of(noisy(task, set, 150, 3, **columns))
-    a, b = (evidence.value(metric, one).value for one in evidence.candidates)
+    a, b = (evidence.estimate(metric, one).value for one in evidence.candidates)
     p = evidence.adjusted_p(metric, *evidence.candidates)
     (tested,) = (
         one
@@ -97,7 +97,7 @@ def test_an_f1_is_averaged_and_tested_over_the_tasks_that_have_it() -> None:
     compared = compare(evidence.items, "a", "b", metric="f1", official=evidence.official)
     assert [one.task for one in compared] == ["qqp", "mrpc", "average"]
     assert evidence.tasks(f1) == ("qqp", "mrpc")
-    a, b = (evidence.value(f1, one).value for one in evidence.candidates)
+    a, b = (evidence.estimate(f1, one).value for one in evidence.candidates)
     assert compared[-1].difference == pytest.approx(a - b)
     assert evidence.adjusted_p(f1, *evidence.candidates) == pytest.approx(compared[-1].p)
 
@@ -122,8 +122,8 @@ def test_numbers_that_no_clock_shows_are_not_measured(value: float) -> None:
     evidence = Evidence(records, items)
     first, second = evidence.candidates
     latency = METRICS["latency_ms"]
-    shown = evidence.value(latency, first)
-    assert shown.value is None and shown.note.startswith("not measured: ")
+    shown = evidence.estimate(latency, first)
+    assert shown.value is None and shown.absence.startswith("not measured: ")
     assert evidence.draws(latency, first) is None and evidence.adjusted_p(latency, first, second) is None
 
 
@@ -134,7 +134,7 @@ def test_limits_that_are_no_numbers_are_none_and_a_limit_below_zero_is_survived(
         records.loc[records["metric"] == "latency_ms", "low"] = low
         evidence = Evidence(records, items)
         first = evidence.candidates[0]
-        assert (evidence.value(latency, first).low is not None) == interval
+        assert (evidence.estimate(latency, first).low is not None) == interval
         assert (evidence.draws(latency, first) is not None) == interval
 
 
@@ -143,9 +143,9 @@ def test_records_without_a_model_are_refused_and_absent_texts_are_empty() -> Non
     records["note"] = None
     records["arch"] = None
     evidence = Evidence(records, items)
-    assert evidence.value(CLEAN, evidence.candidates[0]).note == ""
+    assert evidence.estimate(CLEAN, evidence.candidates[0]).note == ""
     assert evidence.candidates[0].arch == ""
-    for column, message in (("model", "1 of the records name no model"), ("adaptation", "no adaptation")):
+    for column, message in (("model", "1 of the rows name no model"), ("adaptation", "no adaptation")):
         broken = records.copy()
         broken.loc[0, column] = None
         with pytest.raises(TrilemmaError, match=message):
@@ -154,8 +154,8 @@ def test_records_without_a_model_are_refused_and_absent_texts_are_empty() -> Non
 
 def test_a_column_of_accuracies_alone_is_called_accuracy() -> None:
     accuracy, both = ("accuracy",), ("accuracy", "f1")
-    assert title(CLEAN, [accuracy, accuracy]) == "clean accuracy"
-    assert title(CLEAN, [accuracy, ("matthews",)]) == title(CLEAN, [both]) == "clean score"
-    assert title(ROBUST, [accuracy, ("matthews",)]) == "robust accuracy"
-    assert title(ROBUST, [accuracy, both]) == "robust score"
-    assert title(METRICS["flip_rate"], [both]) == "flip rate"
+    assert score_title(CLEAN, [accuracy, accuracy]) == "clean accuracy"
+    assert score_title(CLEAN, [accuracy, ("matthews",)]) == score_title(CLEAN, [both]) == "clean score"
+    assert score_title(ROBUST, [accuracy, ("matthews",)]) == "robust accuracy"
+    assert score_title(ROBUST, [accuracy, both]) == "robust score"
+    assert score_title(METRICS["flip_rate"], [both]) == "flip rate"

@@ -6,10 +6,10 @@ import pytest
 
 from tests.stand_ins.synthetic import frames
 from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.metrics import METRICS
-from trilemma.analysis.pareto import _dominance, front, three_axes
+from trilemma.analysis.pareto import domination, front, three_axes
 from trilemma.decision.verdict import verdict
 from trilemma.errors import TrilemmaError
+from trilemma.metrics import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def test_point_estimates_agree_with_the_records(evidence: Evidence) -> None:
         for candidate in evidence.candidates:
             drawn = evidence.draws(METRICS[name], candidate)
             assert drawn is not None
-            assert drawn.point == pytest.approx(evidence.value(METRICS[name], candidate).value)
+            assert drawn.point == pytest.approx(evidence.estimate(METRICS[name], candidate).value)
 
 
 def test_draws_cover_the_recorded_interval(evidence: Evidence) -> None:
     candidate = evidence.candidates[0]
-    value, drawn = (f(METRICS["robust_accuracy"], candidate) for f in (evidence.value, evidence.draws))
+    value, drawn = (f(METRICS["robust_accuracy"], candidate) for f in (evidence.estimate, evidence.draws))
     low, high = np.percentile(drawn.draws, [2.5, 97.5])
     assert (low, high) == pytest.approx((value.low, value.high), abs=0.02)
 
@@ -89,8 +89,8 @@ def test_a_candidate_without_an_axis_is_not_placed() -> None:
 def test_unmeasured_and_unknown_metrics_are_refused(evidence: Evidence) -> None:
     with pytest.raises(TrilemmaError, match="at least two"):
         front(evidence, ["accuracy", "clean"])
-    with pytest.raises(TrilemmaError, match="no candidate has a value of decode_tokens_per_s"):
-        front(evidence, ["decode_tokens_per_s", "accuracy"])
+    with pytest.raises(TrilemmaError, match="no candidate has a value of idle_power_w"):
+        front(evidence, ["idle_power_w", "accuracy"])
     records, items = frames(seeds=(0,))
     assert three_axes(Evidence(records[records["axis"] != "E"], items)) is None
 
@@ -98,7 +98,7 @@ def test_unmeasured_and_unknown_metrics_are_refused(evidence: Evidence) -> None:
 def test_many_candidates_take_little_memory() -> None:
     costs = np.random.default_rng(0).normal(size=(300, 200, 3))
     tracemalloc.start()
-    frequency, anyone = _dominance(costs)
+    frequency, anyone = domination(costs)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6  # all pairs at once would be 54 MB of truth values alone

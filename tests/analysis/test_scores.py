@@ -12,8 +12,9 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 from tests.stand_ins.answered import answered, skilled
 from trilemma import statistics, tasks
+from trilemma.analysis.lookup import flagged
 from trilemma.analysis.scores import leaderboard_score, score
-from trilemma.records import ITEMS, RECORDS, records_table
+from trilemma.records import ITEMS, MEANINGLESS, PARTIAL, RECORDS, records_table
 from trilemma.report.layout import sheets
 from trilemma.report.tables import build
 from trilemma.tasks.task import AdversarialExamples
@@ -112,20 +113,17 @@ def test_human_items_without_original_are_not_measured() -> None:
     for metric in ("attack_success_rate", "accuracy_drop", "flip_rate", "paired_clean_accuracy"):
         for task in ("sst2", "average"):
             one = cell(records, metric, task, "human")
-            assert one["note"] == "not measured: no original" and pd.isna(one["value"])
+            assert one["reason"] == "no original" and pd.isna(one["value"])
     assert cell(records, "robust_accuracy", "sst2", "human")["value"] >= 0
 
 
 def test_without_skill_on_clean_text_robustness_is_flagged() -> None:
     meaningless, sound = scored(study(skill=0.66)), scored(study(skill=0.9))
     for seed in (None, 0):
-        note = cell(meaningless, "robust_accuracy", "sst2", "all", seed=seed)["note"]
-        assert note.startswith("robustness is meaningless: clean accuracy 0.")
-        assert note.endswith("is not distinguishably above the majority class (0.667)")
-    assert (
-        cell(meaningless, "advglue_score", "average", "all")["note"] == "robustness is meaningless for sst2"
-    )
-    assert not sound["note"].str.contains("meaningless").any()
+        assert MEANINGLESS in cell(meaningless, "robust_accuracy", "sst2", "all", seed=seed)["flags"]
+    assert MEANINGLESS in cell(meaningless, "advglue_score", "average", "all")["flags"]
+    assert not flagged(meaningless[meaningless["axis"] == "P"], MEANINGLESS).any()
+    assert not flagged(sound, MEANINGLESS).any()
 
 
 @pytest.mark.parametrize("answer", [0.0, 1.0])
@@ -160,9 +158,9 @@ def test_official_metrics_and_the_average_over_tasks() -> None:
     by_task = {task: [[v for (t, _), v in expected.items() if t == task]] for task in answers}
     average = cell(records, "glue_score", "average", "clean")
     assert average["value"] == pytest.approx(leaderboard_score(by_task))
-    assert average["low"] < average["value"] < average["high"] and average["partial"]
-    assert not cell(records, "matthews", "cola", "clean")["partial"]
-    assert cell(records, "accuracy", "qqp", "clean")["partial"]
+    assert average["low"] < average["value"] < average["high"] and PARTIAL in average["flags"]
+    assert PARTIAL not in cell(records, "matthews", "cola", "clean")["flags"]
+    assert PARTIAL in cell(records, "accuracy", "qqp", "clean")["flags"]
     assert not len(records[(records["task"] == "stsb") & (records["metric"] == "majority_accuracy")])
 
 
@@ -175,7 +173,7 @@ def test_hidden_labels_give_predictions_only() -> None:
     )
     records = scored(items)
     one = cell(records, "matthews", "ax", "clean")
-    assert pd.isna(one["value"]) and one["note"] == "not measured: labels are unpublished, predictions only"
+    assert pd.isna(one["value"]) and one["reason"] == "labels are unpublished, predictions only"
     assert cell(records, "glue_score", "average", "clean")["value"] == 1.0
 
 
@@ -193,12 +191,12 @@ def test_seeds_that_have_all_learnt_are_not_called_without_skill_for_differing()
         ),
     ]
     records = scored(pa.concat_tables(items))
-    assert not records["note"].str.contains("meaningless").any()
+    assert not flagged(records, MEANINGLESS).any()
     lucky = np.array([*clean[0][:40], *(1 - gold[40:])])
     items[0] = answered("sst2", "validation", gold, {("m", 0): lucky, ("m", 1): clean[1]})
     records = scored(pa.concat_tables(items))
-    assert "meaningless" in cell(records, "robust_accuracy", "sst2", "all")["note"]
-    assert "meaningless" not in cell(records, "robust_accuracy", "sst2", "all", seed=1)["note"]
+    assert MEANINGLESS in cell(records, "robust_accuracy", "sst2", "all")["flags"]
+    assert MEANINGLESS not in cell(records, "robust_accuracy", "sst2", "all", seed=1)["flags"]
 
 
 def test_an_average_of_something_undefined_says_so() -> None:
@@ -207,7 +205,7 @@ def test_an_average_of_something_undefined_says_so() -> None:
         answered("sst2", "validation", [0.0, 1.0], {("m", 0): [0.0, 1.0]}),
     ]
     one = cell(scored(pa.concat_tables(items)), "glue_score", "average", "clean")
-    assert pd.isna(one["value"]) and one["note"] == "not measured: undefined for the answers on stsb"
+    assert pd.isna(one["value"]) and one["reason"] == "undefined for the answers on stsb"
 
 
 def test_a_missing_seed_and_a_missing_task_are_told() -> None:
@@ -222,7 +220,7 @@ def test_a_missing_seed_and_a_missing_task_are_told() -> None:
     records = scored(pa.concat_tables(parts))
     b = records[records["model"] == "b"]
     assert cell(b, "accuracy", "qnli", "clean")["note"] == "1 of 2 seeds"
-    assert cell(b, "glue_score", "average", "clean")["note"] == "not measured: no answers for rte"
+    assert cell(b, "glue_score", "average", "clean")["reason"] == "no answers for rte"
     a = records[records["model"] == "a"]
     assert cell(a, "glue_score", "average", "clean", seed=1)["value"] == 1.0
 
@@ -233,8 +231,8 @@ def test_seeds_without_a_common_item_are_told() -> None:
     ).to_pandas()
     items = items[(items["id"] == "0") == (items["seed"] == 0)]
     records = scored(pa.Table.from_pandas(items, schema=ITEMS, preserve_index=False))
-    note = cell(records, "robust_accuracy", "sst2", "all")["note"]
-    assert note == "not measured: no item was answered by all seeds"
+    reason = cell(records, "robust_accuracy", "sst2", "all")["reason"]
+    assert reason == "no item was answered by all seeds"
     assert records["value"].isna().all()
 
 
@@ -304,7 +302,7 @@ def without_positive(seeds: tuple[int, ...] = (0,)) -> pa.Table:
 def test_f1_without_a_positive_item_is_not_measured_and_costs_nothing() -> None:
     records = scored(without_positive())
     f1 = cell(records, "robust_f1", "qqp", "sentence")
-    assert pd.isna(f1["value"]) and f1["note"] == "not measured: no item of the positive class among 5"
+    assert pd.isna(f1["value"]) and f1["reason"] == "no item of the positive class among 5"
     average = cell(records, "advglue_score", "average", "sentence")
     assert average["value"] == 1.0
     assert average["note"] == "accuracy alone for qqp: no item of the positive class among 5"

@@ -5,35 +5,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trilemma import tasks
-from trilemma.attacks.annotation import (
+from trilemma.attacks.annotation.sheets import AnnotationSheet, read_sheet, write_sheet
+from trilemma.attacks.annotation.verdicts import (
     KEY,
     UNCLEAR,
-    Curated,
+    CuratedSet,
     export_sheets,
     fleiss_kappa,
     import_verdicts,
     write_curated,
 )
-from trilemma.attacks.sheets import Sheet, read_sheet, write_sheet
 from trilemma.cli.annotate import annotate
 from trilemma.errors import AttackError
 from trilemma.tasks.advglue import columns, from_table
-from trilemma.tasks.columns import adversarial_examples
-from trilemma.tasks.reading import read_file
+from trilemma.tasks.columns import fingerprinted
+from trilemma.tasks.raw_table import read_file
 from trilemma.tasks.task import AdversarialExamples
 
 SST2, RTE = tasks.get("sst2"), tasks.get("rte")
 
 
 def a_set(n: int = 20) -> AdversarialExamples:
-    return adversarial_examples(
-        SST2,
-        "made",
+    examples = AdversarialExamples(
+        task="sst2",
+        split="made",
+        fingerprint="",
         ids=[f"id-{i}" for i in range(n)],
         texts=[(f"@abc film number {i} is odd",) for i in range(n)],
         labels=[float(i % 2) for i in range(n)],
@@ -42,6 +43,7 @@ def a_set(n: int = 20) -> AdversarialExamples:
         originals=[(f"film number {i} is odd",) for i in range(n)],
         origins=[f"origin-{i // 2}" for i in range(n)],
     )
+    return fingerprinted(SST2, examples)
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -87,7 +89,7 @@ def test_the_same_seed_gives_the_same_sheets(tmp_path: Path) -> None:
     ]
     a, b, c = ([path.read_bytes() for path in paths] for paths in made)
     assert a == b != c
-    with pytest.raises(AttackError, match="holds sheets already"):
+    with pytest.raises(AttackError, match="contains sheets already"):
         export_sheets(a_set(), SST2, tmp_path / "a")
 
 
@@ -139,6 +141,7 @@ def test_kappa_is_that_of_fleiss_example() -> None:
     assert fleiss_kappa(np.zeros((0, 2)), np.arange(0)) == (None, None)
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_no_cell_is_a_formula_and_every_sheet_reads_back(first: str, second: str) -> None:
     import tempfile
@@ -148,7 +151,10 @@ def test_no_cell_is_a_formula_and_every_sheet_reads_back(first: str, second: str
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sheet.csv"
         write_sheet(
-            path, Sheet("rte", RTE.fields, ("entailment", "not_entailment"), [("1", texts), ("2", texts)])
+            path,
+            AnnotationSheet(
+                "rte", RTE.fields, ("entailment", "not_entailment"), [("1", texts), ("2", texts)]
+            ),
         )
         head, *rows = rows_of(path)
         assert len(rows) == 2 and all(len(row) == len(head) for row in rows)
@@ -168,7 +174,7 @@ HEAD = "row,task,question,sentence,choices,verdict\r\n"
     [
         (HEAD + "1,,,a,,positive\r\n2,,,b,,\r\n", "line 3: row 2 has no verdict"),
         (HEAD + "1,,,a,,good\r\n", "line 2: the verdict 'good' on row 1; expected one of negative, positive"),
-        (HEAD + "1,,,a,,positive\r\n1,,,a,,positive\r\n", "line 3: row 1 stands twice"),
+        (HEAD + "1,,,a,,positive\r\n1,,,a,,positive\r\n", "line 3: row 1 is there twice"),
         (HEAD + "9,,,a,,positive\r\n", "line 2: row '9' is not one"),
         (HEAD + "1,,,a,,positive\r\n", "lacks the rows 2"),
         (HEAD + "1\r\n", "line 2: row 1 has no verdict"),
@@ -229,7 +235,9 @@ def test_a_damaged_key_or_another_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_text_of_any_length_reads_back_and_few_items_hide_enough_clean_ones(tmp_path: Path) -> None:
-    write_sheet(tmp_path / "long.csv", Sheet("sst2", ["sentence"], ["positive"], [("1", ("x" * 200_000,))]))
+    write_sheet(
+        tmp_path / "long.csv", AnnotationSheet("sst2", ["sentence"], ["positive"], [("1", ("x" * 200_000,))])
+    )
     fill(tmp_path / "long.csv", {"1": "positive"})
     assert read_sheet(tmp_path / "long.csv", {"1"}, ("positive",)) == {"1": "positive"}
     export_sheets(a_set(12), SST2, tmp_path / "few")
@@ -241,7 +249,7 @@ def test_one_annotator_and_no_clean_items(tmp_path: Path) -> None:
     examples = a_set(4)
     [path] = export_sheets(examples, SST2, tmp_path, annotators=1, control=0)
     fill(path, gold(tmp_path, examples))
-    assert import_verdicts(examples, SST2, tmp_path) == Curated(
+    assert import_verdicts(examples, SST2, tmp_path) == CuratedSet(
         (0, 1, 2, 3), {}, None, None, {"annotator-1": None}, ()
     )
 
@@ -265,7 +273,7 @@ def test_the_command_line_goes_all_the_way(tmp_path: Path) -> None:
         "sst2",
         "--out",
         str(out),
-        "--least-control",
+        "--min-control",
         "0.4",
     ]
     done = CliRunner().invoke(annotate, command)
@@ -285,6 +293,6 @@ def test_the_command_line_goes_all_the_way(tmp_path: Path) -> None:
 def test_a_semicolon_or_an_invisible_character_hides_no_formula(tmp_path: Path) -> None:
     texts = ["nice;=1+1", "\u200b=1+1", "\uff1d1+1", "plain; and short"]
     rows = [(str(number), (text,)) for number, text in enumerate(texts, 1)]
-    write_sheet(tmp_path / "a.csv", Sheet("sst2", ["sentence"], ["positive"], rows))
+    write_sheet(tmp_path / "a.csv", AnnotationSheet("sst2", ["sentence"], ["positive"], rows))
     shown = [row[3] for row in rows_of(tmp_path / "a.csv")[1:]]
     assert shown == ["'nice,=1+1", "'\u200b=1+1", "'\uff1d1+1", "plain; and short"]

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -6,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.stand_ins.attacked import held
+from tests.stand_ins.attacked import answer, attack, held, require_kept, state, written_together
 from tests.stand_ins.victims import BagOfWords, Failing
 from trilemma.attacks import ensemble
-from trilemma.attacks.attack import Attacked
-from trilemma.attacks.attempt import Attempt
+from trilemma.attacks.attack import Attacked, AttackRun
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.constraints.edits import (
     EditDistance,
@@ -19,11 +19,11 @@ from trilemma.attacks.constraints.edits import (
     UnchangedWords,
     protected,
 )
-from trilemma.attacks.constraints.similarity import SentenceSimilarity
+from trilemma.attacks.constraints.language import SentenceSimilarity
 from trilemma.attacks.ensemble import Ensemble
-from trilemma.attacks.goals import ConfidenceDrop, InputReduction, Targeted, Untargeted
+from trilemma.attacks.goals import ConfidenceDrop, FewestWords, Targeted, Untargeted
 from trilemma.attacks.lockstep import Question, Steps, ask, run_in_lockstep
-from trilemma.attacks.recipe import SHARD, Recipe
+from trilemma.attacks.search.attack import SHARD, SearchAttack
 from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
 from trilemma.attacks.transformations.characters import (
     DEEPWORDBUG,
@@ -32,35 +32,76 @@ from trilemma.attacks.transformations.characters import (
     Misspelling,
     misspellings,
 )
-from trilemma.attacks.transformations.synonyms import Synonyms, in_case_of
-from trilemma.attacks.words import Words, edit_distance, share_changed, words_apart
+from trilemma.attacks.transformations.substitutes import Synonyms, in_case_of
+from trilemma.attacks.words import (
+    SplitText,
+    allowed_changes,
+    edit_distance,
+    few_changed,
+    share_changed,
+    words_apart,
+)
 from trilemma.errors import AttackError
 from trilemma.tasks.task import Text
 
-texts = st.text(max_size=60) | st.lists(
-    st.sampled_from(
-        ["good", "bad", "not", "a", "film", "don't", "well-made", "naïve", "🎬", "שלום", "नमस्ते", "café"]
-    ),
-    max_size=12,
-).map(" ".join)
+texts = (
+    written_together
+    | st.text(max_size=60)
+    | st.lists(
+        st.sampled_from(
+            ["good", "bad", "not", "a", "film", "don't", "well-made", "naïve", "🎬", "שלום", "नमस्ते", "café"]
+        ),
+        max_size=12,
+    ).map(" ".join)
+)
 
 
 @given(texts)
 def test_words_make_the_text_again(text: str) -> None:
-    words = Words.of(text)
+    words = SplitText.of(text)
     assert words.text == text
     assert not words.changed
     assert len(words.gaps) == len(words) + 1
 
 
 def test_words_of_many_scripts() -> None:
-    assert Words.of("  It's a well-made film, naïve - नमस्ते שלום! 🎬 x_y 'quoted'").words == (
+    assert SplitText.of("  It's a well-made film, naïve - नमस्ते שלום! 🎬 x_y 'quoted'").words == (
         "It's", "a", "well-made", "film", "naïve", "नमस्ते", "שלום", "x", "y", "quoted",
     )  # fmt: skip
 
 
+@given(written_together)
+def test_a_number_is_one_word_however_it_is_written(text: str) -> None:
+    for part in text.split():
+        number = part.strip("(%).-,")
+        if re.fullmatch(r"\d+([-.:,'/]\d+)*", number):
+            assert SplitText.of(text).words.count(number) >= SplitText.of(part).words.count(number) == 1
+    assert SplitText.of("at 12:30, 1.000,5 km or 3.5. Then 0::1 a.5 x_y 2-1").words == (
+        "at", "12:30", "1.000,5", "km", "or", "3.5", "Then", "0", "1", "a", "5", "x", "y", "2-1",
+    )  # fmt: skip
+
+
+def test_changes_are_counted_by_what_white_space_separates() -> None:
+    assert allowed_changes("a good film of 3.5 hours", 0.4) == 2
+    assert allowed_changes("good", 0.1) == allowed_changes("", 0.1) == 1
+    for before, after, apart in (
+        ("0:0:1", "0:0:x", 1), ("0:0:1", "a b:1", 2), ("x_y", "a_b", 1), ("a fi@lm", "a film", 1),
+        ("good", "go od", 2), ("a . b", "a b", 1),
+    ):  # fmt: skip
+        assert words_apart(before, after) == words_apart(after, before) == apart
+        assert few_changed(before, after, 0.1) == (apart == 1)
+
+
+def test_a_number_can_be_protected() -> None:
+    edits, kept = Misspelling(DEEPWORDBUG), protected(["3.5"])
+    recipe = SearchAttack("word", GreedyWordImportance(), edits, (kept,), ConfidenceDrop())
+    victim = BagOfWords({"3.5": 0.5, "good": 2.0}, bias=-1.0)
+    [result] = attack(recipe, victim, ["3.5 good"])
+    assert result.text[0].startswith("3.5 ") and not result.text[0].endswith("good")
+
+
 def test_a_deleted_word_takes_its_space_along() -> None:
-    words = Words.of("a good film.")
+    words = SplitText.of("a good film.")
     assert words.without(1).text == "a film."
     assert words.without(0).text == "good film."
     assert words.without(0).without(1).without(2).text == "."
@@ -126,18 +167,12 @@ def test_lockstep_pools_what_all_searches_ask() -> None:
     assert Question(square, [1]).inputs == [1]
 
 
-def attack(
-    recipe: Recipe, victim: object, items: list[str], label: int = 1, budget: int = 200
-) -> list[Attacked]:
-    return recipe(victim, [(text,) for text in items], [label] * len(items), budget=budget, seed=0)  # type: ignore[arg-type]
-
-
 CONSTRAINTS: list[Constraint] = [
     UnchangedWords(),
     NoStopWords(),
     MostChanged(0.15),
     EditDistance(3),
-    protected(["Film", "good"]),
+    protected(["Film", "good", "3.5"]),
 ]
 
 
@@ -148,37 +183,29 @@ def test_constraints_and_budget_hold_in_every_result(
 ) -> None:
     victim = BagOfWords({"good": 2.0, "film": 0.5, "well-made": 1.0}, bias=0.1)
     search = WeightedSaliency() if weighted else GreedyWordImportance("unknown")
-    recipe = Recipe("word", search, Misspelling(TEXTBUGGER), (constraint,))
+    recipe = SearchAttack("word", search, Misspelling(TEXTBUGGER), (constraint,))
     for text, result in zip(items, attack(recipe, victim, items, budget=budget), strict=True):
         assert result.queries <= budget
-        before, after = Words.of(text), result.text[0]
         if not result.success:
             assert result.text == (text,)
             continue
-        assert after != text
+        assert result.text != (text,)
         assert victim([result.text])[0].argmax() != 1  # from its text alone
-        if isinstance(constraint, EditDistance):
-            assert edit_distance(text, after) <= 3
-        if isinstance(constraint, MostChanged):
-            assert words_apart(text, after) <= max(1, int(0.15 * len(text.split())))
-        if not isinstance(constraint, UnchangedWords | EditDistance | MostChanged):
-            kept = [word for i, word in enumerate(before.words) if not constraint.allows(before, i)]
-            left = Words.of(after).words
-            assert all(word in left for word in kept)
+        require_kept(constraint, text, result.text[0])
 
 
 def test_only_the_attacked_field_changes() -> None:
     victim = BagOfWords({"good": 2.0})
     for field in (0, 1, -1):
-        recipe = Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER), attacked=field)
-        [result] = recipe(victim, [("a good film", "good stuff here")], [1], budget=90, seed=0)
+        recipe = SearchAttack("word", GreedyWordImportance(), Misspelling(TEXTBUGGER), attacked=field)
+        [result] = recipe(victim, [("a good film", "good stuff here")], [1], AttackRun(90))
         unchanged = 1 - field % 2
         assert result.text[unchanged] == ("a good film", "good stuff here")[unchanged]
 
 
 def test_results_do_not_depend_on_the_other_items() -> None:
     items = [f"a good film about number {n} and more" for n in range(SHARD + 3)]
-    recipe = Recipe("word", GreedyWordImportance("random"), Misspelling(DEEPWORDBUG))
+    recipe = SearchAttack("word", GreedyWordImportance("random"), Misspelling(DEEPWORDBUG))
     together = attack(recipe, BagOfWords({"good": 2.0}), items)
     assert together[-1:] == attack(recipe, BagOfWords({"good": 2.0}), items[-1:])
     assert all(result.success for result in together)
@@ -186,7 +213,7 @@ def test_results_do_not_depend_on_the_other_items() -> None:
 
 def test_identical_texts_are_asked_once() -> None:
     victim = BagOfWords({"good": 2.0})
-    recipe = Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
+    recipe = SearchAttack("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
     attack(recipe, victim, ["a good film"] * 5)
     assert len(victim.asked) == len(set(victim.asked))
 
@@ -194,14 +221,14 @@ def test_identical_texts_are_asked_once() -> None:
 def test_an_item_that_is_wrong_already_is_left_alone() -> None:
     victim = BagOfWords({"good": 2.0})
     [result] = attack(
-        Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER)), victim, ["good"], label=0
+        SearchAttack("word", GreedyWordImportance(), Misspelling(TEXTBUGGER)), victim, ["good"], label=0
     )
     assert result == Attacked(("good",), 1)
 
 
 def test_the_decisive_word_is_found() -> None:
     synonyms = {"splendid": ("superb", "fine"), "film": ("movie",), "tells": ("narrates",)}
-    recipe = Recipe("word", WeightedSaliency(), Synonyms(lambda word: synonyms.get(word, ())))
+    recipe = SearchAttack("word", WeightedSaliency(), Synonyms(lambda word: synonyms.get(word, ())))
     victim = BagOfWords({"splendid": 3.0, "superb": 2.5, "fine": -1.0})
     [result] = attack(recipe, victim, ["This splendid film tells a story"])
     assert result.text == ("This fine film tells a story",)
@@ -213,14 +240,15 @@ def test_goals() -> None:
     assert ConfidenceDrop().judge(probabilities, 0, 3) == (pytest.approx(0.8), True)
     assert Targeted(1).judge(probabilities, 0, 3) == (pytest.approx(0.5), True)
     assert Targeted(2).judge(probabilities, 0, 3) == (pytest.approx(0.3), False)
-    assert InputReduction().judge(probabilities, 1, 3) == (pytest.approx(-2.5), True)
-    assert InputReduction().judge(probabilities, 0, 3) == (float("-inf"), False)
+    assert FewestWords().judge(probabilities, 1, 3) == (pytest.approx(-2.5), True)
+    assert FewestWords().judge(probabilities, 0, 3) == (float("-inf"), False)
 
 
 def test_confidence_drop_goes_on_after_the_first_success() -> None:
     victim = BagOfWords({"good": 1.0, "fine": 1.0, "funny": 1.0}, bias=-1.5)
     search, edits = GreedyWordImportance(), Misspelling(TEXTBUGGER)
-    stopped, dropped = (Recipe("word", search, edits, goal=goal) for goal in (Untargeted(), ConfidenceDrop()))
+    goals = (Untargeted(), ConfidenceDrop())
+    stopped, dropped = (SearchAttack("word", search, edits, goal=goal) for goal in goals)
     [first], [last] = (attack(recipe, victim, ["good fine funny"]) for recipe in (stopped, dropped))
     assert first.success and last.success
     assert victim([last.text])[0][1] < victim([first.text])[0][1]
@@ -234,43 +262,31 @@ def test_a_victim_that_answers_nonsense_is_named(broken: str) -> None:
         return np.full((len(texts) + (broken == "rows"), 2), np.nan)
 
     with pytest.raises(AttackError, match="victim"):
-        attack(Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER)), victim, ["a good film"])
+        attack(SearchAttack("word", GreedyWordImportance(), Misspelling(TEXTBUGGER)), victim, ["a good film"])
 
 
 def test_what_is_finished_before_the_victim_fails_is_told() -> None:
     finished: dict[int, Attacked] = {}
     victim = Failing(BagOfWords({"good": 2.0}), calls=3, error=TimeoutError("no answer"))
-    recipe = Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
+    recipe = SearchAttack("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
     items = [("good",), ("a good film, a good one and a really good story",)]
     with pytest.raises(TimeoutError):
-        recipe(victim, items, [1, 1], budget=200, seed=0, finished=finished.__setitem__)
+        recipe(victim, items, [1, 1], AttackRun(200, finished=finished.__setitem__))
     assert finished[0].success
     assert 1 not in finished
 
 
-def test_an_attempt_asks_no_more_than_it_may() -> None:
+def test_a_search_asks_no_more_than_it_may() -> None:
     victim = BagOfWords({"good": 2.0})
-    attempt = Attempt(
-        ("good good good",),
-        1,
-        field=0,
-        victim=victim,
-        transformation=Misspelling(TEXTBUGGER),
-        constraints=(),
-        goal=Untargeted(),
-        budget=3,
-        seed=0,
-    )
+    one = state("good good good", victim, budget=3)
 
-    def steps():  # type: ignore[no-untyped-def]
-        yield from attempt.begin()
-        some = yield from attempt.scores([Words.of(str(n)) for n in range(9)])
+    def steps() -> Steps[int]:
+        yield from one.begin()
+        some = yield from one.scores([SplitText.of(str(n)) for n in range(9)])
         return len(some)
 
-    results: dict[int, int] = {}
-    run_in_lockstep([steps()], results.__setitem__)
-    assert results == {0: 2}
-    assert attempt.queries == 3
+    assert answer(steps()) == 2
+    assert one.budget.spent == 3 and one.budget.left == 0
 
 
 def test_answers_that_are_too_large_to_keep_are_asked_for_again() -> None:
@@ -287,15 +303,14 @@ def test_answers_that_are_too_large_to_keep_are_asked_for_again() -> None:
 
     for remembered, times in ((True, 1), (False, 2)):
         asked.clear()
-        found: dict[int, list[int]] = {}
-        run_in_lockstep([search(remembered), search(remembered)], found.__setitem__)
-        assert found == {0: [2, 1, 2], 1: [2, 1, 2]}
+        found = run_in_lockstep([search(remembered), search(remembered)])
+        assert found == [[2, 1, 2], [2, 1, 2]]
         assert asked.count("ab") == times and asked.count("c") == 1
 
 
 def test_an_ensemble_tells_of_items_as_all_its_members_have_attacked_them() -> None:
     members = {
-        name: Recipe("word", GreedyWordImportance(), Misspelling(edits), (UnchangedWords(),))
+        name: SearchAttack("word", GreedyWordImportance(), Misspelling(edits), (UnchangedWords(),))
         for name, edits in (("first", DEEPWORDBUG), ("second", TEXTBUGGER))
     }
     items = [(f"a good film of {i} days",) for i in range(ensemble.SHARD + 3)]
@@ -309,10 +324,7 @@ def test_an_ensemble_tells_of_items_as_all_its_members_have_attacked_them() -> N
         BagOfWords({"good": 2.0}, bias=-1.0),
         items,
         [1] * len(items),
-        budget=40,
-        seed=0,
-        progress=progress,
-        finished=told.__setitem__,
+        AttackRun(40, progress=progress, finished=told.__setitem__),
     )
     assert [told[i] for i in range(len(items))] == results
     assert all(one.success and one.by in members for one in results)
@@ -325,14 +337,7 @@ def test_an_ensemble_tells_of_items_as_all_its_members_have_attacked_them() -> N
 
     told.clear()
     with pytest.raises(RuntimeError):
-        Ensemble(members)(
-            failing,
-            items,
-            [1] * len(items),
-            budget=40,
-            seed=0,
-            finished=told.__setitem__,
-        )
+        Ensemble(members)(failing, items, [1] * len(items), AttackRun(40, finished=told.__setitem__))
     assert [told[i] for i in range(ensemble.SHARD)] == results[: ensemble.SHARD]
 
 
@@ -350,6 +355,6 @@ def test_a_rough_encoder_decides_only_what_is_not_near_the_bound() -> None:
 
     off = {text: cosine + (0.012 if "below" in text else -0.012) for text, cosine in exact.items()}
     constraint = SentenceSimilarity(vectors(exact), 0.8, vectors(off))
-    candidates = [Words.of(text) for text in exact]
+    candidates = [SplitText.of(text) for text in exact]
     assert held(constraint, "original", candidates) == [False, False, True, True]
     assert asked == ["original", *exact, "original", "near below", "near above"]

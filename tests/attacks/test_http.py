@@ -1,70 +1,17 @@
 import json
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from tests.stand_ins.victims import BagOfWords
-from trilemma.attacks.attack import Attacked
-from trilemma.attacks.http_victim import HttpVictim
-from trilemma.attacks.recipe import Recipe
+from tests.stand_ins.victims import Answer, BagOfWords, Endpoint
+from trilemma.attacks.attack import Attacked, AttackRun, ignored
+from trilemma.attacks.search.attack import SearchAttack
 from trilemma.attacks.search.greedy import GreedyWordImportance
 from trilemma.attacks.transformations.characters import TEXTBUGGER, Misspelling
+from trilemma.attacks.victims.http import HttpVictim
 from trilemma.errors import AttackError
-
-Answer = tuple[int, dict[str, str], bytes]
-
-
-class Endpoint:
-    """A real server on this machine; answers as a bag of words unless the test says otherwise.
-
-    Attributes:
-        requests: the decoded body of every request.
-        headers: of every request.
-        answer: what to send for a body; called with the number of requests before this one.
-    """
-
-    def __init__(self) -> None:
-        self.bag = BagOfWords({"good": 2.0})
-        self.requests: list[dict[str, list[list[str]]]] = []
-        self.headers: list[dict[str, str]] = []
-        self.answer: Callable[[int, list[list[str]]], Answer] = lambda count, texts: self.right(texts)
-        self.released = threading.Event()
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.requests.append(body)
-                endpoint.headers.append(dict(self.headers))
-                status, headers, answer = endpoint.answer(len(endpoint.requests) - 1, body["texts"])
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(answer)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/predict"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def right(self, texts: list[list[str]]) -> Answer:
-        """The bag's probabilities."""
-        rows = self.bag([tuple(text) for text in texts]).tolist()
-        return 200, {}, json.dumps({"probabilities": rows}).encode()
-
-    def close(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture
@@ -113,9 +60,9 @@ def test_a_refusal_is_final(endpoint: Endpoint, status: int) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no JSON"),
-        (b"<html>\xff</html>", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
+        (b"", "not answer with JSON"),
+        (b"<html>\xff</html>", "not answer with JSON"),
+        (b"[" * 100_000, "not answer with JSON"),
         (b"[[0.5, 0.5]]", "must answer"),
         (b'{"probabilities": 1}', "must answer"),
         (b'{"probabilities": [0.5, 0.5]}', "must answer"),
@@ -167,7 +114,7 @@ def test_a_server_that_is_too_slow_is_named(endpoint: Endpoint) -> None:
 
 def test_a_connection_that_breaks_is_named(endpoint: Endpoint) -> None:
     endpoint.answer = lambda count, texts: (200, {"Content-Length": "9999"}, b'{"probabilities"')
-    with pytest.raises(AttackError, match=r"cannot be reached|no JSON"):
+    with pytest.raises(AttackError, match=r"cannot be reached|not answer with JSON"):
         HttpVictim(endpoint.url)([("good",)])
 
 
@@ -190,7 +137,7 @@ def test_settings_that_cannot_work_are_refused(endpoint: Endpoint) -> None:
         HttpVictim(endpoint.url, headers={"X-Key": "ключ"}),
         HttpVictim(endpoint.url + " é"),
     ):
-        with pytest.raises(AttackError, match=r"mend the address"):
+        with pytest.raises(AttackError, match=r"correct the address"):
             victim([("good",)])
     assert not endpoint.requests
 
@@ -199,14 +146,14 @@ ITEMS = [("good",), ("a good film, a good one and a really good story",), ("so g
 
 
 def attack(victim: HttpVictim, finished: dict[int, Attacked] | None = None) -> list[Attacked]:
-    recipe = Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
-    keep = None if finished is None else finished.__setitem__
-    return recipe(victim, ITEMS, [1, 1, 1, 1], budget=200, seed=0, finished=keep)
+    recipe = SearchAttack("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
+    keep = ignored if finished is None else finished.__setitem__
+    return recipe(victim, ITEMS, [1, 1, 1, 1], AttackRun(200, finished=keep))
 
 
 def test_an_attack_over_http_is_the_attack_on_the_model(endpoint: Endpoint) -> None:
-    recipe = Recipe("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
-    direct = recipe(BagOfWords({"good": 2.0}), ITEMS, [1, 1, 1, 1], budget=200, seed=0)
+    recipe = SearchAttack("word", GreedyWordImportance(), Misspelling(TEXTBUGGER))
+    direct = recipe(BagOfWords({"good": 2.0}), ITEMS, [1, 1, 1, 1], AttackRun(200))
     assert attack(HttpVictim(endpoint.url)) == direct
     assert [result.success for result in direct] == [True, True, True, False]
 

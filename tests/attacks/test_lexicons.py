@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from tests.stand_ins.attacked import VECTORS, dictionary, proposals, vectors_file
 from tests.stand_ins.tiny_models import save_bert, word_tokenizer
-from trilemma.attacks import resources
-from trilemma.attacks.language_models import whole_words
-from trilemma.attacks.transformations.embeddings import Neighbours, WordVectors, read_vectors
-from trilemma.attacks.transformations.inflections import Inflections, with_ending, with_s
-from trilemma.attacks.transformations.sememes import sememe_synonyms
+from trilemma.attacks.resources import load
+from trilemma.attacks.resources.inflections import Inflections, with_ending, with_s
+from trilemma.attacks.resources.language_models import whole_words
+from trilemma.attacks.resources.sememes import sememe_synonyms
+from trilemma.attacks.resources.vectors import WordVectors, read_vectors
+from trilemma.attacks.transformations.substitutes import Neighbours
 from trilemma.errors import AttackError
 
 
@@ -47,7 +48,7 @@ def test_of_equal_words_the_first_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", "holds no word vectors"),
+        ("", "contains no word vectors"),
         ("good 1 2 3\nbad 1 2\n", "line 2"),
         ("good 1 2 3\nbad 1 2 3 4\n", "line 2"),
         ("2 3\ngood 1 2 3 4\n", "line 2"),
@@ -78,7 +79,7 @@ def test_any_bytes_are_vectors_or_an_error(tmp_path_factory: pytest.TempPathFact
 
 
 def test_neighbours_do_not_depend_on_what_is_asked_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trilemma.attacks.transformations.embeddings.BLOCK_ROWS", 64)
+    monkeypatch.setattr("trilemma.attacks.resources.vectors.BLOCK_ROWS", 64)
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((500, 8)).astype(np.float32)
     words = [f"w{i}" for i in range(500)]
@@ -92,7 +93,7 @@ def test_neighbours_do_not_depend_on_what_is_asked_with_them(monkeypatch: pytest
 
 def test_a_models_own_embeddings_are_vectors(tmp_path: Path) -> None:
     save_bert(tmp_path)
-    vectors = resources.word_vectors(str(tmp_path), 3, -1.0)
+    vectors = load.word_vectors(str(tmp_path), 3, -1.0)
     assert set(vectors.words) == set(whole_words(word_tokenizer()).values())
     [near] = vectors(["good"])
     assert len(near) == 3 and "good" not in near
@@ -158,12 +159,11 @@ def test_regular_endings() -> None:
     ]  # fmt: skip
 
 
-@given(st.text(max_size=10))
-def test_any_word_has_inflections_or_none(tmp_path_factory: pytest.TempPathFactory, word: str) -> None:
-    global _INFLECTIONS
-    if _INFLECTIONS is None:
-        _INFLECTIONS = Inflections(dictionary(tmp_path_factory.mktemp("dictionary")))
-    assert word not in _INFLECTIONS.of(word)
+@pytest.fixture(scope="module")
+def inflections(tmp_path_factory: pytest.TempPathFactory) -> Inflections:
+    return Inflections(dictionary(tmp_path_factory.mktemp("dictionary")))
 
 
-_INFLECTIONS: Inflections | None = None
+@given(word=st.text(max_size=10))
+def test_any_word_has_inflections_or_none(inflections: Inflections, word: str) -> None:
+    assert word not in inflections.of(word)

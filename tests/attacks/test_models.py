@@ -9,20 +9,17 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from tests.stand_ins.attacked import HOSTILE, held, proposals, vectors_file
 from tests.stand_ins.masked_models import favouring, masked_bert, wordpiece_tokenizer
 from tests.stand_ins.tiny_models import byte_tokenizer, save_bert, save_llama
-from trilemma.attacks import resources, sentence_encoder
-from trilemma.attacks.constraints.language import GrammarDrop, PartOfSpeech, PerplexityRatio
-from trilemma.attacks.constraints.similarity import ROUGH
-from trilemma.attacks.language_models import MOST_PIECES, MaskedLanguageModel, whole_words
-from trilemma.attacks.part_of_speech import coarse
-from trilemma.attacks.recipes_models import (
-    TEXTFOOLER_RECIPE,
-)
-from trilemma.attacks.sentence_encoder import SentenceEncoder
+from trilemma.attacks.constraints.language import ROUGH, GrammarDrop, PartOfSpeech, PerplexityRatio
+from trilemma.attacks.recipes.words import textfooler
+from trilemma.attacks.resources import load, sentence_encoder
+from trilemma.attacks.resources.language_models import MOST_PIECES, MaskedLanguageModel, whole_words
+from trilemma.attacks.resources.part_of_speech import coarse
+from trilemma.attacks.resources.sentence_encoder import SentenceEncoder
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations.masked import CONTEXT_WORDS, MaskedSubstitutes
-from trilemma.attacks.words import Words
+from trilemma.attacks.words import SplitText
 from trilemma.errors import AttackError
-from trilemma.training.loop import choose_precision
+from trilemma.training.precision import choose_precision
 from trilemma.training.tokenizer import train_tokenizer
 
 
@@ -63,7 +60,7 @@ def test_sub_word_tokens_are_combined_to_words_and_only_so_many() -> None:
 
 
 def test_a_masked_models_answer_does_not_depend_on_its_batch(masked_folder: str) -> None:
-    model = resources.masked_language_model(masked_folder, 6)
+    model = load.masked_language_model(masked_folder, 6)
     asked = [(" ".join(["film", "the", "good"][:n] * 3), 0, 4) for n in (1, 2, 3)] + [("a playing", 2, 9)]
     assert model(asked) == [model([one])[0] for one in asked]
 
@@ -106,7 +103,7 @@ def test_a_long_text_is_cut_around_the_place() -> None:
 def test_a_model_without_its_masked_head_is_refused(tmp_path: Path) -> None:
     save_bert(tmp_path)
     with pytest.raises(AttackError, match="masked_model"):
-        resources.masked_language_model(str(tmp_path), 5)
+        load.masked_language_model(str(tmp_path), 5)
     with pytest.raises(AttackError, match="mask token"):
         MaskedLanguageModel(masked_bert(), byte_tokenizer(), 5)
 
@@ -114,14 +111,14 @@ def test_a_model_without_its_masked_head_is_refused(tmp_path: Path) -> None:
 def test_perplexity_may_rise_by_a_factor() -> None:
     perplexity = {"a good film": 10.0, "a fine film": 19.0, "a flim film": 21.0}
     constraint = PerplexityRatio(lambda texts: [perplexity[text] for text in texts], 2.0)
-    words = Words.of("a good film")
+    words = SplitText.of("a good film")
     candidates = [words.with_word(1, "fine"), words.with_word(1, "flim")]
     assert held(constraint, words.text, candidates) == [True, False]
 
 
 def test_perplexity_is_that_of_the_model(tmp_path: Path) -> None:
     save_llama(tmp_path)
-    perplexity = resources.perplexity(str(tmp_path))
+    perplexity = load.perplexity(str(tmp_path))
     texts = ["a good film", "", "x", "a good film", "שלום 🎬", "good " * 500]
     together = perplexity(texts)
     assert together == pytest.approx([perplexity([text])[0] for text in texts], rel=1e-5)
@@ -136,15 +133,15 @@ def test_perplexity_is_that_of_the_model(tmp_path: Path) -> None:
 def test_acceptability_may_fall_by_so_much(tmp_path: Path) -> None:
     score = {"a good film": 0.9, "a fine film": 0.85, "a flim film": 0.5}
     constraint = GrammarDrop(lambda texts: [score[text] for text in texts], 0.1)
-    words = Words.of("a good film")
+    words = SplitText.of("a good film")
     candidates = [words.with_word(1, "fine"), words.with_word(1, "flim")]
     assert held(constraint, words.text, candidates) == [True, False]
-    acceptable = resources.acceptability(str(save_bert(tmp_path / "two")))
+    acceptable = load.acceptability(str(save_bert(tmp_path / "two")))
     assert all(0 <= one <= 1 for one in acceptable(["a good film", ""]))
     with pytest.raises(AttackError, match="3 classes"):
-        resources.acceptability(str(save_bert(tmp_path / "three", outputs=3)))
+        load.acceptability(str(save_bert(tmp_path / "three", outputs=3)))
     with pytest.raises(AttackError, match="acceptability"):
-        resources.acceptability(str(tmp_path))
+        load.acceptability(str(tmp_path))
 
 
 def tags(sentences: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -153,7 +150,7 @@ def tags(sentences: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def test_parts_of_speech_are_kept() -> None:
-    words = Words.of("a good film")
+    words = SplitText.of("a good film")
     candidates = [
         words.with_word(1, "fine"),
         words.with_word(1, "walk"),
@@ -162,7 +159,7 @@ def test_parts_of_speech_are_kept() -> None:
         words.with_word(1, "fine").with_word(2, "walk"),
         words.without(1),
         words.with_word(1, " "),
-        Words.of("walk walk walk"),
+        SplitText.of("walk walk walk"),
     ]
     assert held(PartOfSpeech(tags), words.text, candidates) == [
         True,
@@ -181,7 +178,7 @@ def test_parts_of_speech_are_kept() -> None:
 
 def test_the_tagger_tags_anything() -> None:
     pytest.importorskip("HanTa", reason="the part-of-speech tagger is not installed")
-    tagger = resources.tagger()
+    tagger = load.tagger()
     assert tagger([("this", "good", "film", "tells", "a", "story"), ()]) == [
         ("DT0", "adjective", "noun", "verb", "AT0", "noun"),
         (),
@@ -193,11 +190,11 @@ def test_the_tagger_tags_anything() -> None:
 
 def test_a_missing_tagger_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    resources.tagger.cache_clear()
+    load.tagger.cache_clear()
     chosen = AttackSettings(vectors=vectors_file(tmp_path), similarity=-1)
     with pytest.raises(AttackError, match="pip install HanTa"):
-        TEXTFOOLER_RECIPE.build(chosen)
-    resources.tagger.cache_clear()
+        textfooler.configured(chosen)
+    load.tagger.cache_clear()
 
 
 def test_an_encoder_remembers_and_its_rough_form_is_near(monkeypatch: pytest.MonkeyPatch) -> None:

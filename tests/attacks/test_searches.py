@@ -1,6 +1,7 @@
 import json
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +9,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.stand_ins import attacked
+from tests.stand_ins.attacked import answer, require_kept, written_together
 from tests.stand_ins.victims import BagOfWords
 from trilemma.attacks.attack import Attacked
-from trilemma.attacks.attempt import Attempt, Scored
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.constraints.edits import MostChanged, NoStopWords, UnchangedWords, protected
-from trilemma.attacks.goals import ConfidenceDrop, Goal, InputReduction, Targeted, Untargeted
-from trilemma.attacks.lockstep import Steps, run_in_lockstep
-from trilemma.attacks.recipe import NamedRecipe, Recipe
-from trilemma.attacks.recipes_searches import GENETIC_RECIPE, INPUT_REDUCTION_RECIPE, PSO_RECIPE
-from trilemma.attacks.search import Search, genetic
-from trilemma.attacks.search.beam import Beam
-from trilemma.attacks.search.genetic import Genetic, fitness
-from trilemma.attacks.search.reduction import InputReduction as ReductionSearch
-from trilemma.attacks.search.sampling import Exhaustive, Random
+from trilemma.attacks.goals import ConfidenceDrop, FewestWords, Goal, Targeted, Untargeted
+from trilemma.attacks.lockstep import Steps
+from trilemma.attacks.recipes.recipe import AttackRecipe
+from trilemma.attacks.recipes.words import genetic, input_reduction, pso
+from trilemma.attacks.search import Search
+from trilemma.attacks.search.attack import SearchAttack
+from trilemma.attacks.search.beam import Beam, InputReduction
+from trilemma.attacks.search.genetic import Genetic, children_of, fitness, mutated, next_generation
+from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
+from trilemma.attacks.search.sampling import Exhaustive, RandomSearch, substitutes_of
+from trilemma.attacks.search.state import Scored
 from trilemma.attacks.search.swarm import ParticleSwarm
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations import Transformation
-from trilemma.attacks.transformations.characters import TEXTBUGGER, Misspelling
-from trilemma.attacks.transformations.edits import Deletion, Insertion
-from trilemma.attacks.transformations.synonyms import Synonyms
-from trilemma.attacks.words import Words
+from trilemma.attacks.transformations.characters import DEEPWORDBUG, INVISIBLE, TEXTBUGGER, Misspelling
+from trilemma.attacks.transformations.substitutes import Deletion, Insertion, Synonyms
+from trilemma.attacks.words import SplitText
 from trilemma.errors import AttackError
 
 SYNONYMS = {
@@ -45,7 +48,7 @@ SEARCHES: list[Search] = [
     Beam(),
     Genetic(population=12, generations=6),
     ParticleSwarm(particles=12, iterations=10),
-    Random(),
+    RandomSearch(),
     Exhaustive(),
 ]
 names = pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
@@ -60,14 +63,11 @@ def recipe(
     *constraints: Constraint,
     goal: Goal = Untargeted(),  # noqa: B008  it is immutable
     transformation: Transformation | None = None,
-) -> Recipe:
-    return Recipe("word", search, transformation or Synonyms(synonyms), constraints, goal)
+) -> SearchAttack:
+    return SearchAttack("word", search, transformation or Synonyms(synonyms), constraints, goal)
 
 
-def attack(
-    recipe: object, victim: object, items: list[str], label: int = 1, budget: int = 300, seed: int = 0
-) -> list[Attacked]:
-    return recipe(victim, [(text,) for text in items], [label] * len(items), budget=budget, seed=seed)  # type: ignore[operator, no-any-return]
+attack = partial(attacked.attack, budget=300)
 
 
 @names
@@ -110,7 +110,7 @@ def test_a_combination_that_no_single_change_hints_at_is_found() -> None:
         positive = np.choose(found, [0.8, 0.9, 0.1])
         return np.stack([1 - positive, positive], axis=1).astype(np.float32)
 
-    for search in (Exhaustive(), Beam(width=8), Random(), ParticleSwarm(), Genetic()):
+    for search in (Exhaustive(), Beam(width=8), RandomSearch(), ParticleSwarm(), Genetic()):
         [result] = attack(recipe(search), victim, ["film story"])
         assert result.text == ("movie tale",), search
 
@@ -127,26 +127,39 @@ def test_a_beam_tries_every_word_before_any_word_twice() -> None:
     ]
 
 
-CONSTRAINTS: list[Constraint] = [UnchangedWords(), NoStopWords(), MostChanged(0.2), protected(["good"])]
+CONSTRAINTS: list[Constraint] = [
+    UnchangedWords(),
+    NoStopWords(),
+    MostChanged(0.2),
+    protected(["good", "3.5"]),
+]
 TRANSFORMATIONS: list[Transformation] = [
     Synonyms(synonyms),
     Misspelling(TEXTBUGGER),
+    Misspelling(DEEPWORDBUG),
+    Misspelling(INVISIBLE),
     Deletion(),
     Insertion(("really", "🎬")),
 ]
-texts = st.text(max_size=40) | st.lists(
-    st.sampled_from(
-        ["good", "film", "splendid", "not", "a", "don't", "naïve", "🎬", "שלום", "नमस्ते", "\u200b"]
-    ),
-    max_size=9,
-).map(" ".join)
+texts = (
+    written_together
+    | st.text(max_size=40)
+    | st.lists(
+        st.sampled_from(
+            ["good", "film", "splendid", "not", "a", "don't", "naïve", "🎬", "שלום", "नमस्ते", "\u200b"]
+        ),
+        max_size=9,
+    ).map(" ".join)
+)
 QUICK: list[Search] = [
+    GreedyWordImportance("unknown"),
+    WeightedSaliency(),
     Beam(width=2),
     Genetic(population=5, generations=3),
     ParticleSwarm(particles=5, iterations=3),
-    Random(),
+    RandomSearch(),
     Exhaustive(),
-    ReductionSearch(width=2),
+    InputReduction(width=2),
 ]
 
 
@@ -155,7 +168,7 @@ QUICK: list[Search] = [
     st.lists(texts, max_size=3),
     st.sampled_from(CONSTRAINTS),
     st.sampled_from(TRANSFORMATIONS),
-    st.sampled_from([Untargeted(), ConfidenceDrop(), Targeted(0), InputReduction()]),
+    st.sampled_from([Untargeted(), ConfidenceDrop(), Targeted(0), FewestWords()]),
     st.integers(1, 40),
     st.integers(0, 3),
 )
@@ -180,30 +193,22 @@ def test_what_holds_for_any_text(
             assert result.text == (text,)
             continue
         assert result.text != (text,)
-        assert goal.judge(victim([result.text])[0], 1, len(Words.of(result.text[0])))[1]
-        before = Words.of(text)
-        if isinstance(constraint, MostChanged) and isinstance(transformation, Synonyms):
-            after = result.text[0]
-            pairs = zip(before.words, Words.of(after).words, strict=True)
-            assert sum(a != b for a, b in pairs) <= max(1, int(0.2 * len(before)))
-        if not isinstance(constraint, UnchangedWords | MostChanged):
-            kept = [word for i, word in enumerate(before.words) if not constraint.allows(before, i)]
-            left = list(Words.of(result.text[0]).words)
-            for word in kept:  # as often as in the clean text
-                left.remove(word)
+        assert goal.judge(victim([result.text])[0], 1, len(SplitText.of(result.text[0])))[1]
+        require_kept(constraint, text, result.text[0])
 
 
+@pytest.mark.parametrize("words", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("search", QUICK, ids=lambda search: type(search).__name__)
-def test_a_text_of_ten_thousand_words_ends(search: Search) -> None:
-    made = recipe(search, transformation=Deletion(), goal=InputReduction())
-    [result] = attack(made, BagOfWords({"good": 2.0}), ["good film " * 5_000], budget=30)
+def test_a_long_text_ends(search: Search, words: int) -> None:
+    made = recipe(search, transformation=Deletion(), goal=FewestWords())
+    [result] = attack(made, BagOfWords({"good": 2.0}), ["good film " * (words // 2)], budget=30)
     assert 1 < result.queries <= 30
 
 
 @names
 def test_a_search_ends_where_nothing_can_be_asked(search: Search) -> None:
     class Nothing(Constraint):
-        def keeps(self, original: Words, words: Words) -> bool:
+        def keeps(self, original: SplitText, words: SplitText) -> bool:
             return False
 
     victim = BagOfWords(WEIGHTS)
@@ -239,50 +244,45 @@ def test_a_success_ends_a_population() -> None:
         assert result.queries <= 1 + 2 + 2  # the clean text and its neighbours
 
 
-def test_the_best_of_a_generation_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    best: list[float] = []
-
-    def spy(attempt: Attempt, members: list[Scored]) -> bool:
-        best.append(max(one.score for one in members))
-        return False
-
+def test_the_best_of_a_generation_stays_in_the_next_one() -> None:
     def rugged(texts: list[tuple[str, ...]]) -> np.ndarray:
         positive = np.array([0.5 + zlib.crc32(text.encode()) % 1000 / 2001 for (text,) in texts])
         return np.stack([1 - positive, positive], axis=1).astype(np.float32)
 
-    monkeypatch.setattr(genetic, "won", spy)
-    attack(recipe(Genetic(4, 30)), rugged, ["good film story tells splendid"], budget=10_000)
-    assert len(best) == 31
-    assert best == sorted(best)
+    state = attacked.state(
+        "good film story tells splendid", rugged, budget=10_000, transformation=Synonyms(synonyms)
+    )
+
+    def bred() -> Steps[list[float]]:
+        yield from state.begin()
+        substitutes = yield from substitutes_of(state)
+        members = yield from mutated(state, [(state.item.original, state.first)] * 4, substitutes)
+        best = [max(one.score for one in members)]
+        for _ in range(30):
+            members = yield from next_generation(state, members, substitutes)
+            assert len(members) == 4
+            best.append(max(one.score for one in members))
+        return best
+
+    best = answer(bred())
+    assert best == sorted(best) and best[-1] > best[0]
 
 
 def test_children_mix_the_words_of_two_parents() -> None:
-    attempt = Attempt(
-        ("x x x x x x x x",),
-        1,
-        field=0,
-        victim=BagOfWords({}),
-        transformation=None,
-        constraints=(),
-        goal=Untargeted(),
-        budget=3,
-        seed=0,
-    )
+    state = attacked.state("x x x x x x x x", BagOfWords({}), budget=3)
 
     def parents() -> Steps[list[Scored]]:
-        yield from attempt.begin()
-        texts = [replace(attempt.original, words=tuple(letters)) for letters in ("abcdefgh", "ABCDEFGH")]
-        return (yield from attempt.scores(texts))
+        yield from state.begin()
+        texts = [replace(state.item.original, words=tuple(letters)) for letters in ("abcdefgh", "ABCDEFGH")]
+        return (yield from state.scores(texts))
 
-    found: dict[int, list[Scored]] = {}
-    run_in_lockstep([parents()], found.__setitem__)
-    children = [child for child, _ in Genetic(60)._children(attempt, found[0])]
+    children = [child for child, _ in children_of(state, answer(parents()) * 30)]
     assert len(children) == 59
     assert all(child.text.lower() == "a b c d e f g h" for child in children)
     assert any(not child.text.islower() and not child.text.isupper() for child in children)
 
 
-@pytest.mark.parametrize(("search", "goal"), [(Beam(), Untargeted()), (ReductionSearch(), InputReduction())])
+@pytest.mark.parametrize(("search", "goal"), [(Beam(), Untargeted()), (InputReduction(), FewestWords())])
 def test_a_beam_does_not_go_in_circles(search: Search, goal: Goal) -> None:
     circle = {"good": ("nice",), "nice": ("decent",), "decent": ("nice",)}
     made = recipe(search, goal=goal, transformation=Synonyms(lambda word: circle.get(word, ())))
@@ -292,7 +292,7 @@ def test_a_beam_does_not_go_in_circles(search: Search, goal: Goal) -> None:
 
 def test_seeds_differ() -> None:
     text = " ".join(["good film story tells"] * 5)
-    for search in (Genetic(6, 4), ParticleSwarm(6, 4), Random()):
+    for search in (Genetic(6, 4), ParticleSwarm(6, 4), RandomSearch()):
         asked = []
         for seed in (0, 1):
             victim = BagOfWords({"good": 30.0})
@@ -310,7 +310,7 @@ def test_a_population_climbs_where_one_pass_would_have_to_be_lucky() -> None:
     for search in (Genetic(), ParticleSwarm()):
         [result] = attack(recipe(search, transformation=swap), victim, [text], budget=3_000)
         assert result.success, search
-    [result] = attack(recipe(Random(), transformation=swap), victim, [text], budget=3_000)
+    [result] = attack(recipe(RandomSearch(), transformation=swap), victim, [text], budget=3_000)
     assert not result.success
 
 
@@ -323,9 +323,11 @@ def test_parents_are_drawn_by_fitness() -> None:
 
 def test_reduction_leaves_the_decisive_word() -> None:
     victim = BagOfWords({"splendid": 3.0, "dull": -1.0})
-    [result] = attack(INPUT_REDUCTION_RECIPE.build(), victim, ["A splendid film, not a dull story!"])
+    [result] = attack(
+        input_reduction.configured(AttackSettings()), victim, ["A splendid film, not a dull story!"]
+    )
     assert result.success
-    assert Words.of(result.text[0]).words == ("splendid",)
+    assert SplitText.of(result.text[0]).words == ("splendid",)
     assert victim([result.text])[0].argmax() == 1
 
 
@@ -338,14 +340,14 @@ def test_reduction_by_a_beam_goes_where_one_path_ends() -> None:
         return np.stack([1 - positive, positive], axis=1).astype(np.float32)
 
     for width, left in ((1, "b c"), (2, "a")):
-        made = recipe(ReductionSearch(width), goal=InputReduction(), transformation=Deletion())
+        made = recipe(InputReduction(width), goal=FewestWords(), transformation=Deletion())
         [result] = attack(made, victim, ["a b c"])
         assert result.text[0].strip() == left
 
 
 def test_reduction_keeps_its_goal() -> None:
-    with pytest.raises(AttackError, match="goal of its own"):
-        INPUT_REDUCTION_RECIPE.build(AttackSettings(goal="untargeted"))
+    with pytest.raises(AttackError, match="its own goal"):
+        input_reduction.configured(AttackSettings(goal="untargeted"))
 
 
 def test_edits_of_words() -> None:
@@ -362,10 +364,10 @@ def test_edits_of_words() -> None:
 
 def test_the_recipe_pso_reads_its_lexicon(tmp_path: Path) -> None:
     with pytest.raises(AttackError, match="sememes"):
-        PSO_RECIPE.build()
+        pso.configured(AttackSettings())
     lexicon = tmp_path / "sememes.json"
     lexicon.write_text(json.dumps({"splendid": ["GoodQuality"], "fine": ["GoodQuality"], "film": ["Shows"]}))
-    made = PSO_RECIPE.build(AttackSettings(sememes=str(lexicon), part_of_speech=False))
+    made = pso.configured(AttackSettings(sememes=str(lexicon), part_of_speech=False))
     [result] = attack(made, BagOfWords(WEIGHTS), [SENTENCE])
     assert result.text == ("This fine film tells a story",)
 
@@ -373,16 +375,16 @@ def test_the_recipe_pso_reads_its_lexicon(tmp_path: Path) -> None:
 def test_the_recipe_genetic_takes_vectors_or_wordnet(tmp_path: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("splendid 1 0 0\nfine 0.95 0.1 0\nfilm 0 1 0\nmovie 0 0.6 0.8\n")
-    made = GENETIC_RECIPE.build(AttackSettings(vectors=str(vectors)))
+    made = genetic.configured(AttackSettings(vectors=str(vectors)))
     victim = BagOfWords(WEIGHTS | {"movie": -9.0})
     [result] = attack(made, victim, [SENTENCE])
     assert result.text == ("This fine film tells a story",)
     assert not any("movie" in text for (text,) in victim.asked)  # too far away
     with pytest.raises(AttackError, match="WordNet"):
-        GENETIC_RECIPE.build(AttackSettings(wordnet=str(tmp_path)))
+        genetic.configured(AttackSettings(wordnet=str(tmp_path)))
 
 
-@pytest.mark.parametrize("named", [GENETIC_RECIPE, PSO_RECIPE, INPUT_REDUCTION_RECIPE])
-def test_a_recipe_names_its_paper(named: NamedRecipe) -> None:
-    assert "20" in (named.__doc__ or "")
+@pytest.mark.parametrize("named", [genetic, pso, input_reduction])
+def test_a_recipe_names_its_paper(named: AttackRecipe) -> None:
+    assert "20" in (named.source or "")
     assert named.level == "word"

@@ -3,6 +3,7 @@ import os
 import random
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,35 +12,38 @@ from hypothesis import strategies as st
 
 from tests.stand_ins.victims import BagOfWords
 from trilemma import tasks
+from trilemma.attacks import AttackRun
 from trilemma.attacks.constraints.edits import MostChanged
-from trilemma.attacks.lexicon import COMMON, embedded_synonyms, synonyms
-from trilemma.attacks.recipe import NamedRecipe, Recipe
-from trilemma.attacks.recipes_sentences import (
-    ADVFEVER_RECIPE,
-    CHECKLIST_RECIPE,
-    CHECKLIST_TEMPLATES_RECIPE,
-    OWN_TEMPLATES_RECIPE,
-    STRESSTEST_RECIPE,
-    STRESSTEST_TEMPLATES_RECIPE,
+from trilemma.attacks.recipes.recipe import AttackRecipe
+from trilemma.attacks.recipes.sentences import (
+    advfever,
+    checklist,
+    checklist_templates,
+    custom_templates,
+    stresstest,
+    stresstest_templates,
 )
+from trilemma.attacks.resources.lexicon import embedded_synonyms, synonyms
+from trilemma.attacks.search.attack import SearchAttack
 from trilemma.attacks.search.greedy import WeightedSaliency
 from trilemma.attacks.search.whole import TryAll
-from trilemma.attacks.sentences.rules import QUESTIONS, STATEMENTS
+from trilemma.attacks.sentences.rules import rules
 from trilemma.attacks.sentences.style import after, before, within
 from trilemma.attacks.settings import AttackSettings
-from trilemma.attacks.templates import TEMPLATES, FromTemplates, Template
+from trilemma.attacks.templates import TASKS, templates_of
 from trilemma.attacks.templates.contractions import contracted, expanded
-from trilemma.attacks.templates.swaps import MEN, WOMEN, swapped_names, swapped_numbers, swapped_places
-from trilemma.attacks.transformations.synonyms import Synonyms
-from trilemma.attacks.words import share_changed
+from trilemma.attacks.templates.swaps import swapped_names, swapped_numbers, swapped_places
+from trilemma.attacks.templates.template import Rewrite, Template, by_templates
+from trilemma.attacks.transformations.substitutes import Synonyms
+from trilemma.attacks.words import share_changed, word_list, word_sets
 from trilemma.errors import AttackError
 from trilemma.tasks.task import Task, Text
 
-SENTENCE = (CHECKLIST_RECIPE, STRESSTEST_RECIPE, ADVFEVER_RECIPE)
-HUMAN = (CHECKLIST_TEMPLATES_RECIPE, STRESSTEST_TEMPLATES_RECIPE)
+SENTENCE = (checklist, stresstest, advfever)
+HUMAN = (checklist_templates, stresstest_templates)
 HOSTILE = (
     "", "   ", "a", "?", "...", "🎬🎬", "שלום עולם", "\u202eabc", "'s", "Paris", "12", "I", "U.S.",
-    "a" * 3000,    " ".join(["John isn't in Paris, 12 of them,"] * 1500), "In 1970, he died.\n\nIf x, y.",
+    "a" * 3000,    " ".join(["John isn't in Paris, 12 of them,"] * 200), "In 1970, he died.\n\nIf x, y.",
 )  # fmt: skip
 texts = st.text(max_size=80) | st.lists(
     st.sampled_from(
@@ -62,10 +66,10 @@ class Unmoved:
 
 
 def forms(
-    recipe: NamedRecipe, text: Text, task: Task | None = None, label: int = 1, **own: object
+    recipe: AttackRecipe, text: Text, task: Task | None = None, label: int = 1, **own: object
 ) -> list[Text]:
     victim = Unmoved(3 if task is None else task.outputs, label)
-    recipe.build(AttackSettings.model_validate(own), task)(victim, [text], [label], budget=500, seed=0)
+    recipe.configured(AttackSettings.model_validate(own), task)(victim, [text], [label], AttackRun(500))
     return victim.asked[1:]
 
 
@@ -84,7 +88,7 @@ def some(source: tasks.Source, task: Task, most: int) -> list[tuple[Text, int]]:
 @pytest.mark.parametrize("recipe", SENTENCE, ids=lambda recipe: recipe.builder.__name__)
 @settings(deadline=None, max_examples=40)
 @given(text=texts, other=texts, field=st.sampled_from([0, 1, -1]))
-def test_only_the_attacked_text_changes(recipe: NamedRecipe, text: str, other: str, field: int) -> None:
+def test_only_the_attacked_text_changes(recipe: AttackRecipe, text: str, other: str, field: int) -> None:
     asked = forms(recipe, (text, other), field=field)
     for form in asked:
         assert form[1 - field % 2] == (text, other)[1 - field % 2]
@@ -93,11 +97,11 @@ def test_only_the_attacked_text_changes(recipe: NamedRecipe, text: str, other: s
     assert asked == forms(recipe, (text, other), field=field)
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", TASKS)
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_templates_take_any_text(name: str, drawn: st.DataObject) -> None:
-    task, _ = TEMPLATES[name]
+    task = TASKS[name]
     text = tuple(drawn.draw(texts) for _ in task.fields)
     label = drawn.draw(st.integers(0, task.outputs - 1))
     for recipe in HUMAN:
@@ -110,22 +114,22 @@ def test_templates_take_any_text(name: str, drawn: st.DataObject) -> None:
 def test_hostile_texts_pass_through_every_recipe(text: str) -> None:
     for recipe in SENTENCE:
         forms(recipe, (text,))
-    for task, _ in TEMPLATES.values():
+    for task in TASKS.values():
         for recipe in HUMAN:
             forms(recipe, (text,) * len(task.fields), task)
 
 
 def test_distraction_stands_around_the_text() -> None:
     text = "a fine film ."
-    around = [form.replace(text, "").strip() for (form,) in forms(CHECKLIST_RECIPE, (text,))]
+    around = [form.replace(text, "").strip() for (form,) in forms(checklist, (text,))]
     assert len(around) == 16 and all(re.fullmatch(r"(@|https://t\.co/)\w{6}", one) for one in around)
-    said = [form for (form,) in forms(STRESSTEST_RECIPE, (text,))]
+    said = [form for (form,) in forms(stresstest, (text,))]
     assert "a fine film and true is true ." in said and "a fine film and false is not true ." in said
     assert max(form.count("true is true") for form in said) == 5
     assert all(form.startswith("a fine film and ") for form in said)
-    asked = [form for (form,) in forms(STRESSTEST_RECIPE, ("Who left?",))]
+    asked = [form for (form,) in forms(stresstest, ("Who left?",))]
     assert all(form.endswith(". Who left?") for form in asked)
-    apart = [form for (form,) in forms(STRESSTEST_RECIPE, ("Go home!",), tasks.get("cola"))]
+    apart = [form for (form,) in forms(stresstest, ("Go home!",), tasks.get("cola"))]
     assert all(form.endswith(". Go home!") for form in apart)
 
 
@@ -158,7 +162,7 @@ RULED = {
 
 @pytest.mark.parametrize("text", RULED)
 def test_each_rule_says_the_same(text: str) -> None:
-    assert RULED[text] in [rule.rewrite(text) for rule in (*STATEMENTS, *QUESTIONS)]
+    assert RULED[text] in [rule.applied(text) for rule in rules()]
 
 
 @pytest.mark.parametrize(
@@ -175,36 +179,44 @@ def test_each_rule_says_the_same(text: str) -> None:
     ],
 )
 def test_rules_leave_alone_what_would_change_its_meaning(text: str) -> None:
-    assert [rule.name for rule in (*STATEMENTS, *QUESTIONS) if rule.rewrite(text)] == []
+    assert [rule.name for rule in rules() if rule.applied(text) and not rule.opening] == []
 
 
-def made(template: Template, *text: str) -> list[Text]:
-    return template.forms(text, "", random.Random(0))
+def written_for(task: Task) -> tuple[Template, ...]:
+    return (*templates_of(task, "checklist"), *templates_of(task, "stresstest"))
+
+
+def made(rewrite: Rewrite, *text: str) -> list[Text]:
+    return Template("t", "user", "r", rewrite).forms(text, "", random.Random(0))
 
 
 def test_names_are_swapped_in_both_texts() -> None:
-    swapped = made(swapped_names(), "John met Mary's son, and Mary left John.", "John and Mary met.")
+    swapped = made(swapped_names, "John met Mary's son, and Mary left John.", "John and Mary met.")
     assert len(swapped) == 3
     for first, second in swapped:
         man, woman = second.removesuffix(" met.").split(" and ")
-        assert man in MEN and woman in WOMEN and {man, woman}.isdisjoint({"John", "Mary"})
+        assert (
+            man in word_list("men")
+            and woman in word_list("women")
+            and {man, woman}.isdisjoint({"John", "Mary"})
+        )
         assert first == f"{man} met {woman}'s son, and {woman} left {man}."
     for kept in ("St. John lies here.", "Elizabeth II came.", "Johnny and John-Paul left.", "O'John"):
-        assert made(swapped_names(), kept) == []
-    assert made(swapped_names(), "John left.", "He left.") == []  # one text alone would lose him
-    assert all(form[0].islower() for form in made(swapped_names(), "john wrote it ."))
+        assert made(swapped_names, kept) == []
+    assert made(swapped_names, "John left.", "He left.") == []  # one text alone would lose him
+    assert all(form[0].islower() for form in made(swapped_names, "john wrote it ."))
 
 
 def test_places_and_numbers_are_swapped_only_where_nothing_hangs_on_them() -> None:
-    assert len(made(swapped_places(), "He lives in Paris.", "Paris is his home.")) == 3
+    assert len(made(swapped_places, "He lives in Paris.", "Paris is his home.")) == 3
     for pair in (
         ("Paris is in France.", "Paris is large."),
         ("He is French and lives in Paris.", "He is from Paris."),
         ("He reads the London Times.", "It is made in London."),
         ("He lives in Paris.", "He lives there."),
     ):
-        assert made(swapped_places(), *pair) == []
-    for first, second in made(swapped_numbers(), "All 45 came.", "45 came."):
+        assert made(swapped_places, *pair) == []
+    for first, second in made(swapped_numbers, "All 45 came.", "45 came."):
         assert re.findall(r"\d+", first) == re.findall(r"\d+", second) != ["45"]
     for pair in (
         ("In the 1980s.", "It was 1980."),
@@ -213,7 +225,7 @@ def test_places_and_numbers_are_swapped_only_where_nothing_hangs_on_them() -> No
         ("On March 27.", "On March 27."),
         ("It is 45, half of it.", "45"),
     ):
-        assert made(swapped_numbers(), *pair) == []
+        assert made(swapped_numbers, *pair) == []
 
 
 def test_contractions_and_their_long_forms() -> None:
@@ -244,7 +256,7 @@ def test_contractions_and_their_long_forms() -> None:
     ],
 )
 def test_numbers_are_reasoned_with_soundly(label: int, hypothesis: str, expected: set[str]) -> None:
-    task, templates = TEMPLATES["mnli"]
+    task, templates = TASKS["mnli"], written_for(TASKS["mnli"])
     assert task.labels is not None
     found = [
         form[1]
@@ -261,9 +273,9 @@ def test_numbers_are_reasoned_with_soundly(label: int, hypothesis: str, expected
             assert 0 < int(more[1]) < 300
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", TASKS)
 def test_every_template_applies_to_real_items(name: str) -> None:
-    source, (task, templates) = data(), TEMPLATES[name]
+    source, task, templates = data(), TASKS[name], written_for(TASKS[name])
     assert task.labels is not None
     applied: Counter[str] = Counter()
     # The rare ones, as a place that both texts name, are looked for in more items.
@@ -275,7 +287,7 @@ def test_every_template_applies_to_real_items(name: str) -> None:
             made = template.forms(text, task.labels[label], random.Random(number))
             applied[template.name] += bool(made)
             assert all(form != text and len(form) == len(text) and all(form) for form in made)
-            assert template.applies(text, task.labels[label]) == bool(made)
+            assert bool(template.forms(text, task.labels[label], random.Random(0))) == bool(made)
             if template.labels is not None:
                 other = next(one for one in (*task.labels, "-") if one not in template.labels)
                 assert not template.forms(text, other, random.Random(0))
@@ -293,7 +305,8 @@ def test_templates_of_both_kinds_apply_to_the_embedded_suite(name: str) -> None:
 
 
 def test_every_template_tells_why_its_label_holds() -> None:
-    for task, templates in TEMPLATES.values():
+    for task in TASKS.values():
+        templates = written_for(task)
         assert {template.family for template in templates} == {"checklist", "stresstest"}
         assert all(len(template.reason) > 30 for template in templates)
         assert all(
@@ -304,15 +317,15 @@ def test_every_template_tells_why_its_label_holds() -> None:
 def test_a_task_without_templates_is_named() -> None:
     for task in (None, tasks.get("stsb"), Task("sst2", ("text",), ("bad", "good"), ("accuracy",))):
         with pytest.raises(AttackError, match="cola, sst2, mrpc"):
-            CHECKLIST_TEMPLATES_RECIPE.build(task=task)
+            checklist_templates.configured(AttackSettings(), task=task)
 
 
 def test_a_success_in_both_texts_is_returned_whole() -> None:
     task = tasks.get("rte")
     victim = BagOfWords({"john": -2.0}, bias=1.0)
     item = ("John left the town.", "John left.")
-    recipe = CHECKLIST_TEMPLATES_RECIPE.build(AttackSettings(), task)
-    [result] = recipe(victim, [item], [0], budget=60, seed=0)
+    recipe = checklist_templates.configured(AttackSettings(), task)
+    [result] = recipe(victim, [item], [0], AttackRun(60))
     assert result.success and result.text != item and result.queries <= 60
     assert victim([result.text])[0].argmax() == 1
     assert result.text[0].split()[0] == result.text[1].split()[0] != "John"
@@ -324,12 +337,12 @@ def test_a_success_in_both_texts_is_returned_whole() -> None:
     st.integers(1, 9),
 )
 def test_constraints_hold_in_both_texts_of_a_rewritten_pair(words: list[str], budget: int) -> None:
-    task, templates = TEMPLATES["rte"]
+    task, templates = TASKS["rte"], written_for(TASKS["rte"])
     item = (" ".join(words) + ".", "John is in Paris.")
-    search = TryAll(FromTemplates(templates, task.labels or ()))
-    recipe = Recipe("human", search, None, (MostChanged(0.3),))
+    search = TryAll(partial(by_templates, templates=templates, labels=task.labels or ()))
+    recipe = SearchAttack("human", search, None, (MostChanged(0.3),))
     victim = Unmoved(2, 0)
-    recipe(victim, [item], [0], budget=budget, seed=0)
+    recipe(victim, [item], [0], AttackRun(budget))
     assert len(victim.asked) <= budget
     for form in victim.asked:
         for then, now in zip(item, form, strict=True):
@@ -339,8 +352,8 @@ def test_constraints_hold_in_both_texts_of_a_rewritten_pair(words: list[str], bu
 
 def test_protected_words_stay_in_rewritten_texts() -> None:
     item = ("How can I swim?",)
-    assert ("In what way can I swim?",) in forms(ADVFEVER_RECIPE, item)
-    kept = forms(ADVFEVER_RECIPE, item, protect=["how"])
+    assert ("In what way can I swim?",) in forms(advfever, item)
+    kept = forms(advfever, item, protect=["how"])
     assert kept and all("How" in form[0] for form in kept)
 
 
@@ -349,7 +362,7 @@ def write(path: Path, content: object) -> str:
     return str(path)
 
 
-def test_own_templates_are_read_from_yaml_and_json(tmp_path: Path) -> None:
+def test_custom_templates_are_read_from_yaml_and_json(tmp_path: Path) -> None:
     task, item = tasks.get("rte"), ("A red car.", "A red house.")
     colour = {
         "name": "c",
@@ -360,12 +373,30 @@ def test_own_templates_are_read_from_yaml_and_json(tmp_path: Path) -> None:
     }
     both = {"name": "b", "reason": "r", "append": "So it is.", "labels": ["entailment"]}
     path = write(tmp_path / "own.json", [colour, both])
-    assert forms(OWN_TEMPLATES_RECIPE, item, task, 1, templates=path) == [("A red car.", "A blue house.")]
+    assert forms(custom_templates, item, task, 1, templates=path) == [("A red car.", "A blue house.")]
     assert ("A red car. So it is.", "A red house. So it is.") in forms(
-        OWN_TEMPLATES_RECIPE, item, task, 0, templates=path
+        custom_templates, item, task, 0, templates=path
     )
     path = write(tmp_path / "own.yaml", "- name: p\n  reason: r\n  field: sentence1\n  prepend: 'Well:'\n")
-    assert forms(OWN_TEMPLATES_RECIPE, item, task, templates=path) == [("Well: A red car.", "A red house.")]
+    assert forms(custom_templates, item, task, templates=path) == [("Well: A red car.", "A red house.")]
+
+
+def test_custom_templates_may_be_what_the_packages_are(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "own.json",
+        [
+            {"name": "f", "reason": "r", "field": 0, "forms": ["Well: TEXT", "So: TEXT It is so."]},
+            {"name": "c", "reason": "r", "field": 1, "clauses": ["He says that TEXT", "TEXT, and so on"]},
+            {"name": "e", "reason": "r", "rewrite": "expansion"},
+        ],
+    )
+    assert forms(custom_templates, ("it isn't so .", "We aren't."), tasks.get("rte"), templates=path) == [
+        ("well : it isn't so .", "We aren't."),
+        ("it isn't so .", "He says that we aren't."),
+        ("it is not so .", "We are not."),
+        ("so : it isn't so . it is so .", "We aren't."),
+        ("it isn't so .", "We aren't, and so on."),
+    ]
 
 
 GOOD = {"name": "n", "reason": "r", "append": "x"}
@@ -389,30 +420,35 @@ GOOD = {"name": "n", "reason": "r", "append": "x"}
         ([{**GOOD, "field": "premise"}], "only sentence1, sentence2"),
         ([{**GOOD, "labels": ["neutral"]}], "only entailment, not_entailment"),
         ([{"name": "n", "reason": "r", "pattern": "(", "replacement": ""}], "wrong"),
+        ([{"name": "n", "reason": "r", "forms": ["Well."]}], "expected TEXT once"),
+        ([{"name": "n", "reason": "r", "forms": []}], "`forms`"),
+        ([{"name": "n", "reason": "r", "rewrite": "colours"}], "contraction, contraction of not"),
+        ([{"name": "n", "reason": "r", "rewrite": "names", "field": 0}], "leave out `field`"),
+        ([{**GOOD, "field": 2}], "only sentence1, sentence2"),
     ],
 )
 def test_damaged_files_of_templates_are_refused(tmp_path: Path, content: object, said: str) -> None:
     path = write(tmp_path / "own.yaml", content)
     with pytest.raises(AttackError, match=re.escape(said)):
-        OWN_TEMPLATES_RECIPE.build(AttackSettings(templates=path), tasks.get("rte"))
+        custom_templates.configured(AttackSettings(templates=path), tasks.get("rte"))
 
 
-def test_own_templates_need_a_file_and_an_end(tmp_path: Path) -> None:
+def test_custom_templates_need_a_file_and_an_end(tmp_path: Path) -> None:
     with pytest.raises(AttackError, match="templates"):
-        OWN_TEMPLATES_RECIPE.build(task=tasks.get("rte"))
+        custom_templates.configured(AttackSettings(), task=tasks.get("rte"))
     with pytest.raises(AttackError, match="cannot be read"):
-        OWN_TEMPLATES_RECIPE.build(AttackSettings(templates=str(tmp_path / "no")), tasks.get("rte"))
+        custom_templates.configured(AttackSettings(templates=str(tmp_path / "no")), tasks.get("rte"))
     endless = [{"name": "n", "reason": "r", "pattern": "^(a|aa)+$", "replacement": "b"}]
     wrong = [{"name": "n", "reason": "r", "pattern": "(a)", "replacement": r"\7"}]
     for number, (content, text) in enumerate([(endless, "a" * 60 + "b"), (wrong, "a")]):
         with pytest.raises(AttackError, match="template 1"):
             path = write(tmp_path / f"{number}.json", content)
-            forms(OWN_TEMPLATES_RECIPE, (text,), tasks.get("sst2"), templates=path)
+            forms(custom_templates, (text,), tasks.get("sst2"), templates=path)
 
 
 def test_the_lexicon_is_mutual_and_holds_the_suites_words() -> None:
     found = embedded_synonyms()
-    groups = [group.split() for group in COMMON.split(",")]
+    groups = word_sets("synonyms")
     words = [word for group in groups for word in group]
     assert len(words) == len(set(words)) > 500 and all(len(group) > 1 for group in groups)
     assert all(word in found[other] for word, others in found.items() for other in others)
@@ -421,6 +457,6 @@ def test_the_lexicon_is_mutual_and_holds_the_suites_words() -> None:
 
 
 def test_the_lexicon_serves_a_word_level_attack() -> None:
-    recipe = Recipe("word", WeightedSaliency(), Synonyms(synonyms))
-    [result] = recipe(BagOfWords({"wonderful": 2.0}), [("A wonderful film.",)], [1], budget=50, seed=0)
+    recipe = SearchAttack("word", WeightedSaliency(), Synonyms(synonyms))
+    [result] = recipe(BagOfWords({"wonderful": 2.0}), [("A wonderful film.",)], [1], AttackRun(50))
     assert result.success and "wonderful" not in result.text[0]

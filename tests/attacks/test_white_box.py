@@ -1,8 +1,6 @@
 """White-box attacks: gradients of every architecture, HotFlip, universal triggers, masked gradients."""
 
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification
 
+from tests.stand_ins.attacked import attack, require_kept, written_together
 from tests.stand_ins.tiny_models import (
     WORDS,
     byte_tokenizer,
@@ -21,23 +20,32 @@ from tests.stand_ins.tiny_models import (
     word_tokenizer,
 )
 from tests.stand_ins.victims import BagOfWords
-from trilemma.attacks.attack import Attacked, Victim
+from trilemma.attacks.attack import AttackRun
 from trilemma.attacks.constraints import Constraint
-from trilemma.attacks.constraints.edits import MostChanged, NoStopWords, UnchangedWords, protected
+from trilemma.attacks.constraints.edits import (
+    MostChanged,
+    NoStopWords,
+    ProtectedWords,
+    UnchangedWords,
+    protected,
+)
+from trilemma.attacks.constraints.language import SentenceSimilarity
 from trilemma.attacks.goals import Goal, Targeted, Untargeted
-from trilemma.attacks.recipe import Recipe
-from trilemma.attacks.recipes_white_box import HOTFLIP_RECIPE, UNIVERSAL_TRIGGER_RECIPE, hotflip
+from trilemma.attacks.recipes.gradients import hotflip, universal_trigger
+from trilemma.attacks.search.attack import SearchAttack
 from trilemma.attacks.search.greedy import GreedyWordImportance
 from trilemma.attacks.search.hotflip import HotFlip
+from trilemma.attacks.search.state import SearchState
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations.characters import TEXTBUGGER, Misspelling
-from trilemma.attacks.transformations.edits import Deletion
-from trilemma.attacks.transformations.synonyms import Synonyms
-from trilemma.attacks.universal import UniversalTrigger
-from trilemma.attacks.white_box import WhiteBox, WhiteBoxVictim, word_spans
-from trilemma.attacks.words import Words, share_changed
+from trilemma.attacks.transformations.substitutes import Deletion, Synonyms
+from trilemma.attacks.universal_trigger import GradientFit, UniversalTrigger
+from trilemma.attacks.victims.local import WhiteBox, WhiteBoxVictim, word_spans
+from trilemma.attacks.words import SplitText
 from trilemma.errors import AttackError, ModelError
-from trilemma.inference.classifier import Classifier, TokenGradients, encode, token_spans
+from trilemma.inference.batching import encode, token_spans
+from trilemma.inference.classifier import Classifier
+from trilemma.inference.gradients import TokenGradients
 from trilemma.models import sizes
 from trilemma.tasks.task import Text
 from trilemma.training.tokenizer import train_tokenizer
@@ -193,7 +201,7 @@ def test_words_of_the_vocabulary_are_those_that_a_text_gives_again() -> None:
     text = "bad " + " ".join(vocabulary.words)
     [row] = encode(tokenizer, [(text,)], 500)["input_ids"]
     [spans] = token_spans(tokenizer, [(text,)], 500)
-    for (begin, end), id in zip(word_spans(Words.of(text))[1:], vocabulary.ids, strict=True):
+    for (begin, end), id in zip(word_spans(SplitText.of(text))[1:], vocabulary.ids, strict=True):
         own = (spans[:, 0] == 0) & (spans[:, 1] < end) & (spans[:, 2] > begin)
         assert np.array(row)[own].tolist() == [id]
     assert white_box.tokens(["good"]) == [tuple(encode(tokenizer, [("good",)], 9)["input_ids"][0][:-1])]
@@ -204,7 +212,7 @@ def test_words_of_the_vocabulary_are_those_that_a_text_gives_again() -> None:
 
 @given(st.text(max_size=40), st.lists(st.integers(0, 9), max_size=4))
 def test_spans_of_words_are_where_they_stand(text: str, deleted: list[int]) -> None:
-    words = Words.of(text)
+    words = SplitText.of(text)
     for position in deleted:
         if position < len(words):
             words = words.without(position)
@@ -225,7 +233,7 @@ class Squashed:
         self.differentiated: list[list[Text]] = []
 
     def ids(self, text: str) -> list[int]:
-        return [self.words.index(word) if word in self.words else 0 for word in Words.of(text).words]
+        return [self.words.index(word) if word in self.words else 0 for word in SplitText.of(text).words]
 
     def __call__(self, texts: Sequence[Text]) -> np.ndarray:
         self.asked += texts
@@ -241,7 +249,7 @@ class Squashed:
         found = []
         for text, label, answer in zip(texts, labels, self.answers(texts), strict=True):
             ids = np.array([id for part in text for id in self.ids(part)], np.int64)
-            spans = [(f, *span) for f, part in enumerate(text) for span in word_spans(Words.of(part))]
+            spans = [(f, *span) for f, part in enumerate(text) for span in word_spans(SplitText.of(part))]
             slope = (answer[1] - label) * (1 - np.tanh(self.matrix[ids, 0]) ** 2)
             gradients = np.stack([slope, np.zeros_like(slope)], axis=1).astype(np.float32)
             found.append(TokenGradients(ids, np.array(spans, np.int64).reshape(-1, 3), gradients))
@@ -260,24 +268,12 @@ class Squashed:
 VALUES = {"splendid": 0.9, "good": 0.4, "film": 0.1, "plot": 0.0, "dull": -0.3, "awful": -0.9, "the": 0.0}
 
 
-def attack(
-    recipe: Recipe | UniversalTrigger,
-    victim: Any,
-    texts: Sequence[str],
-    *,
-    label: int = 1,
-    budget: int = 200,
-    seed: int = 0,
-) -> list[Attacked]:
-    return recipe(victim, [(text,) for text in texts], [label] * len(texts), budget=budget, seed=seed)
-
-
 def test_hotflip_finds_the_flip_that_exhaustive_search_finds() -> None:
     victim = Squashed(VALUES)
-    recipe = Recipe("word", HotFlip(), None, (UnchangedWords(),))
+    recipe = SearchAttack("word", HotFlip(), None, (UnchangedWords(),))
     text = "the good splendid film"
     [result] = attack(recipe, victim, [text])
-    words = Words.of(text)
+    words = SplitText.of(text)
     flips = [words.with_word(i, word).text for i in range(len(words)) for word in VALUES]
     answers = Squashed(VALUES)([(flip,) for flip in flips])[:, 1]
     assert result.success
@@ -292,7 +288,7 @@ def test_hotflip_asks_about_the_best_estimates_of_the_transformation() -> None:
     random.Random(0).shuffle(others)
     synonyms = Synonyms(lambda word: others if word == "good" else ())
     victim = Squashed(values)
-    recipe = Recipe("word", HotFlip(asked=3, vocabulary=False), synonyms)
+    recipe = SearchAttack("word", HotFlip(asked=3, vocabulary=False), synonyms)
     [result] = attack(recipe, victim, ["a good film"])
     assert result.text == ("a w-60 film",)
     assert set(victim.asked) == {("a good film",), ("a w-60 film",), ("a w-59 film",), ("a w-58 film",)}
@@ -308,7 +304,7 @@ def test_hotflip_goes_on_to_the_next_flips_where_the_first_do_not_help() -> None
         return [TokenGradients(one.ids, one.spans, -one.gradients) for one in found]
 
     victim.gradients = misleading  # type: ignore[method-assign]
-    [result] = attack(Recipe("word", HotFlip(asked=1), None, (UnchangedWords(),)), victim, ["good"])
+    [result] = attack(SearchAttack("word", HotFlip(asked=1), None, (UnchangedWords(),)), victim, ["good"])
     assert result.text == ("e",)
     assert result.queries > 3
 
@@ -316,7 +312,10 @@ def test_hotflip_goes_on_to_the_next_flips_where_the_first_do_not_help() -> None
 def test_hotflip_turns_towards_a_target() -> None:
     victim = Squashed(VALUES)
     [result] = attack(
-        Recipe("word", HotFlip(), None, (UnchangedWords(),), Targeted(1)), victim, ["an awful film"], label=0
+        SearchAttack("word", HotFlip(), None, (UnchangedWords(),), Targeted(1)),
+        victim,
+        ["an awful film"],
+        label=0,
     )
     assert result.text == ("an splendid film",)
 
@@ -324,7 +323,7 @@ def test_hotflip_turns_towards_a_target() -> None:
 def test_a_deleted_word_is_estimated_by_what_it_takes_away() -> None:
     victim = Squashed(VALUES)
     [result] = attack(
-        Recipe("word", HotFlip(asked=1, vocabulary=False), Deletion()), victim, ["film splendid dull"]
+        SearchAttack("word", HotFlip(asked=1, vocabulary=False), Deletion()), victim, ["film splendid dull"]
     )
     assert result.text == ("film dull",)
     assert result.queries == 3
@@ -332,25 +331,27 @@ def test_a_deleted_word_is_estimated_by_what_it_takes_away() -> None:
 
 def test_hotflip_ends_where_texts_come_back() -> None:
     victim = Squashed({"a": 0.9, "b": 0.8})
-    [result] = attack(Recipe("word", HotFlip()), victim, ["a b"], budget=10_000)
+    [result] = attack(SearchAttack("word", HotFlip()), victim, ["a b"], budget=10_000)
     assert not result.success and result.queries <= 2 * 4
 
 
 def test_gradients_of_all_items_are_asked_for_together() -> None:
     victim = Squashed(VALUES)
     texts = [f"the splendid good film number {n}" for n in range(40)]
-    results = attack(Recipe("word", HotFlip(), None, (UnchangedWords(),)), victim, texts)
+    results = attack(SearchAttack("word", HotFlip(), None, (UnchangedWords(),)), victim, texts)
     assert all(result.success for result in results)
     assert [len(call) for call in victim.differentiated] == [40, 120]  # the items, then a beam of three each
     assert results[-1:] == attack(
-        Recipe("word", HotFlip(), None, (UnchangedWords(),)), Squashed(VALUES), texts[-1:]
+        SearchAttack("word", HotFlip(), None, (UnchangedWords(),)), Squashed(VALUES), texts[-1:]
     )
 
 
 def test_words_are_ranked_by_the_norm_of_their_gradient() -> None:
     # tanh is flat far from zero: "good" has the steeper slope, and "splendid" the larger share.
     victim = Squashed({"splendid": 3.0, "good": 0.5})
-    recipe = Recipe("word", GreedyWordImportance("gradient"), Misspelling(TEXTBUGGER), (UnchangedWords(),))
+    recipe = SearchAttack(
+        "word", GreedyWordImportance("gradient"), Misspelling(TEXTBUGGER), (UnchangedWords(),)
+    )
     attack(recipe, victim, ["splendid good"])
     assert victim.asked[1][0].startswith("splendid ")
     assert victim.differentiated == [[("splendid good",)]]
@@ -361,7 +362,7 @@ def test_norms_are_over_all_tokens_of_a_word() -> None:
     model, tokenizer = MODELS["gla"]()
     classifier, text = Classifier(model, tokenizer), "good bad plot"
     [found] = classifier.gradients([("a", text)], [2])
-    at = WhiteBox(classifier).word_gradients(Words.of(text), 1, found, [0, 2])
+    at = WhiteBox(classifier).word_gradients(SplitText.of(text), 1, found, [0, 2])
     expected = alone(model, tokenizer, ("a", text), 2)[2:]  # "a" and the separator
     for place, part in enumerate((expected[0:4], expected[9:13])):
         assert at.norms[place] == pytest.approx(float(np.linalg.norm(part)), rel=1e-3)
@@ -373,7 +374,7 @@ def test_estimates_order_flips_as_the_models_answers_do(name: str) -> None:
     model, tokenizer = MODELS[name]()
     with torch.no_grad():  # tokens near to each other, so that the first order is most of it
         model.get_input_embeddings().weight.mul_(0.1).add_(torch.randn(model.config.hidden_size))
-    classifier, words = Classifier(model, tokenizer), Words.of("a b c d e f")
+    classifier, words = Classifier(model, tokenizer), SplitText.of("a b c d e f")
     white_box = WhiteBox(classifier)
     [found] = classifier.gradients([(words.text,)], [0])
     at = white_box.word_gradients(words, 0, found, range(6))
@@ -391,13 +392,13 @@ BLACK = BagOfWords({"good": 2.0})
 @pytest.mark.parametrize(
     "recipe",
     [
-        Recipe("word", HotFlip()),
-        Recipe("word", GreedyWordImportance("gradient"), Misspelling(TEXTBUGGER)),
+        SearchAttack("word", HotFlip()),
+        SearchAttack("word", GreedyWordImportance("gradient"), Misspelling(TEXTBUGGER)),
         UniversalTrigger(),
     ],
     ids=["hotflip", "importance", "trigger"],
 )
-def test_a_victim_without_gradients_is_refused(recipe: Recipe | UniversalTrigger) -> None:
+def test_a_victim_without_gradients_is_refused(recipe: SearchAttack | UniversalTrigger) -> None:
     assert not isinstance(BLACK, WhiteBoxVictim)
     with pytest.raises(AttackError, match="gives probabilities alone"):
         attack(recipe, BLACK, ["a good film", "good stuff"])
@@ -411,19 +412,23 @@ def test_a_gradient_that_is_no_number_is_named() -> None:
         for _ in texts
     ]
     with pytest.raises(AttackError, match="gradient at"):
-        attack(Recipe("word", HotFlip()), victim, ["good"])
+        attack(SearchAttack("word", HotFlip()), victim, ["good"])
 
 
-hostile = st.text(max_size=40) | st.lists(
-    st.sampled_from([*WORDS, "don't", "naïve", "🎬", "שלום", "नमस्ते", "the", "  ", "[SEP]"]), max_size=10
-).map(" ".join)
+hostile = (
+    written_together
+    | st.text(max_size=40)
+    | st.lists(
+        st.sampled_from([*WORDS, "don't", "naïve", "🎬", "שלום", "नमस्ते", "the", "  ", "[SEP]"]), max_size=10
+    ).map(" ".join)
+)
 BERT = Classifier(tiny_bert(), word_tokenizer())
 BYTES = Classifier(*own("transformer-pp"), max_length=48)
 CONSTRAINTS: list[Constraint] = [
     UnchangedWords(),
     NoStopWords(),
     MostChanged(0.15),
-    protected(["Film", "bad"]),
+    protected(["Film", "bad", "3.5"]),
 ]
 
 
@@ -439,9 +444,9 @@ def test_any_text_passes_through_hotflip(
     items: list[Text], victim: Classifier, constraint: Constraint, budget: int, field: int
 ) -> None:
     labels = [int(answer.argmax()) for answer in victim.probabilities(items)]
-    recipe = Recipe("word", HotFlip(), Misspelling(TEXTBUGGER), (constraint,), attacked=field)
-    results = recipe(victim, items, labels, budget=budget, seed=0)
-    assert results == recipe(victim, items, labels, budget=budget, seed=0)
+    recipe = SearchAttack("word", HotFlip(), Misspelling(TEXTBUGGER), (constraint,), attacked=field)
+    results = recipe(victim, items, labels, AttackRun(budget))
+    assert results == recipe(victim, items, labels, AttackRun(budget))
     for text, label, result in zip(items, labels, results, strict=True):
         assert result.queries <= budget
         assert result.text[1 - field] == text[1 - field]
@@ -449,13 +454,7 @@ def test_any_text_passes_through_hotflip(
         if not result.success:
             continue
         assert int(victim.probabilities([result.text])[0].argmax()) != label
-        before = Words.of(text[field])
-        if isinstance(constraint, MostChanged):
-            changed = share_changed(text[field], result.text[field]) * len(before)
-            assert changed <= 2 * max(1, int(0.15 * len(before)))
-        elif not isinstance(constraint, UnchangedWords):
-            kept = [word for i, word in enumerate(before.words) if not constraint.allows(before, i)]
-            assert all(word in Words.of(result.text[field]).words for word in kept)
+        require_kept(constraint, text[field], result.text[field])
 
 
 @settings(deadline=None, max_examples=15)
@@ -467,9 +466,9 @@ def test_any_text_passes_through_hotflip(
 )
 def test_any_text_passes_through_a_trigger(items: list[Text], budget: int, field: int, goal: Goal) -> None:
     labels = [int(answer.argmax()) for answer in BERT.probabilities(items)]
-    recipe = UniversalTrigger(attacked=field, goal=goal, tried=4)
-    results = recipe(BERT, items, labels, budget=budget, seed=0)
-    assert results == recipe(BERT, items, labels, budget=budget, seed=0)
+    recipe = UniversalTrigger(fit=GradientFit(tried=4), goal=goal, attacked=field)
+    results = recipe(BERT, items, labels, AttackRun(budget))
+    assert results == recipe(BERT, items, labels, AttackRun(budget))
     for text, label, result in zip(items, labels, results, strict=True):
         assert result.queries <= budget
         assert result.text[1 - field] == text[1 - field]
@@ -479,11 +478,14 @@ def test_any_text_passes_through_a_trigger(items: list[Text], budget: int, field
 
 
 @pytest.mark.parametrize(
-    "text", ["", "good", "the a is was not very", "🎬🎬", "שלום good", "good bad " * 5000]
+    "text", ["", "good", "the a is was not very", "🎬🎬", "שלום good", "good bad " * 500]
 )
 def test_hostile_texts_one_by_one(text: str) -> None:
     label = int(BERT.probabilities([(text,)])[0].argmax())
-    for recipe in (Recipe("word", HotFlip(), Misspelling(TEXTBUGGER)), UniversalTrigger(tried=3)):
+    for recipe in (
+        SearchAttack("word", HotFlip(), Misspelling(TEXTBUGGER)),
+        UniversalTrigger(fit=GradientFit(tried=3)),
+    ):
         for result in attack(recipe, BERT, [text, f"{text} film"], label=label, budget=25):
             assert result.queries <= 25
 
@@ -493,40 +495,37 @@ def test_a_trigger_turns_texts_that_it_has_not_seen() -> None:
     texts = [f"good film n{n}" for n in range(30)]
     victim = Squashed(values)
     told: list[int] = []
-    recipe = UniversalTrigger(tried=2)
+    recipe = UniversalTrigger(fit=GradientFit(tried=2))
     results = recipe(
         victim,
         [(text,) for text in texts],
         [1] * 30,
-        budget=40,
-        seed=0,
-        finished=lambda index, result: told.append(index),
+        AttackRun(40, finished=lambda index, result: told.append(index)),
     )
     assert {result.text[0].split(" good")[0] for result in results} == {"awful awful awful"}
     assert all(result.success for result in results)
     assert sorted(told) == list(range(30))
     distinct = set(victim.asked) | {("", *text) for call in victim.differentiated for text in call}
     assert len(distinct) == sum(result.queries for result in results)
-    avoiding = UniversalTrigger(tried=2, excluded=frozenset({"awful"}))
+    avoiding = UniversalTrigger(fit=GradientFit(tried=2, excluded=frozenset({"awful"})))
     assert {
         result.text[0].split(" good")[0] for result in attack(avoiding, victim, texts) if result.success
     } == {"dull dull dull"}
 
 
-def test_no_item_meets_a_trigger_that_was_fitted_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_item_meets_a_trigger_that_was_fitted_on_it() -> None:
     fitted: dict[str, set[tuple[Text, int]]] = {}
 
-    def fit(self: UniversalTrigger, items: Sequence[Any], budget: int) -> tuple[str, ...]:
+    def fit(states: Sequence[SearchState], budget: int) -> tuple[str, ...]:
         name = f"trigger{len(fitted)}"
-        fitted[name] = {(item.text, item.label) for item in items}
+        fitted[name] = {(state.item.text, state.item.label) for state in states}
         return (name,)
 
-    monkeypatch.setattr(UniversalTrigger, "_fit", fit)
     # 20 texts, three of them several times; those of class 0 are negative.
     texts: list[Text] = [(f"{'good' if n % 2 else 'dull'} {n}",) for n in [*range(20), 0, 0, 3, 5]]
     labels = [int(answer.argmax()) for answer in Squashed(VALUES)(texts)]
     victim = Squashed(VALUES | {f"trigger{n}": 3.0 * (-1) ** (n // 2 + 1) for n in range(4)})
-    results = UniversalTrigger()(victim, texts, labels, budget=10, seed=0)
+    results = UniversalTrigger(fit=fit)(victim, texts, labels, AttackRun(10))
     assert len(fitted) == 4
     shown = [text[0].split(" ", 1) for text in victim.asked if text[0].startswith("trigger")]
     assert len(shown) == 20  # every distinct text once, by one trigger
@@ -546,26 +545,20 @@ def test_a_class_of_one_text_has_no_trigger() -> None:
 
 def test_a_vocabulary_without_words_has_no_trigger() -> None:
     victim = Squashed(VALUES)
-    recipe = UniversalTrigger(excluded=frozenset(VALUES))
-    with pytest.raises(AttackError, match="a trigger may hold"):
+    recipe = UniversalTrigger(fit=GradientFit(excluded=frozenset(VALUES)))
+    with pytest.raises(AttackError, match="a trigger may contain"):
         attack(recipe, victim, ["good film", "good plot"])
 
 
 def test_the_recipes_by_name() -> None:
-    items: list[Victim] = [BERT]
-    texts = drawn(4)
+    texts = drawn(3)
     labels = [int(answer.argmax()) for answer in BERT.probabilities(texts)]
-    for named in (HOTFLIP_RECIPE, UNIVERSAL_TRIGGER_RECIPE):
-        assert named.__doc__ and "et al. 201" in named.__doc__
-        results = named(items[0], texts, labels, budget=30, seed=0)
-        assert all(result.queries <= 30 for result in results)
-    recipe = hotflip(AttackSettings(similarity=0.5, words_changed=0.3, protect=("film",)), None)
-    assert {constraint.name for constraint in recipe.constraints} == {
-        "no word twice", "stop words", "protected words", "share of words changed", "sentence similarity",
+    for named in (hotflip, universal_trigger):
+        assert "et al. 201" in named.source
+        results = named(BERT, texts, labels, AttackRun(15))
+        assert all(result.queries <= 15 for result in results)
+    recipe = hotflip.configured(AttackSettings(similarity=0.5, words_changed=0.3, protect=("film",)))
+    assert isinstance(recipe, SearchAttack) and recipe.white_box
+    assert set(map(type, recipe.constraints)) == {
+        UnchangedWords, NoStopWords, ProtectedWords, MostChanged, SentenceSimilarity,
     }  # fmt: skip
-
-
-def test_recipes_are_read_without_torch() -> None:
-    code = "import sys, trilemma.attacks.recipes_white_box; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

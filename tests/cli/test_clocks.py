@@ -1,170 +1,118 @@
-"""``trilemma profile --frequencies`` on stand-in clocks and a stand-in meter."""
+"""``trilemma clocks`` on the command line: what it refuses, a saved sweep, and clocks that are given back."""
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.stand_ins.clocks import contents, save_policies
-from trilemma.cli.clocks import Sweep, by_frequency
+from tests.test_sweep_result import a_sweep
 from trilemma.cli.main import app
-from trilemma.clocks import settings
-from trilemma.clocks.settings import ClockError, CpuClocks
 from trilemma.errors import TrilemmaError
-from trilemma.hardware.meters import Meter
-from trilemma.profiling import EfficiencyGrid, variants
-from trilemma.profiling.measurements import energy
-from trilemma.profiling.points import Unmeasured
-
-MEASURED = Sweep([800, 3400], allow=True, slowdown=1000.0)
-GRID = EfficiencyGrid(batch=[1], length=[8], decode=3, rounds=6, seconds=0.02)
 
 
-@pytest.fixture(scope="module")
-def found() -> Iterator[list[variants.Variant]]:
-    with variants.opened(["gla:nano"], dtypes=["float32"]) as one:
-        yield one
+def run(*arguments: str | Path, **environment: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(map(str, arguments)), env={"COLUMNS": "240"} | environment)
+    if isinstance(result.exception, TrilemmaError):
+        return 2, str(result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
 
 
 @pytest.fixture
-def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state"
+def saved(tmp_path: Path) -> Path:
+    return a_sweep().save(tmp_path / "sweep.parquet")
 
 
-class ByClock:
-    """A meter whose power depends on the clock that is set: 10 W idle, 20 W at 800 MHz, 90 W at 3.4 GHz."""
-
-    source, shortest = "stand-in of the socket", 0.01
-
-    def __init__(self, root: Path, clock: "list[float]") -> None:
-        self.root, self.now = root, clock
-
-    def read(self) -> dict[str, float]:
-        import time
-
-        khz = int((self.root / "policy0" / "scaling_max_freq").read_text())
-        watts = {800_000: 20.0, 3_400_000: 90.0}.get(khz, 10.0)
-        now = time.perf_counter()
-        self.now[1] += watts * (now - self.now[0])
-        self.now[0] = now
-        return {"socket": self.now[1]}
-
-    def close(self) -> None:
-        pass
+def test_a_saved_sweep_is_chosen_from_again(saved: Path) -> None:
+    code, text = run("clocks", saved)
+    assert code == 0 and "least energy, estimate within 5% more time: prefill at 1600 MHz" in text
+    code, text = run("clocks", saved, "--max-slowdown", "1.5")
+    assert code == 0 and "within 150% more time: prefill at 800 MHz" in text
+    code, text = run("clocks", saved, "--slo", "ttft=1.2s", "--report", saved.with_suffix(".html"))
+    assert code == 1 and "no frequency meets TTFT at most 1200 ms: TTFT is 1500 ms at the fastest" in text
+    assert "What to run at" in saved.with_suffix(".html").read_text("utf-8")
 
 
-def said_of(
-    found: list[variants.Variant],
-    monkeypatch: pytest.MonkeyPatch,
-    root: Path,
-    asked: Sweep,
-    grid: EfficiencyGrid,
-) -> str:
-    """What a sweep prints, on the clocks of a stand-in tree."""
-    monkeypatch.setattr(settings, "clocks_of", lambda device: CpuClocks(root))
-    console = Console(width=240, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    by_frequency(console, found, grid, "cpu", asked)
-    return console.export_text()
+def test_a_saved_sweep_is_shown(saved: Path) -> None:
+    code, text = run("show", saved)
+    assert code == 0 and "gla:nano int8, batch 1, length 64, 4 tokens generated" in text
+    code, text = run("report", saved)
+    assert code == 0 and text.strip() == str(saved.with_suffix(".html"))
+    assert "Time and energy by clock frequency" in saved.with_suffix(".html").read_text("utf-8")
+    assert "is not printed as JSON" in run("show", saved, "--format", "json")[1]
 
 
-def test_without_a_meter_the_clocks_come_back_and_the_reason_is_said(
-    found: list[variants.Variant], tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = save_policies(tmp_path / "cpufreq")
-    before = contents(root)
-    monkeypatch.setattr(energy, "open_meter", lambda device: Unmeasured("no meter in this test"))
-    said = said_of(found, monkeypatch, root, MEASURED, GRID)
-    assert "gla:nano is not measured: no meter in this test" in said
-    assert "no frequency can be chosen: no phase has both its time and its energy" in said
-    assert contents(root) == before
-    assert "the clock was 2200 MHz: something else decided" in said
-
-
-def test_without_permission_nothing_is_touched(
-    found: list[variants.Variant], tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = save_policies(tmp_path / "cpufreq")
-    before = contents(root)
-    with pytest.raises(ClockError, match="--allow-frequency-control"):
-        said_of(found, monkeypatch, root, MEASURED._replace(allow=False), GRID)
-    assert contents(root) == before and not journals.exists()
-
-
-def test_each_phase_gets_a_frequency(
-    found: list[variants.Variant], tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import time
-
-    root = save_policies(tmp_path / "cpufreq")
-    before = contents(root)
-    state = [time.perf_counter(), 0.0]
-    meter: Meter = ByClock(root, state)  # type: ignore[assignment]
-    monkeypatch.setattr(energy, "open_meter", lambda device: meter)
-    said = said_of(found, monkeypatch, root, MEASURED, GRID)
-    assert contents(root) == before
-    assert "gla:nano, batch 1, length 8" in said and "on the front" in said
-    # Here a clock changes power and no time, so the lowest one needs least.
-    assert "prefill at 800 MHz, decode at 800 MHz" in said and "classification" not in said
-
-
-def test_estimates_touch_no_clock_and_meet_a_bound(
-    found: list[variants.Variant], tmp_path: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = save_policies(tmp_path / "cpufreq")
-    before = contents(root)
-    asked = Sweep([400, 800, 3400], watts=65.0, idle_watts=5.0, slowdown=9.0, slo="ttft=1000s,tpot=1s")
-    said = said_of(found, monkeypatch, root, asked, GRID)
-    assert contents(root) == before and not journals.exists()
-    assert "the clocks were not touched" in said and "energy, estimate" in said
-    assert "least energy, estimate within 900% more time: prefill at" in said
-    assert "the best single frequency, " in said
-    assert "least energy, estimate with TTFT at most 1e+06 ms, TPOT at most 1000 ms: prefill at" in said
-
-
-def test_a_bound_that_nothing_meets_is_said(
-    found: list[variants.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = Sweep([800], watts=65.0, slo="ttft=1us")
-    said = said_of(found, monkeypatch, tmp_path, asked, GRID)
-    assert (
-        "no frequency meets TTFT at most 0.001 ms: TTFT is" in said
-        and "ms at the fastest, prefill at 800" in said
-    )
-
-
-def test_queries_are_classed(
-    found: list[variants.Variant], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_queries_are_given_frequencies_by_their_length(saved: Path, tmp_path: Path) -> None:
     file = tmp_path / "queries.txt"
     file.write_text("\n".join("word " * n for n in (1, 2, 3, 30, 40, 50)))
-    grid = GRID.model_copy(update={"length": [8, 64]})
-    asked = Sweep([800, 3400], watts=65.0, queries=file)
-    asked = asked._replace(report=tmp_path / "sweep.html")
-    said = said_of(found, monkeypatch, tmp_path, asked, grid)
-    page = (tmp_path / "sweep.html").read_text("utf-8")
-    assert "energy, estimate" in page and "the clocks were not touched" in page
-    assert "gla:nano, batch 1, 6 queries" in said and "length below 3 (2 queries" in page
-    assert "lengths in words and marks, as the model has no tokenizer" in said
-    assert "length below 3 (2 queries, measured at 8): prefill at" in said
-    assert "length from 40 (2 queries, measured at 64): prefill at" in said
+    code, text = run("clocks", saved, "--queries", file, "--report", tmp_path / "sweep.html")
+    line = "from 0 to below 23 tokens (3 of 6 queries, as measured at 8): prefill at"
+    assert code == 0 and "gla:nano int8, batch 1, queries by length" in text and line in text
+    assert line in (tmp_path / "sweep.html").read_text("utf-8")
+
+
+def test_restore_gives_back_what_a_killed_sweep_left(tmp_path: Path) -> None:
+    code, text = run("clocks", "--restore", XDG_STATE_HOME=str(tmp_path))
+    assert code == 0 and "no clocks are left changed" in text
+    journals = tmp_path / "trilemma" / "clocks"
+    journals.mkdir(parents=True)
+    (journals / "cpufreq.json").write_text(json.dumps({"boot": "another", "found": {}}))
+    assert run("clocks", "--restore", XDG_STATE_HOME=str(tmp_path))[0] == 0
+    assert not (journals / "cpufreq.json").exists()
+
+
+SWEPT = ["gla:nano", "--frequencies", "800"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["--slo", "ttft=1ms"], "belong to --frequencies"),
-        (["--frequencies", "800", "--watts", "65", "--allow-frequency-control"], "leave out one of the two"),
-        (["--frequencies", "800", "--watts", "5", "--idle-watts", "6"], "no powers of a device"),
-        (["--frequencies", "800", "--watts", "65", "--slo", "speed=1ms"], "is no bound like"),
-        (["--frequencies", "800", "--watts", "65", "--queries", "absent.txt"], "no file"),
-        (["--frequencies", "fast"], "whole numbers"),
-        (["--frequencies", "800", "--training"], "trains nothing and writes no profile"),
-        (["--frequencies", "800", "--device", "cuda:9"], "no device"),
+        (["gla:nano"], "name at least one frequency"),
+        ([*SWEPT, "--idle-watts", "3"], "--idle-watts goes with --watts"),
+        ([*SWEPT, "--watts", "65", "--allow-frequency-control"], "leave out one of the two"),
+        ([*SWEPT, "--watts", "5", "--idle-watts", "6"], "are not powers of one device"),
+        ([*SWEPT, "--watts", "l5"], "'l5' is neither a number of watts nor a machine"),
+        ([*SWEPT, "--watts", "65", "--slo", "speed=1ms"], "is not a bound like"),
+        ([*SWEPT, "--watts", "65", "--queries", "absent.txt"], "is not a file"),
+        ([*SWEPT, "--device", "cuda:9"], "no device"),
+        ([*SWEPT, "--out", "sweep.json"], "is not a .parquet file"),
+        (["gla:nano", "--frequencies", "fast"], "--frequencies 'fast' is not a list of whole numbers"),
+        (["absent.parquet"], "is not a file"),
+        ([], "name a model"),
     ],
 )
 def test_bad_input_gets_one_sentence(arguments: list[str], match: str) -> None:
-    result = CliRunner().invoke(app, ["profile", "gla:nano", "--batch", "1", "--length", "8", *arguments])
-    assert isinstance(result.exception, TrilemmaError) and match in str(result.exception)
+    code, message = run("clocks", *arguments)
+    assert code == 2 and match in message, message
+
+
+def test_a_saved_sweep_is_not_measured_again(saved: Path) -> None:
+    for more in (("--frequencies", "800"), ("--batch", "1"), ("--watts", "65"), ("--out", "x.parquet")):
+        code, message = run("clocks", saved, *more)
+        assert code == 2 and "was swept already" in message
+
+
+@pytest.mark.slow
+def test_an_estimate_touches_no_clock_and_is_saved(tmp_path: Path) -> None:
+    asked = (
+        "--batch",
+        "1",
+        "--length",
+        "8",
+        "--decode",
+        "3",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path / "s.parquet",
+    )
+    estimate = ("--frequencies", "400,800,3400", "--watts", "65", "--idle-watts", "5", "--max-slowdown", "9")
+    environment = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    code, text = run("clocks", "gla:nano", *asked, *estimate, "--slo", "ttft=1000s,tpot=1s", **environment)
+    assert code == 0 and not (tmp_path / "state").exists()
+    assert "the clocks were not touched" in text and "energy of the batch, estimate" in text
+    assert "least energy, estimate within 900% more time: prefill at" in text
+    assert "least energy, estimate with TTFT at most 1e+06 ms, TPOT at most 1000 ms: prefill at" in text
+    code, again = run("show", tmp_path / "s.parquet")
+    assert code == 0 and "gla:nano, batch 1, length 8, 3 tokens generated" in again

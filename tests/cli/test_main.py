@@ -38,7 +38,9 @@ def write(folder: Path, text: str) -> Path:
 def test_help_names_every_command() -> None:
     done = trilemma("--help")
     assert done.returncode == 0
-    commands = "run show decide compare report pretrain schema doctor attack profile calibrate forecast"
+    commands = (
+        "run show decide compare report pretrain schema doctor attack profile clocks calibrate forecast"
+    )
     for command in commands.split():
         assert f"\n  {command} " in done.stdout
         assert trilemma(command, "--help").returncode == 0
@@ -156,7 +158,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "run the same command to go on" in errors and "Traceback" not in errors
+    assert "run the same command to resume" in errors and "Traceback" not in errors
 
 
 def test_a_terminal_without_unicode_is_no_error(finished_demo: Path) -> None:

@@ -1,4 +1,4 @@
-"""``trilemma profile`` on the command line."""
+"""``trilemma profile`` on the command line, and ``trilemma show`` of what it saved."""
 
 import json
 import os
@@ -7,18 +7,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from tests.profiling.test_exchange import a_profile
-from trilemma.cli import profile, profile_tables
+from tests.stand_ins.profiles import two_models
+from trilemma.cli.main import app
+from trilemma.commands import profile_settings, read_settings, watts_of
 from trilemma.errors import TrilemmaError
-from trilemma.profiling.exchange import ModelProfile, PointProfile, Profile, Value, read, write
+from trilemma.profile_result import Profile
 
 
 def trilemma(*arguments: str | Path, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     environment |= {"XDG_CACHE_HOME": str(cache)} if cache else {}
-    command = [sys.executable, "-m", "trilemma", "profile", *map(str, arguments)]
+    command = [sys.executable, "-m", "trilemma", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+GRID = """\
+models: [gla:nano]
+device: cpu
+efficiency:
+  {batch: [1], length: [8], decode: 4, rounds: 6, seconds: 0.05, energy: false}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,54 +37,46 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     folder = tmp_path_factory.mktemp("profile")
     options = ["--batch", "1", "--length", "8", "--decode", "4", "--rounds", "6", "--seconds", "0.05"]
     options += ["--training", "--device", "cpu"]
-    done = trilemma("gla:nano", *options, "--out", folder / "p.json", cache=folder / "cache")
+    done = trilemma("profile", "gla:nano", *options, "--out", folder / "p.parquet", cache=folder / "cache")
     assert done.returncode == 0, done.stderr
     return folder, done
 
 
 def test_a_profile_is_printed_and_saved(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = first
-    profile = read(folder / "p.json")
-    (model,) = profile.models
-    assert [(p.phase, p.batch, p.length, p.decode) for p in model.points] == [
-        ("inference", 1, 8, 4),
-        ("training", 1, 8, 0),
-    ]
-    for title in (
-        "Time, with 4 tokens decoded",
-        "Memory",
-        "Work",
-        "Training: time of a step",
-        "TTFT",
-        "TPOT",
-    ):
+    records = Profile.load(folder / "p.parquet").records
+    assert {("ttft_ms", "prefill"), ("tpot_ms", "decode"), ("step_ms", "train")} <= set(
+        zip(records["metric"], records["phase"], strict=True)
+    )
+    titles = ("Generation: time, 4 tokens generated", "Generation: memory", "Generation: work")
+    for title in (*titles, "Training: time of a step", "TTFT", "TPOT"):
         assert title in done.stdout
-    assert f"profile: {folder / 'p.json'}" in done.stdout and "roofline: memory" in done.stdout
+    assert f"profile: {folder / 'p.parquet'}" in done.stdout and "roofline: memory" in done.stdout
     assert done.stderr == ""
-    (cached,) = (folder / "cache" / "trilemma").iterdir()
-    assert json.loads(cached.read_text("utf-8"))["roofline"]["flops"]["float32"] > 0
-
-
-def test_a_saved_profile_becomes_a_page(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, _ = first
-    done = trilemma("--from", folder / "p.json", "--report", folder / "p.html")
-    assert done.returncode == 0 and f"report: {folder / 'p.html'}" in done.stdout
-    page = (folder / "p.html").read_text("utf-8")
-    assert page.startswith("<!doctype html>") and "Profile of gla:nano" in page
 
 
 def test_a_saved_profile_is_shown_as_it_was(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = first
-    again = trilemma("--from", folder / "p.json")
+    again = trilemma("show", folder / "p.parquet")
     assert again.returncode == 0, again.stderr
-    assert done.stdout == again.stdout + f"profile: {folder / 'p.json'}\n"
+    assert done.stdout == again.stdout + f"profile: {folder / 'p.parquet'}\n"
+
+
+def test_a_file_says_what_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID)
+    page = tmp_path / "p.html"
+    done = trilemma("profile", tmp_path / "grid.yaml", "--json", "--report", page, cache=tmp_path / "cache")
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert {one["model"] for one in content["records"]} == {"gla:nano"} and content["notes"] == []
+    assert "Profile of gla:nano" in page.read_text("utf-8")
 
 
 def test_showing_a_saved_profile_needs_no_torch(tmp_path: Path) -> None:
-    write(a_profile(), tmp_path / "p.json")
+    path = Profile(two_models()).save(tmp_path / "p.parquet")
     code = (
         "import sys\nfrom trilemma.cli.main import app\n"
-        f"app(['profile', '--from', {str(tmp_path / 'p.json')!r}], standalone_mode=False)\n"
+        f"app(['show', {str(path)!r}], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -82,128 +84,100 @@ def test_showing_a_saved_profile_needs_no_torch(tmp_path: Path) -> None:
 
 
 def test_help_says_what_is_measured() -> None:
-    done = trilemma("--help")
+    done = trilemma("profile", "--help")
     assert done.returncode == 0
-    for word in ("TTFT", "roofline", "gla:small", "--training", "--from", "--time-limit", "packed"):
+    for word in ("TTFT", "roofline", "gla:small", "--training", "--precision", "packed", "YAML"):
         assert word in done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((), "name a model to profile"),
-        (("gla:nano", "--batch", "1,x"), "--batch '1,x' is no list of whole numbers"),
-        (("gla:nano", "--batch", ""), "--batch '' is no list of whole numbers"),
-        (("gla:nano", "--batch", "1.5"), "is no list of whole numbers"),
+        (("gla:nano", "--batch", "1,x"), "--batch '1,x' is not a list of whole numbers"),
+        (("gla:nano", "--batch", ""), "--batch '' is not a list of whole numbers"),
+        (("gla:nano", "--batch", "1.5"), "is not a list of whole numbers"),
         (("gla:nano", "--length", "8,-4"), "--length '8,-4' holds a number below 1"),
         (("gla:nano", "--length", "0"), "below 1"),
-        (("gla:nano", "--length", "9999999999"), "no machine serves"),
-        (("gla:nano", "--length", "99999999"), "--length 99999999"),
-        (("gla:nano", "--decode", "1"), "--decode 1: one token shows no time per further token"),
+        (("gla:nano", "--length", "9999999999"), "holds a number above 10,000,000"),
+        (("gla:nano", "--length", "99999999"), "holds a number above"),
+        (("gla:nano", "--decode", "1"), "one token has no time per further token"),
         (("gla:nano", "--decode=-3"), "--decode -3"),
         (("gla:nano", "--rounds", "2"), "--rounds 2"),
         (("gla:nano", "--seconds", "0"), "--seconds 0"),
-        (("gla:nano", "--time-limit=-1"), "--time-limit -1"),
-        (("gla:nano", "--dtype", "float8"), "unknown dtype 'float8'"),
-        (("gla:nano", "--dtype", "float32,"), "no list of different names"),
-        (
-            ("gla:nano", "--out", "absent/p.json"),
-            "--out absent/p.json is no .json file in a folder that exists",
-        ),
-        (("gla:nano", "--out", "p.txt"), "is no .json file"),
-        (("gla:nano", "--report", "p.txt"), "--report p.txt is no .html file"),
+        (("gla:nano", "--precision", "float8"), "--precision float8"),
+        (("gla:nano", "--precision", "float32,"), "is not a list of different names"),
+        (("gla:nano", "--out", "absent/p.parquet"), "is not a .parquet file in a folder that exists"),
+        (("gla:nano", "--out", "p.json"), "is not a .parquet file"),
+        (("gla:nano", "--report", "p.txt"), "--report p.txt is not a .html file"),
         (("gla:nano", "--watts", "nan"), "--watts nan"),
         (("gla:nano", "--watts=-3"), "--watts -3"),
         (("gla:nano", "--watts", "l5"), "l5"),
-        (("gla:nano", "--from", "p.json"), "leave out the models"),
-        (("--from", "absent.json"), "absent.json is no file"),
+        (("absent.yaml",), "absent.yaml cannot be read"),
+        (("grid.yaml", "--batch", "1"), "grid.yaml says what is measured"),
+        (("grid.yaml", "gla:nano"), "grid.yaml says what is measured"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], expected: str) -> None:
-    done = trilemma(*arguments)
+    result = CliRunner().invoke(app, ["profile", *arguments])
+    assert isinstance(result.exception, TrilemmaError) and result.output == ""
+    message = str(result.exception)
+    assert expected in message and "\n" not in message
+
+
+def test_a_refusal_is_one_line_and_exit_code_2() -> None:
+    done = trilemma("profile", "gla:nano", "--batch", "1,x")
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("trilemma: ") and done.stderr.count("\n") == 1
-    assert expected in done.stderr
+    assert done.stderr.startswith("trilemma: --batch '1,x' ") and done.stderr.count("\n") == 1
 
 
-def test_bad_models_are_one_sentence(tmp_path: Path) -> None:
-    for arguments, expected in (
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
         (("./absent",), "does not exist"),
-        (("gla:nano", "--dtype", "packed"), "has no ternary weights"),
+        (("gla:nano", "--precision", "packed"), "has no ternary weights"),
         (("gla:nano", "--device", "cuda:9"), "there is no device 'cuda:9'"),
-    ):
-        done = trilemma(*arguments, cache=tmp_path)
-        assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1
+    ],
+)
+def test_bad_models_are_one_sentence(arguments: tuple[str, ...], expected: str) -> None:
+    result = CliRunner().invoke(app, ["profile", *arguments])
+    assert isinstance(result.exception, TrilemmaError) and expected in str(result.exception)
 
 
-def point(phase: str, **values: Value) -> PointProfile:
-    return PointProfile.model_validate(
-        {"phase": phase, "batch": 1, "length": 8, "decode": 4, "adaptation": "", "values": values}
-    )
+@pytest.mark.parametrize("name", ["absent.parquet", "old.json"])
+def test_what_is_not_a_profile_is_not_shown(tmp_path: Path, name: str) -> None:
+    (tmp_path / "old.json").write_text('{"version": 1, "models": []}')
+    result = CliRunner().invoke(app, ["show", str(tmp_path / name)])
+    assert isinstance(result.exception, TrilemmaError) and name in str(result.exception)
 
 
-def with_points(*points: PointProfile) -> Profile:
-    profile = a_profile()
-    model = profile.models[0].model_copy(update={"points": points})
-    return profile.model_copy(update={"models": (model,)})
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "does not hold settings"),
+        ("[1]", "does not hold settings"),
+        ("1: 2", "does not hold settings"),
+        ("[" * 5000, "is not YAML"),
+        ("models: []", "models: List should have at least 1 item"),
+        ("models: [a]\nwatts: 3", "watts: Extra inputs are not permitted"),
+        ("models: [a]\nefficiency: {batch: [0]}", "efficiency.batch: it should be greater than"),
+        ("models: [a]\nprecisions: [float8]", "precisions: "),
+    ],
+)
+def test_a_wrong_file_of_settings_is_one_sentence(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "grid.yaml").write_text(text)
+    with pytest.raises(TrilemmaError) as refused:
+        read_settings(tmp_path / "grid.yaml")
+    message = str(refused.value)
+    assert "grid.yaml" in message and expected in message and "\n" not in message
 
 
-def timed(verdict: str) -> Value:
-    return Value.model_validate(
-        {"value": 2.0, "unit": "ms", "low": 1.0, "high": 3.0, "n": 9, "verdict": verdict}
-    )
-
-
-def test_verdicts_and_reasons_are_marked_and_explained() -> None:
-    lacking = Value(value=None, unit="ms", note="not measured: out of memory")
-    profile = with_points(
-        point("inference", ttft_ms=timed("noisy"), tpot_ms=timed("drifting"), batch_latency_ms=lacking),
-        point(
-            "inference", ttft_ms=timed("steady"), tpot_ms=timed("undecided"), batch_latency_ms=timed("steady")
-        ),
-    )
-    (sheet,) = profile_tables.sheets(profile)
-    assert sheet.header == ("model", "batch", "length", "TTFT", "TPOT", "batch latency")
-    first, second = sheet.rows
-    assert first[3].endswith("] ~") and first[4].endswith("] !") and first[5] == "–¹"
-    assert second[3].endswith("]") and second[4].endswith("] ?")
-    assert sheet.notes[0] == "¹ not measured: out of memory"
-    assert [note[0] for note in sheet.notes[1:]] == ["~", "!", "?"]
-
-
-def test_columns_without_any_value_are_one_line() -> None:
-    lacking = Value(value=None, unit="ms", note="not measured: not a generative model")
-    profile = with_points(
-        point("inference", ttft_ms=lacking, tpot_ms=lacking, batch_latency_ms=timed("steady"))
-    )
-    (sheet,) = profile_tables.sheets(profile)
-    assert sheet.header == ("model", "batch", "length", "batch latency")
-    assert sheet.notes == ("TTFT, TPOT: not measured: not a generative model",)
-
-
-def test_a_table_of_which_nothing_was_measured_says_why() -> None:
-    lacking = Value(value=None, unit="ms", note="not measured: out of memory")
-    (sheet,) = profile_tables.sheets(with_points(point("inference", ttft_ms=lacking, tpot_ms=lacking)))
-    assert sheet.title.startswith("Time") and sheet.header == ("model", "batch", "length")
-    assert sheet.notes == ("TTFT, TPOT: not measured: out of memory",)
-
-
-def test_names_in_a_file_cannot_steer_a_terminal(tmp_path: Path) -> None:
-    model = a_profile().models[0]
-    evil = ModelProfile.model_validate({**model.model_dump(), "name": "\x1b[2Jevil", "kernel": "\x1b]0;x"})
-    write(a_profile(models=(evil,), notes=("\x1b[31m",)), tmp_path / "p.json")
-    done = trilemma("--from", tmp_path / "p.json")
-    assert done.returncode == 0 and "\x1b" not in done.stdout and "evil" in done.stdout
+def test_settings_have_the_defaults_of_the_command() -> None:
+    settings = profile_settings({"models": ["gla:nano"]})
+    assert settings.efficiency.decode == 64 and settings.efficiency.training is None
+    assert not settings.efficiency.energy and settings.precisions == ["float32"]
 
 
 def test_watts_are_a_number_or_a_machine_of_the_catalogue() -> None:
-    assert profile.watts_of("65.5") == 65.5 and profile.watts_of("l4") == 72
+    assert watts_of("65.5") == 65.5 and watts_of("l4") == 72
     with pytest.raises(TrilemmaError, match="l5"):
-        profile.watts_of("l5")
-
-
-def test_lists_keep_their_order() -> None:
-    assert profile.counts("batch", "16, 1,4") == [16, 1, 4]
-    assert profile.listed("dtype", "int8, float32") == ["int8", "float32"]
-    with pytest.raises(TrilemmaError):
-        profile.listed("dtype", "int8,int8")
+        watts_of("l5")

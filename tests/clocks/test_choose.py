@@ -1,8 +1,7 @@
-"""Frequencies that are chosen: the properties of the model, of the choice, and of what a query shows."""
+"""Frequencies that are chosen: the properties of the model, and of the choice within slowdown and bounds."""
 
 import itertools
 import math
-import random
 import subprocess
 import sys
 from typing import Any
@@ -13,26 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trilemma.clocks.choose import (
-    Place,
-    Plan,
+    Bounds,
     Setting,
-    frequency_by_class,
+    choose,
     frequency_by_phase,
     lowest_energy,
-    measured_settings,
     pareto,
 )
 from trilemma.clocks.model import PhaseTime, Power, estimated_settings, seconds_at
-from trilemma.clocks.query_features import (
-    QueryClasses,
-    QueryFeatures,
-    correlations,
-    named_entities,
-    query_classes,
-    query_features,
-)
-from trilemma.errors import DeployError
-from trilemma.records import Record
+from trilemma.errors import DeployError, TrilemmaError
+from trilemma.statistics import Interval
 
 CLOCKS = [200.0 * step for step in range(1, 16)]
 
@@ -231,23 +220,18 @@ def test_a_bound_on_two_phases_is_on_their_sum(
             lambda: frequency_by_phase({"decode": [Setting(1, 1, 1)] * 2}, 0.1),
             "two settings of one frequency",
         ),
-        (lambda: frequency_by_phase({"decode": [Setting(1, 1, 1)]}, -0.1), "a slowdown of -0.1 is no share"),
+        (
+            lambda: frequency_by_phase({"decode": [Setting(1, 1, 1)]}, -0.1),
+            "a slowdown of -0.1 is not a share",
+        ),
         (lambda: frequency_by_phase({"decode": [Setting(1, 1, 1)]}, math.nan), "a slowdown of nan"),
-        (lambda: Power.usual(20, 30, 2000), "20 W under load and 30 W idle are no powers"),
+        (lambda: Power.usual(20, 30, 2000), "20 W under load and 30 W idle are not powers"),
         (lambda: Power.usual(20, -1, 2000), "neither is negative"),
         (lambda: PhaseTime(-1, 1), "memory is -1; give a number of at least 0"),
         (lambda: PhaseTime(0, 0), "a phase takes time"),
         (lambda: Power(math.inf, 1, 1), "idle is inf"),
         (lambda: estimated_settings(PhaseTime(1, 1), Power(1, 1, 1), []), "give at least one"),
         (lambda: estimated_settings(PhaseTime(1, 1), Power(1, 1, 1), [0, 5]), "positive numbers of MHz"),
-        (
-            lambda: frequency_by_class(QueryClasses("length", (3,)), {0: {}}, 0.1),
-            "class 1 .* has no settings",
-        ),
-        (lambda: query_classes(["a"] * 3, [1, 2, 3]), "all queries have the same features"),
-        (lambda: query_classes(["a", "b c", "d"], [1, 2, 3], classes=0), "0 classes of queries are none"),
-        (lambda: correlations([query_features("a")], [1.0]), "1 queries and 1 values do not correlate"),
-        (lambda: correlations([query_features("a")] * 3, [1.0]), "3 queries and 1 values do not correlate"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: Any, sentence: str) -> None:
@@ -255,110 +239,94 @@ def test_what_makes_no_sense_is_refused(wrong: Any, sentence: str) -> None:
         wrong()
 
 
-def record(metric: str, value: float | None, *, batch: int = 2, length: int = 10) -> Record:
-    return Record("", "m", "a", 1, "", "", "", None, "E", metric, batch=batch, length=length, value=value)
-
-
-def test_settings_come_from_records_of_a_sweep() -> None:
-    sweep = {
-        mhz: [
-            record("ttft_ms", 100 / factor),
-            record("gross_prefill_energy_j_per_token", 0.5 * factor),
-            record("prefill_energy_j_per_token", 0.1),
-            record("tpot_ms", 10.0),
-            record("gross_decode_energy_j_per_token", 0.25 * factor),
-            record("latency_ms", 50.0),
-            record("gross_energy_j_per_example", None),
-            record("parameters", 7.0, batch=None, length=None),  # type: ignore[arg-type]
-        ]
-        for mhz, factor in ((2000.0, 2.0), (1000.0, 1.0))
-    }
-    assert measured_settings(sweep, steps=32) == {
-        Place("m", 2, 10): {
-            "prefill": [Setting(1000, 0.1, 10.0), Setting(2000, 0.05, 20.0)],
-            "decode": [
-                Setting(1000, 0.32, 16.0),
-                Setting(2000, 0.32, 32.0),
-            ],
-        }
-    }
-
-
-@given(st.text())
-def test_features_are_the_same_for_the_same_text_and_within_their_ranges(text: str) -> None:
-    found = query_features(text)
-    assert found == query_features(text)
-    assert found.length >= 0 and 0 <= found.entity_density <= 1 and 0 <= found.type_token_ratio <= 1
-    assert 0 <= found.entropy <= math.log2(max(found.length, 1)) + 1e-9
-
-
-@given(st.lists(st.sampled_from(["cat", "dog", "bird", "fish"]), min_size=1), st.randoms())
-def test_the_order_of_tokens_changes_neither_entropy_nor_variety(
-    words: list[str], rng: random.Random
-) -> None:
-    shuffled = rng.sample(words, len(words))
-    assert query_features(" ".join(words)) == query_features(" ".join(shuffled))
-
-
-def test_features_of_a_text() -> None:
-    assert query_features("the cat and the dog") == QueryFeatures(
-        length=5,
-        entropy=pytest.approx(3 * 0.2 * math.log2(5) + 0.4 * math.log2(2.5)),
-        entity_density=0,
-        type_token_ratio=0.8,
-    )
-    assert query_features("") == QueryFeatures(0, 0.0, 0.0, 0.0)
-    assert query_features("ab ab", tokenize=list).length == 5
-    assert query_features("yes yes yes").entropy == 0
-    assert query_features("does Ada Lovelace know Bonn?").entity_density == 2 / 5
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        ("", Bounds()),
+        ("ttft=200ms, tpot = 0.04s", Bounds(ttft=0.2, tpot=0.04)),
+        ("latency=500us", Bounds(latency=0.0005)),
+    ],
+)
+def test_bounds_are_read(text: str, bounds: Bounds) -> None:
+    found = Bounds.parse(text)
+    assert found == pytest.approx(bounds)
 
 
 @pytest.mark.parametrize(
-    ("text", "entities"),
+    "text",
+    ["speed=1ms", "ttft", "ttft=soon", "ttft=1", "ttft=1ms,ttft=2ms", "tpot=-1ms", "tpot=0ms", "ttft=1e9h"],
+)
+def test_what_is_not_a_bound_is_refused(text: str) -> None:
+    if text == "ttft=1e9h":
+        assert Bounds.parse(text).ttft == 3.6e12
+        return
+    with pytest.raises(TrilemmaError, match=r"is not a bound|cannot read"):
+        Bounds.parse(text)
+
+
+PHASES = {
+    "prefill": [Setting(1000, 0.30, 4.0), Setting(2000, 0.20, 6.0)],
+    "decode": [Setting(1000, 0.31, 2.0), Setting(2000, 0.30, 8.0)],
+}
+
+
+def test_a_choice_within_a_slowdown_says_what_it_saves() -> None:
+    choice = choose(PHASES, 10, 0.05)
+    assert {name: one.mhz for name, one in choice.settings.items()} == {"prefill": 2000, "decode": 1000}
+    assert choice.met and choice.sentences == (
+        "least energy within 5% more time: prefill at 2000 MHz, decode at 1000 MHz; saves 43% of the energy "
+        "and adds 2.0% to the time; the best single frequency, 2000 MHz, saves 0%",
+    )
+
+
+def test_a_choice_within_bounds_takes_the_least_energy_that_keeps_them() -> None:
+    choice = choose(PHASES, 10, 0.05, Bounds(ttft=0.3, latency=0.605))
+    assert choice.met and choice.settings == {"prefill": PHASES["prefill"][1], "decode": PHASES["decode"][0]}
+    assert choice.sentences[1] == (
+        "least energy with TTFT at most 300 ms, latency at most 605 ms: "
+        "prefill at 2000 MHz, decode at 1000 MHz"
+    )
+    slower = choose(PHASES, 10, 0.05, Bounds(ttft=0.3, latency=0.61))
+    assert slower.settings["prefill"].mhz == slower.settings["decode"].mhz == 1000
+
+
+@pytest.mark.parametrize(
+    ("bounds", "sentence"),
     [
-        ("The film was shot in Paris.", 1),
-        ("Paris is warm. Rome is warmer.", 0),
-        ("New York never sleeps, says Frank Sinatra.", 2),
-        ("we met Ada, Grace and Alan", 3),
-        ("do I like it? I do.", 0),
-        ("Why did\nHenry leave", 0),
-        ("it's in Jean-Luc's hands", 1),
-        ("", 0),
+        (
+            Bounds(tpot=0.001),
+            "no frequency meets TPOT at most 1 ms: TPOT is 30 ms at the fastest, decode at 2000 MHz",
+        ),
+        (
+            Bounds(latency=0.4),
+            "no frequency meets latency at most 400 ms: latency is 500 ms at the fastest, "
+            "prefill at 2000 MHz, decode at 2000 MHz",
+        ),
     ],
 )
-def test_named_entities_are_runs_of_capitals(text: str, entities: int) -> None:
-    assert named_entities(text) == entities
+def test_bounds_that_nothing_meets_are_named_with_the_fastest(bounds: Bounds, sentence: str) -> None:
+    choice = choose(PHASES, 10, 0.05, bounds)
+    assert not choice.met and choice.settings == {} and choice.sentences[1] == sentence
 
 
-def test_correlations_are_pearsons_and_spearmans() -> None:
-    queries = ["a b", "a b c d", "a b c d e f g h", "a a a a a a a a a a a a a a a a"]
-    found = correlations([query_features(query) for query in queries], [1.0, 2.0, 4.0, 8.0])
-    length = found["length"]
-    assert (length.pearson, length.spearman, length.n) == (pytest.approx(1), pytest.approx(1), 4)
-    assert length.pearson_p is not None and length.pearson_p < 1e-6
-    entropy = [1.0, 2.0, 3.0, 0.0]
-    assert found["entropy"].pearson == pytest.approx(np.corrcoef(entropy, [1, 2, 4, 8])[0, 1])
-    assert found["entropy"].spearman == pytest.approx(-0.2)
-    assert found["entity_density"] == (None, None, None, None, 4)
+def test_a_phase_that_was_not_measured_meets_no_bound() -> None:
+    choice = choose({"classify": [Setting(1000, 1.0, 1.0)]}, 1, 0.05, Bounds(ttft=1.0))
+    assert choice.sentences[1] == "no frequency meets TTFT at most 1000 ms: no TTFT was measured here"
 
 
-def test_classes_follow_the_feature_that_goes_with_energy() -> None:
-    queries = [" ".join(["word"] * length) for length in range(1, 10)]
-    classes = query_classes(queries, [2.0 * length for length in range(1, 10)], classes=3)
-    assert (classes.feature, classes.bounds, classes.count) == ("length", (4, 7), 3)
-    assert [classes.of(query) for query in queries] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    few = query_classes(["a", "a", "a", "a", "b c"], [1, 1, 1, 1, 2], classes=3)
-    assert few.count == 2 and [few.of(query) for query in ("a", "b c")] == [0, 1]
-
-
-def test_each_class_of_queries_runs_at_its_own_frequency() -> None:
-    classes = QueryClasses("length", (4,))
-    short = {"prefill": [Setting(1000, 1.0, 1), Setting(2000, 1.0, 2)]}
-    long = {"prefill": [Setting(1000, 2.0, 1), Setting(2000, 1.0, 2)]}
-    policy = frequency_by_class(classes, {0: short, 1: long}, slowdown=0.05)
-    assert policy.frequency("a b", "prefill") == 1000
-    assert policy.frequency("a b c d e", "prefill") == 2000
-    assert isinstance(policy.plans[0], Plan)
+def test_energies_whose_intervals_overlap_are_not_told_apart() -> None:
+    wide = [
+        Setting(1000, 1.0, 4.0, joules_interval=Interval(3.0, 5.5)),
+        Setting(2000, 1.0, 5.0, joules_interval=Interval(4.5, 6.0)),
+    ]
+    (sentence,) = choose({"prefill": wide}, 1, 0.05).sentences
+    assert sentence.endswith("; by their intervals, the energies of prefill may be equal")
+    estimates = [Setting(1000, 1.0, 4.0, estimate=True)]
+    (sentence,) = choose({"prefill": estimates}, 1, 0.05).sentences
+    assert sentence == (
+        "least energy, estimate within 5% more time: prefill at 1000 MHz; "
+        "no lower frequency saves energy within it"
+    )
 
 
 def test_choosing_needs_no_torch() -> None:

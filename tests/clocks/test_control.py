@@ -7,19 +7,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.stand_ins.clocks import GPU, StandInNvml, contents, save_policies
-from trilemma.clocks import control
-from trilemma.clocks import settings as clocks_module
-from trilemma.clocks.control import controlled, journal_folder, recover, recover_all, sweep
-from trilemma.clocks.settings import ClockError, Clocks, CpuClocks, NvidiaClocks, clocks_of
+from trilemma.clocks.control import (
+    boot_id,
+    controlled,
+    journal_folder,
+    recover,
+    recover_all,
+    sweep,
+)
+from trilemma.clocks.settings import ClockError, Clocks, CpuClocks, NvidiaClocks, clocks_of, write_khz
 from trilemma.errors import TrilemmaError
-from trilemma.profiling.points import Unmeasured
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -38,8 +42,7 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from tests.stand_ins.clocks import GPU, StandInNvml
-from trilemma.clocks import settings as module
-from trilemma.clocks.settings import CpuClocks, NvidiaClocks
+from trilemma.clocks.settings import CpuClocks, NvidiaClocks, write_khz
 from trilemma.clocks.control import controlled, sweep
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
@@ -113,14 +116,12 @@ def test_without_permission_nothing_is_touched(tree: Path, journals: Path) -> No
     assert contents(tree) == before and not journals.exists()
 
 
-def test_files_that_cannot_be_written_are_named(
-    tree: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_cannot_be_written_are_named(tree: Path, journals: Path) -> None:
     wanted = tree / "policy1" / "scaling_max_freq"
-    monkeypatch.setattr(clocks_module.os, "access", lambda path, mode: Path(path) != wanted)
+    clocks = CpuClocks(tree, writable=lambda path: path != wanted)
     before = contents(tree)
     with pytest.raises(ClockError, match=f"{wanted} cannot be written by this user; run as root"):
-        sweep(CpuClocks(tree), [800], lambda mhz: mhz, allow=True, folder=journals)
+        sweep(clocks, [800], lambda mhz: mhz, allow=True, folder=journals)
     assert contents(tree) == before
 
 
@@ -132,7 +133,7 @@ def test_another_frequency_is_refused_before_any_change(tree: Path, journals: Pa
 
 
 def test_a_machine_without_policies_says_so(tmp_path: Path, journals: Path) -> None:
-    with pytest.raises(ClockError, match=r"has no policies .*leave the frequencies out"):
+    with pytest.raises(ClockError, match=r"has no policies .*estimate with --watts"):
         sweep(CpuClocks(tmp_path), [800], lambda mhz: mhz, allow=True, folder=journals)
 
 
@@ -149,35 +150,29 @@ def test_only_frequencies_of_all_policies_are_available(tree: Path) -> None:
         CpuClocks(tree).available()
 
 
-def test_the_lower_limit_is_never_above_the_upper_one(
-    tree: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = clocks_module._write
+def test_the_lower_limit_is_never_above_the_upper_one(tree: Path, journals: Path) -> None:
     written = []
 
     def checked(path: Path, khz: int) -> None:
-        write(path, khz)
+        write_khz(path, khz)
         limits = [int((path.parent / f"scaling_{end}_freq").read_text()) for end in ("min", "max")]
         assert limits[0] <= limits[1]
         written.append(path.name)
 
-    monkeypatch.setattr(clocks_module, "_write", checked)
-    sweep(CpuClocks(tree), [800, 3400, 2200, 2800], lambda mhz: mhz, allow=True, folder=journals)
+    sweep(
+        CpuClocks(tree, write=checked), [800, 3400, 2200, 2800], lambda mhz: mhz, allow=True, folder=journals
+    )
     assert len(written) == 5 * 4
 
 
-def test_a_kernel_that_takes_another_frequency_is_told_of(
-    tree: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kernel_that_takes_another_frequency_is_named(tree: Path, journals: Path) -> None:
     before = contents(tree)
-    write = clocks_module._write
 
     def clamping(path: Path, khz: int) -> None:
-        write(path, max(khz, 2200000) if path.parent.name == "policy1" else khz)
+        write_khz(path, max(khz, 2200000) if path.parent.name == "policy1" else khz)
 
-    monkeypatch.setattr(clocks_module, "_write", clamping)
     with pytest.raises(ClockError, match="the kernel made 2200000 kHz of the 800000 kHz written"):
-        sweep(CpuClocks(tree), [800], lambda mhz: mhz, allow=True, folder=journals)
+        sweep(CpuClocks(tree, write=clamping), [800], lambda mhz: mhz, allow=True, folder=journals)
     assert contents(tree) == before
 
 
@@ -233,13 +228,14 @@ def test_after_sigkill_the_next_sweep_gives_back_what_the_first_one_found(tree: 
 def test_a_signal_between_two_writes_gives_back_the_first(tree: Path, journals: Path) -> None:
     before = contents(tree)
     slow = """
-write = module._write
+written = []
 def stop_half_way(path, khz):
-    write(path, khz)
-    module._write = write
-    say("half way")
-    time.sleep(60)
-module._write = stop_half_way
+    write_khz(path, khz)
+    written.append(path)
+    if len(written) == 1:
+        say("half way")
+        time.sleep(60)
+clocks = CpuClocks(root, write=stop_half_way)
 """
     with child(tree, journals, slow + SWEEP, says="half way") as process:
         assert contents(tree) != before and not pinned(tree, 800000)
@@ -253,15 +249,16 @@ module._write = stop_half_way
 def test_a_signal_while_they_are_given_back_stops_nothing(tree: Path, journals: Path, name: str) -> None:
     before = contents(tree)
     slow = """
-with controlled(clocks, allow=True, folder=journals) as set_clock:
-    set_clock(800)
-    write = module._write
-    def slowly(path, khz):
-        write(path, khz)
-        module._write = write
+slow = []
+def slowly(path, khz):
+    write_khz(path, khz)
+    if slow:
+        slow.clear()
         say("giving back")
         time.sleep(60)
-    module._write = slowly
+with controlled(CpuClocks(root, write=slowly), allow=True, folder=journals) as set_clock:
+    set_clock(800)
+    slow.append(True)
 """
     with child(tree, journals, slow, says="giving back") as process:
         assert contents(tree) != before
@@ -347,29 +344,26 @@ def test_clocks_are_not_set_where_no_signal_is_heard(tree: Path, journals: Path)
     thread = threading.Thread(target=attempt)
     thread.start()
     thread.join()
-    assert refused == ["clocks are set from the main thread only, which alone is told of signals"]
+    assert refused == ["clocks are set from the main thread only, the one that receives signals"]
 
 
-def test_clocks_that_cannot_be_given_back_keep_their_journal(
-    tree: Path, journals: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clocks_that_cannot_be_given_back_keep_their_journal(tree: Path, journals: Path) -> None:
     before = contents(tree)
-    write = clocks_module._write
+    refused = []
 
     def refusing(path: Path, khz: int) -> None:
-        if path.parent.name == "policy0":
+        if refused and path.parent.name == "policy0":
             raise ClockError(f"{path} cannot be set to {khz} kHz (denied); run as root")
-        write(path, khz)
+        write_khz(path, khz)
 
     with (
         pytest.raises(ClockError, match=r"policy0.scaling_max_freq cannot be set .*run as root"),
-        controlled(CpuClocks(tree), allow=True, folder=journals) as set_clock,
+        controlled(CpuClocks(tree, write=refusing), allow=True, folder=journals) as set_clock,
     ):
         set_clock(800)
-        monkeypatch.setattr(clocks_module, "_write", refusing)
+        refused.append(True)
     other = {name: value for name, value in before.items() if name.startswith("policy1")}
     assert other.items() <= contents(tree).items()
-    monkeypatch.setattr(clocks_module, "_write", write)
     assert recover(CpuClocks(tree), journals)
     assert contents(tree) == before
 
@@ -399,44 +393,49 @@ def test_a_journal_reaches_no_file_outside_the_tree(tree: Path, journals: Path) 
     before = contents(outside)
     journals.mkdir()
     found = {"../outside/policy0": [1, 1]}
-    (journals / "cpufreq.json").write_text(json.dumps({"boot": control._boot(), "found": found}))
-    with pytest.raises(ClockError, match="is no cpufreq policy"):
+    (journals / "cpufreq.json").write_text(json.dumps({"boot": boot_id(), "found": found}))
+    with pytest.raises(ClockError, match="is not a cpufreq policy"):
         recover(CpuClocks(tree), journals)
     assert contents(outside) == before
 
 
-def test_everything_is_recovered_and_what_cannot_be_is_said(
-    journals: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clocks_module.nvidia, "load", lambda: Unmeasured("no driver"))
+def without_a_driver(tree: Path) -> Callable[[str], Clocks]:
+    """The clocks of a machine whose GPU has no driver."""
+
+    def find(name: str) -> Clocks:
+        if name == CpuClocks.name:
+            return CpuClocks(tree)
+        raise ClockError(f"the clock of the GPU {name.removeprefix('nvml-')} cannot be set: no driver")
+
+    return find
+
+
+def test_everything_is_recovered_and_what_cannot_be_is_a_sentence(journals: Path, tree: Path) -> None:
     before = contents(tree)
     with child(tree, journals, SWEEP) as process:
         process.kill()
         process.communicate(timeout=30)
-    (journals / f"nvml-{GPU}.json").write_text(json.dumps({"boot": control._boot(), "found": {}}))
-    recovered, failed = recover_all(journals, tree)
+    (journals / f"nvml-{GPU}.json").write_text(json.dumps({"boot": boot_id(), "found": {}}))
+    recovered, failed = recover_all(journals, without_a_driver(tree))
     assert recovered.startswith("the clocks (cpufreq) are as they were")
     assert failed == f"the clock of the GPU {GPU} cannot be set: no driver"
     assert contents(tree) == before
 
 
-def test_a_gpu_from_before_a_reboot_is_not_spoken_of(
-    journals: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clocks_module.nvidia, "load", lambda: Unmeasured("no driver"))
+def test_a_gpu_from_before_a_reboot_is_not_mentioned(journals: Path, tree: Path) -> None:
     journals.mkdir()
     journal = journals / f"nvml-{GPU}.json"
     journal.write_text(json.dumps({"boot": "another", "found": {}}))
-    assert recover_all(journals, tree) == [] and not journal.exists()
+    assert recover_all(journals, without_a_driver(tree)) == [] and not journal.exists()
 
 
-def test_listed_frequencies_that_are_no_numbers_are_one_sentence(tree: Path) -> None:
+def test_listed_frequencies_that_are_not_numbers_are_one_sentence(tree: Path) -> None:
     (tree / "policy0" / "scaling_available_frequencies").write_text("fast slow")
     with pytest.raises(ClockError, match=r"scaling_available_frequencies cannot be read .* are unknown"):
         CpuClocks(tree).available()
 
 
-def test_journals_lie_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_journals_are_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert journal_folder() == tmp_path / "trilemma" / "clocks"
     monkeypatch.delenv("XDG_STATE_HOME")
@@ -471,12 +470,12 @@ def test_a_gpu_is_unlocked_after_a_signal(tmp_path: Path, journals: Path, name: 
     ("nvml", "sentence"),
     [
         ({"refuses": 4}, "this user may not set its clocks; run as root"),
-        ({"refuses": 3}, "nvmlDeviceResetGpuLockedClocks failed .*leave the frequencies of this GPU out"),
-        ({"reasons": 0x1}, "is idle, so nobody can tell whether its clocks are limited"),
+        ({"refuses": 3}, "nvmlDeviceResetGpuLockedClocks failed .*estimate with --watts"),
+        ({"reasons": 0x1}, "is idle, so it is not known whether its clocks are limited"),
         ({"reasons": 0x6}, "are limited already, which could not be given back afterwards"),
     ],
 )
-def test_a_gpu_whose_clocks_are_not_ours_is_refused(
+def test_a_gpu_whose_clocks_cannot_be_given_back_is_refused(
     tmp_path: Path, journals: Path, nvml: dict[str, int], sentence: str
 ) -> None:
     ran: list[int] = []

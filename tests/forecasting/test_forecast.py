@@ -10,32 +10,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BertConfig,
     Gemma2Config,
     OPTConfig,
 )
-from typer.testing import CliRunner
 
-from trilemma.cli.main import app
-from trilemma.decision.deployments import Objective, choose, rejections
 from trilemma.errors import DeployError, ModelError, TrilemmaError
-from trilemma.forecasting import calibration
+from trilemma.forecasting import ForecastModel, ParallelPlan, calibration, forecast
 from trilemma.forecasting.calibration import Calibration, families
-from trilemma.forecasting.candidates import candidate
-from trilemma.forecasting.cases import Case, parts
-from trilemma.forecasting.forecast import KEPT_FREE, Candidate, Plan, Workload, forecast, memory_for
 from trilemma.forecasting.forecaster import Forecaster, Measured
-from trilemma.forecasting.measuring import measure
-from trilemma.forecasting.memory import BUFFERS
-from trilemma.hardware.catalogue import Link, Machine, catalogue, find_machine, machines_in, read_machines
+from trilemma.forecasting.machines import forecasters
+from trilemma.forecasting.memory import BUFFERS, memory_of
+from trilemma.forecasting.passes import ForwardPass, parts
+from trilemma.hardware.catalogue import catalogue, find_machine
+from trilemma.hardware.machine import Link, Machine
 from trilemma.models.cache import state_bytes as kept_bytes
 from trilemma.models.loading import describe
+from trilemma.models.sizes import configuration
+from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.measurements.flops import count_flops
-from trilemma.profiling.operations import forward, shape_of, state_bytes, weight_bytes
-from trilemma.profiling.points import Point
+from trilemma.profiling.operations import dimensions_of, forward, state_bytes, weight_bytes
+from trilemma.records import BY_DESCRIPTION, Record
 
 MACHINE = Machine(
     name="box",
@@ -49,11 +46,13 @@ MACHINE = Machine(
     watts=100,
 )
 FAMILIES = families(64, 2, 320)
+UNCALIBRATED = Calibration(MACHINE.model_copy(update={"memory": 1.0}), "another machine", (), ())
+"""A calibration that no machine here is like."""
 
 
-def case(name: str = "gla", phase: str = "prefill", batch: int = 2, length: int = 64) -> Case:
+def one_pass(name: str = "gla", phase: str = "prefill", batch: int = 2, length: int = 64) -> ForwardPass:
     subject = FAMILIES[name]
-    return Case(subject.shape, subject.precision, phase, batch, length)  # type: ignore[arg-type]
+    return ForwardPass(subject.shape, subject.precision, phase, batch, length)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -81,13 +80,13 @@ def test_bytes_of_the_state_are_exact(name: str, dtype: str) -> None:
     for length in (1, 17):
         with torch.inference_mode():
             cache = model(torch.ones(3, length, dtype=torch.long), use_cache=True).past_key_values
-        assert state_bytes(shape_of(config), 3, length, dtype) == kept_bytes(cache)
+        assert state_bytes(dimensions_of(config), 3, length, dtype) == kept_bytes(cache)
 
 
 def test_a_window_holds_for_the_layers_that_have_it() -> None:
     config = Gemma2Config(num_hidden_layers=4, sliding_window=8, hidden_size=64, num_attention_heads=4)
     assert set(config.layer_types) == {"sliding_attention", "full_attention"}
-    shape = shape_of(config)
+    shape = dimensions_of(config)
     assert (shape.window, shape.windowed) == (8, 2)
     whole = replace(shape, window=None, windowed=0)
     assert state_bytes(shape, 1, 8, "float32") == state_bytes(whole, 1, 8, "float32")
@@ -96,7 +95,7 @@ def test_a_window_holds_for_the_layers_that_have_it() -> None:
 
 def test_a_model_whose_embedding_is_narrower_is_refused() -> None:
     with pytest.raises(ModelError, match="whose embedding is not as wide as its layers"):
-        shape_of(OPTConfig(hidden_size=64, word_embed_proj_dim=32))
+        dimensions_of(OPTConfig(hidden_size=64, word_embed_proj_dim=32))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -105,7 +104,7 @@ def test_operations_count_what_torch_counts(name: str) -> None:
     model = AutoModelForSequenceClassification.from_config(config).eval()
     ids = torch.ones(1, 64, dtype=torch.long)
     counted = count_flops(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-    work = forward(shape_of(config), 1, 64, 64, "float32", logits=0)
+    work = forward(dimensions_of(config), 1, 64, 64, "float32", logits=0)
     assert sum(one.flops for one in work if one.kind != "scan") == pytest.approx(counted, rel=0.03)
 
 
@@ -122,9 +121,9 @@ def test_times_without_measurements_grow_with_batch_and_length(
     forecaster = Forecaster(MACHINE)
     here, longer, wider = forecaster.seconds(
         [
-            case(name, phase, batch, length),
-            case(name, phase, batch, length + 7),
-            case(name, phase, batch + 4, length),
+            one_pass(name, phase, batch, length),
+            one_pass(name, phase, batch, length + 7),
+            one_pass(name, phase, batch + 4, length),
         ]
     )
     assert 0 < here.low < here.value < here.high
@@ -144,7 +143,7 @@ def simulated(seed: int, noise: float = 0.03) -> list[Measured]:
                 for batch, length in ((1, 16), (1, 128), (4, 64), (16, 32)):
                     phases = ("prefill", "decode") if subject.generates else ("classify",)
                     for phase in phases:
-                        one = Case(subject.shape, subject.precision, phase, batch, length)  # type: ignore[arg-type]
+                        one = ForwardPass(subject.shape, subject.precision, phase, batch, length)  # type: ignore[arg-type]
                         seconds = parts(one.operations(MACHINE), one.precision, MACHINE) @ shares
                         found.append(
                             Measured(one, float(seconds * np.exp(own + noise * rng.standard_normal())))
@@ -152,238 +151,205 @@ def simulated(seed: int, noise: float = 0.03) -> list[Measured]:
     return found
 
 
+@pytest.mark.slow
 def test_a_machine_is_recovered_from_its_times_and_intervals_hold() -> None:
     times = simulated(0)
-    left = [one for one in times if one.case.shape.width in (192, 320)]
+    left = [one for one in times if one.work.dimensions.width in (192, 320)]
     forecaster = Forecaster(MACHINE, [one for one in times if one not in left])
-    found = forecaster.seconds([one.case for one in left])
+    found = forecaster.seconds([one.work for one in left])
     errors = [abs(a.value / b.seconds - 1) for a, b in zip(found, left, strict=True)]
     assert np.median(errors) < 0.07
     held = np.mean([a.low <= b.seconds <= a.high for a, b in zip(found, left, strict=True)])
     assert 0.8 <= held <= 0.99
-    analytic = Forecaster(MACHINE).seconds([one.case for one in left])
+    analytic = Forecaster(MACHINE).seconds([one.work for one in left])
     assert np.median([abs(a.value / b.seconds - 1) for a, b in zip(analytic, left, strict=True)]) > 0.1
 
 
+@pytest.mark.slow
 def test_a_family_that_was_never_run_is_forecast_with_a_wider_interval() -> None:
     times = simulated(1)
-    kept = [one for one in times if one.case.shape.family != "gla"]
-    left = [one for one in times if one.case.shape.family == "gla" and one.case.phase == "prefill"]
-    unseen = Forecaster(MACHINE, kept).seconds([one.case for one in left])
-    seen = Forecaster(MACHINE, times).seconds([one.case for one in left])
+    kept = [one for one in times if one.work.dimensions.family != "gla"]
+    left = [one for one in times if one.work.dimensions.family == "gla" and one.work.phase == "prefill"]
+    unseen = Forecaster(MACHINE, kept).seconds([one.work for one in left])
+    seen = Forecaster(MACHINE, times).seconds([one.work for one in left])
     assert np.median([abs(a.value / b.seconds - 1) for a, b in zip(unseen, left, strict=True)]) < 0.3
     assert np.mean([a.high / a.low for a in unseen]) > np.mean([a.high / a.low for a in seen])
 
 
-def test_a_workload_adds_up_and_parallel_plans_share_weights() -> None:
-    chosen = candidate("transformer-pp:micro", MACHINE)
-    work = Workload(4, 128, 64)
-    forecaster = Forecaster(MACHINE)
-    one, two, deep = (forecast(chosen, forecaster, work, plan) for plan in (Plan(), Plan(2), Plan(1, 2)))
-    assert one.tpot is not None and two.tpot is not None and deep.tpot is not None
-    assert one.batch_latency.value == pytest.approx(one.ttft.value + 63 * one.tpot.value)
-    assert one.throughput.value == pytest.approx(4 / one.batch_latency.value)
-    assert one.memory.weights == chosen.weights
+def values(records: list[Record]) -> dict[tuple[str, str], float | None]:
+    """Value by metric and phase, of the records of one case."""
+    return {(one.metric, one.phase): one.value for one in records}
+
+
+def test_a_forecast_adds_up_and_parallel_plans_share_weights() -> None:
+    model, point = ForecastModel.find("transformer-pp:micro"), OperatingPoint(4, 128, 64)
+    plans = (ParallelPlan(), ParallelPlan(2), ParallelPlan(1, 2))
+    found = forecast([model], [MACHINE], [point], plans=plans, calibration=UNCALIBRATED)
+    one, two, deep = (
+        values([record for record in found if record.plan == name]) for name in ("", "tensor 2", "pipeline 2")
+    )
+    first, further, whole = one["ttft_ms", "prefill"], one["tpot_ms", "decode"], one["latency_ms", "generate"]
+    assert first and further and whole == pytest.approx(first + 63 * further)
+    assert one["latency_ms", "decode"] == pytest.approx(63 * further)
+    assert one["examples_per_s", "generate"] == pytest.approx(4e3 / whole)
+    assert one["throughput_tokens_per_s", "decode"] == pytest.approx(4e3 / further)
+    assert one["throughput_tokens_per_s", "generate"] == pytest.approx(4e3 * (128 + 64) / whole)
+    assert one["cost_per_million", "generate"] == pytest.approx(whole / 1e3 / 4 * 1e6 / 3600)
+    assert one["energy_j_per_example", "generate"] == pytest.approx(100 * whole / 1e3 / 4)
+    weights, state = one["weight_bytes", ""], one["state_bytes", "generate"]
+    assert weights == model.weight_bytes("float32")
     # The last token is chosen, but not fed back.
-    assert one.memory.state == state_bytes(chosen.shape, 4, 191, "float32")
-    assert two.memory.weights == deep.memory.weights == one.memory.weights / 2
-    assert two.memory.state == one.memory.state / 2
-    assert deep.memory.state == one.memory.state  # of half the layers, but of two batches
-    assert one.ttft.value / 2 < two.ttft.value < one.ttft.value < deep.ttft.value
-    assert one.basis == "description"
+    assert state == state_bytes(model.dimensions, 4, 191, "float32")
+    left = one["peak_memory_bytes", "generate"] - weights - state  # type: ignore[operator]
+    assert one["activation_bytes", "generate"] == pytest.approx(left)
+    assert two["weight_bytes", ""] == deep["weight_bytes", ""] == weights / 2  # type: ignore[operator]
+    assert two["state_bytes", "generate"] == state / 2
+    assert deep["state_bytes", "generate"] == state  # of half the layers, but of two batches
+    assert deep["cost_per_million", "generate"] > one["cost_per_million", "generate"]  # type: ignore[operator]
+    assert first / 2 < two["ttft_ms", "prefill"] < first < deep["ttft_ms", "prefill"]  # type: ignore[operator]
+
+
+def test_forecasts_say_what_they_are_and_what_they_rest_on() -> None:
+    known = Calibration(MACHINE.model_copy(update={"name": "here"}), "f", tuple(simulated(1)[:48]), ())
+    found = forecast(["gla:micro"], ["here", "l4"], [OperatingPoint(1, 32, 4)], calibration=known)
+    assert {one.basis for one in found} == {"forecast"} and {one.axis for one in found} == {"E"}
+    timed = [one for one in found if one.metric == "ttft_ms"]
+    assert [(one.machine, one.precision, one.confidence) for one in timed] == [
+        ("here", "float32", 0.9),
+        ("l4", "bfloat16", None),
+    ]
+    assert [one.flags for one in timed] == [(), (BY_DESCRIPTION,)]
+    for one in timed:
+        assert one.low is not None and one.value is not None and one.high is not None
+        assert one.low < one.value < one.high
+    assert timed[1].high == pytest.approx(2.5 * timed[1].value)  # type: ignore[operator]
+    lacking = {one.metric: one.reason for one in found if one.value is None and one.machine == "l4"}
+    assert lacking == {"cost_per_million": "the machine has no price"}
+    assert all((one.batch, one.length, one.decode) == (1, 32, 4) for one in found)
+    assert not [one for one in found if one.metric == "weight_bytes" and one.flags]
+
+
+def test_what_cannot_be_forecast_says_why_in_every_metric() -> None:
+    bert = ForecastModel("bert", BertConfig(hidden_size=64, num_attention_heads=4, num_hidden_layers=3))
+    lonely = MACHINE.model_copy(update={"link": None, "name": "lonely"})
+
+    def reasons(model: str | ForecastModel, machine: str | Machine, **asked: object) -> set[str]:
+        point = asked.pop("point", OperatingPoint(1, 8, 2))
+        records = forecast([model], [machine], [point], calibration=UNCALIBRATED, **asked)  # type: ignore
+        assert all(one.status == "not measured" for one in records if one.metric != "cost_per_million")
+        return {one.reason for one in records}
+
+    assert reasons(bert, "l4") == {"bert generates nothing; leave out decode, or name a causal model"}
+    assert reasons(bert, "l4", point=OperatingPoint(1, 513)) == {"bert has 512 positions, 513 are needed"}
+    two = (ParallelPlan(2),)
+    assert reasons("gla:nano", "l4", plans=two) == {"l4 has 1 device, the plan needs 2"}
+    assert reasons("gla:nano", lonely, plans=two) == {
+        "lonely has no `link` between devices; give its bandwidth"
+    }
+    assert "4 heads and 4 layers do not divide into tensor 3; choose other degrees" in reasons(
+        "gla:micro", "h100-sxm", plans=(ParallelPlan(3),)
+    )
+    assert reasons("gla:nano", "t4", precisions=("bfloat16",)) == {
+        "t4 has no rate for products in bfloat16; it has float32, float16, int8"
+    }
+    assert reasons("gla:nano", "l4", precisions=("packed",)) == {
+        "gla:nano has no ternary weights to pack; choose another precision"
+    }
+
+
+def test_one_token_alone_has_no_further_ones() -> None:
+    found = forecast(["gla:nano"], ["l4"], [OperatingPoint(1, 8, 1)])
+    lacking = {
+        (one.metric, one.phase) for one in found if one.reason == "no token is generated after the first"
+    }
+    assert lacking == {("tpot_ms", "decode"), ("latency_ms", "decode"), ("throughput_tokens_per_s", "decode")}
+    kept = values(found)
+    assert kept["latency_ms", "generate"] == kept["ttft_ms", "prefill"]
+
+
+def test_a_precision_that_is_named_twice_is_forecast_once() -> None:
+    found = forecast(["matmul-free:nano"], ["epyc-9654"], [OperatingPoint()], precisions=("auto", "packed"))
+    assert {one.precision for one in found} == {"packed"}
+    assert len(found) == len({(one.metric, one.phase) for one in found})
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"points": [OperatingPoint(0, 8)]}, "an operating point has 1 to 10,000,000 sequences"),
+        ({"points": [OperatingPoint(1, 8, -1)]}, "generates 0 to"),
+        ({"precisions": ("int3",)}, "unknown precision 'int3'"),
+        ({"machines": ["l5"]}, "did you mean l4"),
+        ({"machines": ["l4", "l4"]}, "two machines are called 'l4'"),
+        ({"machines": []}, "name at least one machine"),
+        ({"machines": ["absent.json"]}, "not calibrated"),
+        ({"models": ["gla:huge"]}, "unknown size"),
+        ({"models": ["no-such-folder/at/all"]}, "does not exist"),
+    ],
+)
+def test_what_is_not_there_is_refused(asked: dict[str, object], match: str) -> None:
+    arguments = {"models": ["gla:nano"], "machines": ["l4"], "points": [OperatingPoint()]} | asked
+    with pytest.raises(TrilemmaError, match=match):
+        forecast(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"), [("1", (1, 1)), (" 4 ", (4, 1)), ("4x2", (4, 2)), ("1 x 3", (1, 3))]
+)
+def test_a_plan_is_read(text: str, plan: tuple[int, int]) -> None:
+    assert ParallelPlan.parse(text) == ParallelPlan(*plan)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "two", "2x", "2x0", "1.5", "9" * 5000])
+def test_a_plan_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(DeployError, match="is not a number of devices"):
+        ParallelPlan.parse(text)
 
 
 def test_activations_are_what_is_alive_in_an_mlp() -> None:
     # Four tensors of the stream (three in an encoder) and gate, value and product (or hidden layer, twice).
-    gla = candidate("gla:small", MACHINE)  # 512 wide, MLP 1,280 wide
-    held = memory_for(gla, Workload(2, 1024, 8)).activations
+    gla = ForecastModel.find("gla:small")  # 512 wide, MLP 1,280 wide
+    held = memory_of(gla, "float32", OperatingPoint(2, 1024, 8)).activations
     assert held == 4 * 2 * 1024 * (4 * 512 + 3 * 1280) + 4 * 512 * 1280 + BUFFERS
-    bert = Candidate("bert", shape_of(BertConfig(hidden_size=512, intermediate_size=2048)), "float32", 1.0)
-    held = memory_for(bert, Workload(16, 256, 0)).activations
+    config = BertConfig(hidden_size=512, intermediate_size=2048, num_attention_heads=8, num_hidden_layers=1)
+    held = memory_of(ForecastModel("bert", config), "float32", OperatingPoint(16, 256)).activations
     assert held == 4 * 16 * 256 * (3 * 512 + 2 * 2048) + 4 * 512 * 2048 + BUFFERS
 
 
 def test_room_for_keys_to_come_is_resident_in_large_tensors_alone() -> None:
-    chosen = candidate("transformer-pp:small", MACHINE)
-    assert memory_for(chosen, Workload(1, 512, 8)).room == 0  # 768 places of 2 KiB are less than a page
-    eighth = chosen.shape.layers * 2 * 1024 * 512 * 4
-    assert 0.8 * eighth < memory_for(chosen, Workload(1, 8192, 8)).room < eighth  # 1,024 places more
-    assert memory_for(candidate("gla:small", MACHINE), Workload(1, 8192, 8)).room == 0
-    windowed = replace(chosen, shape=replace(chosen.shape, window=64, windowed=chosen.shape.layers))
-    assert memory_for(windowed, Workload(1, 8192, 8)).room == 0
+    def room(model: ForecastModel, length: int) -> float:
+        return memory_of(model, "float32", OperatingPoint(1, length, 8)).room
+
+    small = ForecastModel.find("transformer-pp:small")
+    assert room(small, 512) == 0  # 768 places of 2 KiB are less than a page
+    eighth = small.dimensions.layers * 2 * 1024 * 512 * 4
+    assert 0.8 * eighth < room(small, 8192) < eighth  # 1,024 places more
+    assert room(ForecastModel.find("gla:small"), 8192) == 0
+    windowed = ForecastModel("w", configuration("transformer-pp", "small", 8192, window_size=64))
+    assert windowed.dimensions.windowed == windowed.dimensions.layers and room(windowed, 8192) == 0
 
 
 def test_devices_share_the_room_as_they_share_the_state() -> None:
-    chosen = candidate("transformer-pp:small", MACHINE)
-    whole = memory_for(chosen, Workload(8, 8192, 8))
+    whole = memory_of(ForecastModel.find("transformer-pp:small"), "float32", OperatingPoint(8, 8192, 8))
     part = whole.divided(4, 1, 8)
     assert (part.state, part.room, part.activations) == (whole.state / 4, whole.room / 4, whole.activations)
 
 
-def test_what_does_not_fit_or_is_too_slow_is_never_recommended() -> None:
-    small = MACHINE.model_copy(update={"memory": 40e6, "name": "small"})
-    chosen = candidate("transformer-pp:micro", MACHINE)
-    pairs = [(chosen, Forecaster(machine)) for machine in (MACHINE, small)]
-    work = Workload(1, 512, 64)
-    everything = choose(pairs, work, Objective(), plans=[Plan(), Plan(2)])
-    for one in everything:
-        assert one.forecast is not None
-        room = (MACHINE if one.machine == "box" else small).memory * (1 - KEPT_FREE)
-        assert bool(one.reasons) == (one.forecast.memory.peak > room)
-    kept = [one for one in everything if not one.reasons]
-    rates = [one.forecast.throughput.value / one.plan.devices for one in kept if one.forecast]
-    assert rates == sorted(rates, reverse=True)
-    fastest = min(one.forecast.ttft.value for one in kept if one.forecast and one.plan.devices == 1)
-    bound = choose(pairs, work, Objective(ttft=fastest * 1.01))
-    assert {one.batch for one in bound if not one.reasons} == {1}
-    assert all("over" in one.reasons[-1] or "needs" in one.reasons[0] for one in bound if one.reasons)
-    assert sum(count for count, _, _ in rejections(bound).values()) >= 3
-    dear = choose(pairs, work, Objective(cost=1e-9))
-    assert all(one.reasons for one in dear)
-    cheapest = choose(pairs, work, Objective(), aim="cost")
-    costs = [one.cost for one in cheapest if not one.reasons and one.cost is not None]
-    assert costs == sorted(costs)
-    free = [(chosen, Forecaster(MACHINE.model_copy(update={"price": None, "watts": None})))]
-    for aim, match in (("cost", "price"), ("energy", "watts")):
-        with pytest.raises(DeployError, match=match):
-            choose(free, work, Objective(), aim=aim)  # type: ignore[arg-type]
+def test_a_model_is_deployed_in_the_precision_that_a_machine_multiplies() -> None:
+    gla, matmul_free = ForecastModel.find("gla:micro"), ForecastModel.find("matmul-free:micro")
+    assert [gla.precision_on(catalogue()[name]) for name in ("t4", "l4", "epyc-9654")] == [
+        "float16",
+        "bfloat16",
+        "float32",
+    ]
+    assert matmul_free.precision_on(catalogue()["epyc-9654"]) == "packed"
+    with pytest.raises(DeployError, match="did you mean float16"):
+        gla.precision_on(catalogue()["t4"], "float61")
 
 
-def test_the_catalogue_is_whole_and_names_its_sources() -> None:
-    for machine in catalogue().values():
-        assert machine.sources and machine.watts and machine.price is None
-        assert all(machine.rate(precision) > 0 for precision in machine.flops)
-        assert machine.multiplies("packed") and machine.rate("packed") == machine.flops["int8"]
-    with pytest.raises(DeployError, match="t4 multiplies no bfloat16"):
-        catalogue()["t4"].rate("bfloat16")
-    assert candidate("gla:micro", catalogue()["t4"]).precision == "float16"
-    with pytest.raises(DeployError, match="did you mean h100-sxm"):
-        find_machine("h100-smx")
-
-
-@pytest.mark.parametrize(
-    ("text", "match"),
-    [
-        ("", "no list of machines"),
-        ("- 3", "entry 1 is no machine"),
-        ("- {name: a, kind: cpu, flops: {float32: 1e9}, bandwidth: 1e9, memory: 1e9, ram: 3}", "ram: is no"),
-        ("- {name: a, kind: cpu, flops: {float32: 1e9}, bandwidth: -1, memory: 1e9}", "bandwidth"),
-        ("- {name: a, kind: cpu, flops: {float32: .inf}, bandwidth: 1e9, memory: 1e9}", "finite"),
-        ("- {name: a, kind: cpu, flops: {float32: -1}, bandwidth: 1e9, memory: 1e9}", "positive"),
-        ("- {name: a, kind: tpu, flops: {float32: 1e9}, bandwidth: 1e9, memory: 1e9}", "kind"),
-        ("- {name: a, like: nothing}", "catalogue lacks"),
-        ("- {name: a, like: [t4]}", "catalogue lacks"),
-        ("- {name: a, like: t4}\n- {name: a, like: l4}", "two machines"),
-        ("[" * 5000, "no YAML"),
-        ("- {name: a, like: t4, launch: .inf}", "launch"),
-        ("- {name: a, like: t4, price: .nan}", "price"),
-        ("- {name: 2020-99-99}", "no YAML"),
-    ],
-)
-def test_a_bad_file_of_machines_gets_one_sentence(tmp_path: Path, text: str, match: str) -> None:
-    (tmp_path / "machines.yaml").write_text(text)
-    with pytest.raises(DeployError, match=match):
-        read_machines(tmp_path / "machines.yaml")
-
-
-def test_machines_of_ones_own_change_the_catalogues(tmp_path: Path) -> None:
-    (tmp_path / "machines.yaml").write_text("- {name: rented, like: l4, price: 0.8}\n")
-    [machine] = read_machines(tmp_path / "machines.yaml")
-    assert machine == catalogue()["l4"].model_copy(update={"name": "rented", "price": 0.8})
-
-
-def small_calibration() -> Calibration:
-    points = [Point(1, 4), Point(2, 8), Point(3, 4), Point(1, 12)]
-    subjects = [one for width in (32, 64) for one in families(width, 1, 320).values()]
-    times = measure(subjects, points, decode=3, seconds=0.0)
-    return Calibration(MACHINE, "this one", tuple(times), ())
-
-
-def test_a_calibration_comes_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    known = small_calibration()
-    assert {one.case.phase for one in known.measured} == {"classify", "prefill", "decode"}
-    path = tmp_path / "calibration.json"
-    calibration.write(known, path)
-    assert calibration.read(path) == known
-    seconds = calibration.forecaster(known).seconds([case("gla"), case("gla", "decode")])
-    assert all(0 < one.low < one.value < one.high for one in seconds)
-    good = json.loads(path.read_text())
-    for content in ("", "[]", "{}", json.dumps(good | {"version": 7}), json.dumps(good | {"measured": 1})):
-        path.write_text(content)
-        with pytest.raises(DeployError, match="trilemma calibrate"):
-            calibration.read(path)
-    with pytest.raises(DeployError, match="not calibrated"):
-        calibration.read(tmp_path / "absent.json")
-    with pytest.raises(DeployError, match="no positive number"):
-        Forecaster(MACHINE, [Measured(case(), float("nan"))])
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
-    if isinstance(result.exception, TrilemmaError):
-        return 2, str(result.exception)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
-
-
-def test_the_commands_forecast_and_decide(tmp_path: Path) -> None:
-    code, shown = run("forecast", "gla:micro", "--on", "l4", "--batch", "1,16", "--length", "128")
-    assert code == 0 and "TPOT, ms" in shown and "description alone" in shown
-    code, shown = run("forecast", "gla:micro", "--on", "l4", "--decode", "0", "--json")
-    assert code == 0 and json.loads(shown)["forecasts"][0]["tpot"] is None
-    machines = tmp_path / "machines.yaml"
-    machines.write_text("- {name: rented, like: l4, price: 0.8}\n- {name: old, like: t4, price: 0.3}\n")
-    asked = ["decide", "--models", "gla:micro,matmul-free:micro", "--machines", str(machines)]
-    code, shown = run(*asked, "--slo", "ttft=200ms,tpot=40ms", "--max-cost", "1000", "--aim", "cost")
-    assert code == 0 and "rented" in shown and "cost of" in shown
-    code, shown = run(*asked, "--slo", "tpot=1us")
-    assert code == 1 and "time a further token over the bound" in shown
-    code, shown = run(*asked, "--json")
-    rows = json.loads(shown)
-    assert len(rows) == 2 * 2 * 4 and all("reasons" in row for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        (["forecast", "gla:micro", "--on", "l4", "--length", "-3"], "positive whole numbers"),
-        (["forecast", "gla:micro", "--on", "l4", "--decode", "-1"], "at least one sequence"),
-        (["forecast", "gla:huge", "--on", "l4"], "unknown size"),
-        (["forecast", "gla:micro", "--on", "l5"], "did you mean l4"),
-        (["forecast", "gla:micro", "--on", "l4", "--precision", "int3"], "unknown precision"),
-        (["forecast", "gla:micro", "--on", "l4", "--precision", "packed"], "no ternary weights"),
-        (["forecast", "gla:micro", "--on", "l4", "--tensor", "2"], "has 1 devices"),
-        (["forecast", "gla:micro", "--on", "h100-sxm", "--tensor", "3"], "do not divide"),
-        (["forecast", "no-such-folder/at/all", "--on", "l4"], "does not exist"),
-        (["decide", "--models", "gla:micro", "--machines", "l4", "--slo", "ttft=soon"], "no bound"),
-        (["decide", "--models", "gla:micro", "--machines", "l4", "--workload", "poetry"], "is not chat"),
-        (["decide", "--models", "gla:micro", "--machines", "l4", "--max-cost", "1"], "price"),
-        (["decide", "--models", ",", "--machines", "l4"], "names nothing"),
-        (["decide"], "name a run folder"),
-        (["forecast", "gla:micro", "--on", "l4", "--batch", "9" * 5000], "positive whole numbers"),
-        (["forecast", "gla:micro", "--on", "l4", "--decode", "9" * 12], "at most ten million"),
-        (["forecast", "gla:micro", "--on", "t4", "--precision", "bfloat16"], "multiplies no bfloat16"),
-        (["forecast", "gla:micro", "--on", "absent.json"], "not calibrated"),
-        (["calibrate", "--out", "x.txt"], "no .json file"),
-    ],
-)
-def test_bad_input_gets_one_sentence(arguments: list[str], match: str) -> None:
-    code, message = run(*arguments)
-    assert code == 2 and match in message, message
-
-
-def test_an_encoder_generates_nothing_and_a_model_keeps_to_its_positions(tmp_path: Path) -> None:
-    config = BertConfig(vocab_size=320, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
-    config.save_pretrained(tmp_path)
-    code, message = run("forecast", str(tmp_path), "--on", "l4")
-    assert code == 2 and "generates nothing" in message
-    code, message = run("forecast", str(tmp_path), "--on", "l4", "--decode", "0", "--length", "513")
-    assert code == 2 and "512 positions" in message
-    assert run("forecast", str(tmp_path), "--on", "l4", "--decode", "0")[0] == 0
-    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
-    code, message = run("forecast", str(tmp_path), "--on", "l4", "--decode", "0")
-    assert code == 2 and "are not known" in message
-    assert isinstance(AutoConfig.for_model("mamba").model_type, str)
+def test_a_measurement_that_is_not_a_number_is_refused() -> None:
+    with pytest.raises(DeployError, match="not a positive number"):
+        Forecaster(MACHINE, [Measured(one_pass(), float("nan"))])
 
 
 @pytest.mark.parametrize(
@@ -405,55 +371,42 @@ def test_a_configuration_from_a_stranger_is_refused_in_one_sentence(
     config = {"model_type": "bert", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 1}
     config |= {"num_attention_heads": 2, "intermediate_size": 64}
     (tmp_path / "config.json").write_text(json.dumps(config | change))
-    code, message = run("forecast", str(tmp_path), "--on", "l4", "--decode", "0")
-    assert code == 2 and "configuration" in message
+    with pytest.raises(ModelError, match="configuration"):
+        forecast([tmp_path], ["l4"], [OperatingPoint()])
 
 
-def test_a_case_of_a_described_candidate_is_its_own() -> None:
-    chosen = Candidate("x", FAMILIES["gla"].shape, "float32", 1e6)
-    with pytest.raises(DeployError, match="at least one sequence"):
-        Workload(0, 1, 1)
-    with pytest.raises(DeployError, match="no `link`"):
-        lonely = MACHINE.model_copy(update={"link": None})
-        forecast(chosen, Forecaster(lonely), Workload(1, 8, 2), Plan(2))
+def test_a_family_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
+    with pytest.raises(ModelError, match="are not known"):
+        ForecastModel.find(str(tmp_path))
+    with pytest.raises(ModelError, match="has no config"):
+        (tmp_path / "empty").mkdir()
+        ForecastModel.find(str(tmp_path / "empty"))
+
+
+def test_operations_of_nothing_are_refused() -> None:
     with pytest.raises(ModelError, match="unknown precision"):
-        forward(chosen.shape, 1, 1, 1, "int4")
+        forward(FAMILIES["gla"].shape, 1, 1, 1, "int4")
     with pytest.raises(ModelError, match="at least one sequence"):
-        forward(chosen.shape, 1, 4, 2, "float32")
+        forward(FAMILIES["gla"].shape, 1, 4, 2, "float32")
 
 
-def test_the_deployment_that_came_nearest_is_named() -> None:
-    chosen = candidate("transformer-pp:micro", MACHINE)
-    found = choose([(chosen, Forecaster(MACHINE))], Workload(1, 64, 8), Objective(ttft=1e-9), batches=(4, 1))
-    ((kind, (count, nearest, reason)),) = rejections(found).items()
-    assert kind == "time to the first token over the bound" and count == 2
-    assert nearest.batch == 1 and reason.startswith("time to the first token")
-
-
-def test_this_machine_may_be_given_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machine_may_be_given_a_price(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(
         "- name: priced\n  like: here\n  price: 2\n- name: faster\n  like: here\n  bandwidth: 9.0e12\n"
     )
-    known = Calibration(MACHINE, "f", tuple(simulated(1)), ())
-    monkeypatch.setattr(calibration, "here", lambda: known)
-    priced, faster = machines_in(str(file), lambda: MACHINE)
-    assert (priced.price, priced.bandwidth) == (2, MACHINE.bandwidth)
-    assert calibration.forecaster_like_here(priced).measured("prefill")
-    assert not calibration.forecaster_like_here(faster).measured("prefill")
-    assert find_machine(f"{file}:faster", lambda: MACHINE) == faster
-    with pytest.raises(
-        DeployError, match=r"lists 2 machines; name the one that is meant: .*mine.yaml:priced"
-    ):
-        find_machine(str(file), lambda: MACHINE)
+    known = Calibration(MACHINE, "f", tuple(simulated(1)[:48]), ())
+    priced, faster = forecasters([str(file)], known)
+    assert (priced.machine.price, priced.machine.bandwidth) == (2, MACHINE.bandwidth)
+    assert priced.measured("prefill") and not faster.measured("prefill")
+    (alone,) = forecasters([f"{file}:faster"], known)
+    assert alone.machine == faster.machine == find_machine(f"{file}:faster", lambda: MACHINE)
     with pytest.raises(DeployError, match="has no machine 'other'; it has priced, faster"):
-        find_machine(f"{file}:other", lambda: MACHINE)
+        forecasters([f"{file}:other"], known)
 
 
-def test_a_misspelt_field_is_guessed(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text("- name: one\n  like: l4\n  prise: 2\n")
-    with pytest.raises(
-        DeployError, match=r"prise: is no field of a machine; did you mean price\? fields: like"
-    ):
-        read_machines(file)
+def test_a_calibration_of_another_machine_goes_by_its_files_name(tmp_path: Path) -> None:
+    calibration.write(Calibration(MACHINE, "f", tuple(simulated(1)[:48]), ()), tmp_path / "server.json")
+    (server,) = forecasters([str(tmp_path / "server.json")])
+    assert server.machine.name == "server" and server.measured("decode")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilemma.inference.classifier import WASTE_FRACTION, length_batches
+from trilemma.inference.batching import WASTE_FRACTION, length_batches
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=200)
 

@@ -111,12 +111,12 @@ def test_identical_texts_are_answered_once() -> None:
 
 
 def test_progress_counts_items_and_ends_at_their_number() -> None:
-    told: list[tuple[float, float, str]] = []
+    reports: list[tuple[float, float, str]] = []
     asked = [*texts(30), *texts(30)]
     classifier = Classifier(tiny_bert(), word_tokenizer(), tokens_per_batch=64)
-    classifier.logits(asked, progress=lambda *report: told.append(report))
-    assert told[-1] == (60, 60, "items")
-    assert len(told) > 3 and [report[0] for report in told] == sorted(report[0] for report in told)
+    classifier.logits(asked, progress=lambda *report: reports.append(report))
+    assert reports[-1] == (60, 60, "items")
+    assert len(reports) > 3 and [report[0] for report in reports] == sorted(report[0] for report in reports)
 
 
 def test_a_regression_answers_with_its_raw_value() -> None:

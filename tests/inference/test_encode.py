@@ -4,7 +4,7 @@ import pytest
 
 from tests.stand_ins.tiny_models import byte_tokenizer, word_tokenizer
 from trilemma.errors import ModelError
-from trilemma.inference.classifier import encode
+from trilemma.inference.batching import encode
 
 
 def test_a_pair_uses_the_tokenizers_own_template() -> None:

@@ -129,7 +129,7 @@ def test_state_bytes_grow_with_attention_only():
         )
         assert long == (2 * short if name == "transformer" else short) > 0, name
     out = built(CONFIGS["gla"])(ids(1, 5), use_cache=True)
-    assert out.past_key_values.state_bytes() == 2 * 16 * 8 * 4  # layers, keys, values a head; 4 heads of 4
+    assert state_bytes(out.past_key_values) == 2 * 16 * 8 * 4  # layers, keys, values a head; 4 heads of 4
 
 
 def test_recurrent_cache_is_not_rolled_back():

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ from transformers import (
 
 from tests.models.test_generation import CONFIGS
 from tests.models.test_surface import built
+from trilemma.architectures import NewModel, parse_new_model
 from trilemma.errors import ModelError, TrilemmaError
 from trilemma.models import loading, sizes, source
+from trilemma.models.description import family_of, is_ternary
 
 KINDS = ("transformer", "gla", "matmul-free")
 
@@ -89,7 +92,7 @@ def test_published_look_alikes(kind, fused, tmp_path):
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_backbone_and_classifier_of_a_language_model(kind, fused, tmp_path):
-    """Nothing but the new head is initialised anew."""
+    """Nothing but the new head is initialised."""
     original = look_alike(tmp_path, kind, fused=fused and kind != "matmul-free")
     for auto, missing in ((AutoModel, set()), (AutoModelForSequenceClassification, {"score.weight"})):
         model, info = auto.from_pretrained(tmp_path, output_loading_info=True)
@@ -140,7 +143,7 @@ def test_sentence_transformer_encoder_from_its_package():
     batch = tokens(["a fine film", "it never finds its feet"], padding=True, return_tensors="pt")
     assert model(**batch).logits.shape == (2, 2)
     facts = loading.describe(model)
-    assert (facts.arch, facts.causal, facts.max_length) == ("bert", False, 512)
+    assert (facts.arch, facts.family, facts.causal, facts.max_length) == ("bert", "bert", False, 512)
     assert facts.parameters > 22_000_000 > facts.non_embedding_parameters
 
 
@@ -268,6 +271,43 @@ def test_tokenizer_without_pad_and_eos(tmp_path):
         loading.load_tokenizer(tmp_path)
 
 
+FOREIGN = """
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class Config(PreTrainedConfig):
+    model_type = "foreign"
+
+
+class Model(PreTrainedModel):
+    config_class = Config
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.embeddings = torch.nn.Embedding(16, 8)
+        self.score = torch.nn.Linear(8, config.num_labels)
+        self.post_init()
+
+    def forward(self, input_ids, attention_mask=None):
+        return SequenceClassifierOutput(logits=self.score(self.embeddings(input_ids).mean(1)))
+"""
+
+
+def test_a_class_without_a_pad_token_gets_the_tokenizers(tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "foreign.py").write_text(FOREIGN)
+    tokenizer(bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path)
+    classes = {"AutoConfig": "foreign.Config", "AutoModelForSequenceClassification": "foreign.Model"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "foreign", "auto_map": classes}))
+    weights = {"embeddings.weight": torch.zeros(16, 8), "score.weight": torch.zeros(2, 8)}
+    save_file(weights | {"score.bias": torch.zeros(2)}, tmp_path / "model.safetensors", {"format": "pt"})
+    model = loading.load_classifier(tmp_path, 2, trust_remote_code=True)
+    assert type(model).__name__ == "Model" and model.config.pad_token_id == 2
+
+
 def test_create_and_save(tmp_path):
     tokens = tokenizer(bos_token="<s>", eos_token="</s>", pad_token="<unk>")
     models = [loading.create("gla", "nano", tokens, seed=seed) for seed in (0, 0, 1)]
@@ -316,6 +356,28 @@ def test_unknown_sizes():
         sizes.configuration("mamba", "nano", 100)
     with pytest.raises(ModelError, match="nano, micro"):
         sizes.configuration("gla", "huge", 100)
+
+
+def test_a_new_model_is_written_as_architecture_and_size(tmp_path, monkeypatch):
+    assert parse_new_model("gla:nano") == NewModel("gla", "nano")
+    assert parse_new_model("someone/model") is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gla:nano").mkdir()
+    assert parse_new_model("gla:nano") is None  # a folder of that name
+    with pytest.raises(ModelError, match=r"unknown architecture 'mamba'; .*gla, matmul-free, transformer-pp"):
+        parse_new_model("mamba:nano")
+    with pytest.raises(ModelError, match="unknown size 'huge'; known: nano, micro"):
+        parse_new_model("gla:huge")
+
+
+def test_families_are_known_without_weights():
+    facts = {}
+    for arch in ("transformer-pp", "gla", "matmul-free"):
+        config = sizes.configuration(arch, "nano", 100)
+        assert (family_of(config), family_of(config.model_type)) == (arch, arch)
+        facts[arch] = is_ternary(config)
+    assert facts == {"transformer-pp": False, "gla": False, "matmul-free": True}
+    assert (family_of(GPT2Config()), is_ternary(GPT2Config()), is_ternary("bert")) == ("gpt2", False, False)
 
 
 def test_golden_checkpoint_in_the_fused_layout(tmp_path):

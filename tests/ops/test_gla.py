@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests.stand_ins.ops_golden import load_golden
 from trilemma import _native
-from trilemma.ops.gla import gla, gla_recurrent, gla_step, kernel
+from trilemma.ops.gla import gla, gla_step, kernel
+from trilemma.ops.gla.reference import gla_recurrent
 
 pytestmark = pytest.mark.usefixtures("kernels")
 

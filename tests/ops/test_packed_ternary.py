@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from trilemma import _native
-from trilemma.ops.ternary import bit_linear, ternary_weight
+from trilemma.ops.ternary import bit_linear
+from trilemma.ops.ternary.levels import ternary_weight
 from trilemma.ops.ternary.packed import pack, packed_linear, packed_width, unpack
 
 pytestmark = pytest.mark.usefixtures("kernels")
@@ -64,7 +65,7 @@ def test_few_and_many_tokens_agree():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_no_number_stays_none(value):
+def test_values_that_are_not_finite_show_in_the_output(value):
     x, weight, norm = draw(3, 300, 8)
     x[1, 17] = value
     levels, scale = ternary_weight(weight)

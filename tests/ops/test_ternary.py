@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from tests.stand_ins.ops_golden import load_golden
-from trilemma.ops import ternary
-from trilemma.ops.ternary import bit_linear, bit_linear_reference, kernel, normed_levels, ternary_weight
+from trilemma.ops.ternary import bit_linear, kernel
+from trilemma.ops.ternary import levels as levels_module
+from trilemma.ops.ternary.levels import levels_product, normed_levels, ternary_weight
+from trilemma.ops.ternary.reference import bit_linear_reference
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -164,7 +166,7 @@ def test_kernel_says_that_weights_are_not_packed():
 def test_products_of_levels_are_exact_whatever_multiplies(has_int8_units, channels, monkeypatch):
     if has_int8_units and not torch.backends.mkldnn.is_available():
         pytest.skip("this PyTorch has no int8 product on CPUs (no oneDNN)")
-    monkeypatch.setattr(ternary, "_INT8_INSTRUCTIONS", has_int8_units)
+    monkeypatch.setattr(levels_module, "INT8_INSTRUCTIONS", has_int8_units)
     generator = torch.Generator().manual_seed(0)
     activations = torch.randint(-127, 128, (5, channels), dtype=torch.int8, generator=generator)
     activations[0] = 127
@@ -173,4 +175,4 @@ def test_products_of_levels_are_exact_whatever_multiplies(has_int8_units, channe
     step, scale = torch.rand(5, 1, generator=generator), torch.tensor(0.37)
     expected = (activations.long() @ levels.long().T).float() * (step * scale)
     for product in (torch.float32, torch.bfloat16):
-        assert torch.equal(ternary.levels_product(activations, step, levels, scale, product), expected)
+        assert torch.equal(levels_product(activations, step, levels, scale, product), expected)

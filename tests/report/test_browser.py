@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.profiling.test_exchange import a_profile
+from tests.stand_ins.profiles import of_model
 from tests.stand_ins.synthetic import frames
-from trilemma.cli.profile_page import SweptPlace, write_frequency_page, write_profile_page
-from trilemma.clocks.choose import Place, Setting
+from trilemma.clocks.choose import Setting
+from trilemma.clocks.sweep import Place
+from trilemma.operating_point import OperatingPoint
+from trilemma.profile_result import Profile
 from trilemma.report.pages import study
+from trilemma.sweep_result import ClockSweep
 
 pytestmark = pytest.mark.browser
 
@@ -94,22 +97,21 @@ def test_every_chart_is_drawn_in_both_themes(page: Any, tmp_path: Path) -> None:
 
 def test_pages_of_profiles_are_drawn(browser: Any, tmp_path: Path) -> None:
     """With the script of every page alone, and names as text."""
-    evil = a_profile().models[0].model_copy(update={"name": EVIL})
-    write_profile_page(a_profile(models=(evil,)), tmp_path / "profile.html")
+    Profile(of_model(EVIL)).report(tmp_path / "profile.html")
     settings = [Setting(800, 2.0, 1.0), Setting(1600, 1.0, 2.0), Setting(1200, 3.0, 3.0)]
-    places = {Place(name, 1, 8): SweptPlace({"prefill": settings}, {}, []) for name in (EVIL, "gla")}
-    write_frequency_page("Clocks", [], places, tmp_path / "frequency.html")
+    places = {Place(name, OperatingPoint(1, 8, 4)): {"prefill": settings} for name in (EVIL, "gla")}
+    ClockSweep(places).report(tmp_path / "clocks.html")
     opened = browser.new_page()
     errors: list[str] = []
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.goto((tmp_path / "profile.html").as_uri())
     opened.wait_for_selector("[data-figure=length][data-drawn] svg")
-    opened.goto((tmp_path / "frequency.html").as_uri())
-    opened.wait_for_selector("[data-figure=frequency][data-drawn] svg")
-    assert opened.locator("[data-figure=frequency] svg .mark-symbol path").count() == 3
-    opened.select_option("[data-controls=frequency] select >> nth=0", "gla")
-    opened.wait_for_selector("[data-figure=frequency][data-drawn='gla, 1, 8, prefill']")
+    opened.goto((tmp_path / "clocks.html").as_uri())
+    opened.wait_for_selector("[data-figure=clocks][data-drawn] svg")
+    assert opened.locator("[data-figure=clocks] svg .mark-symbol path").count() == 3
+    opened.select_option("[data-controls=clocks] select >> nth=0", "gla")
+    opened.wait_for_selector("[data-figure=clocks][data-drawn='gla, 1, 8, prefill']")
     assert opened.evaluate("window.pwned") is None and errors == []
     opened.close()
 
@@ -124,8 +126,8 @@ def test_the_system_theme_is_followed(browser: Any, report: Path) -> None:
 
 def test_figures_change_with_their_choices(page: Any) -> None:
     page.wait_for_selector("[data-figure=pareto][data-drawn]")
-    page.select_option("[data-controls=pareto] select", "peak inference memory")
-    page.wait_for_selector("[data-figure=pareto][data-drawn='peak inference memory']")
+    page.select_option("[data-controls=pareto] select", "peak memory")
+    page.wait_for_selector("[data-figure=pareto][data-drawn='peak memory']")
     page.select_option("[data-controls=length] select >> nth=0", "throughput")
     page.select_option("[data-controls=length] select >> nth=2", "batch 16")
     page.wait_for_selector("[data-figure=length][data-drawn='throughput, length, batch 16']")

@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 
 from tests.stand_ins.synthetic import frames
+from trilemma.analysis.candidates import candidates
 from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.values import Value, candidates
+from trilemma.analysis.lookup import Estimate
 from trilemma.errors import StoreError, TrilemmaError
 from trilemma.report import examples
 from trilemma.report.charts.encoding import columns, cost_scale, kind_of
-from trilemma.report.charts.figures import length_figure, pareto_figure
+from trilemma.report.charts.length import length_figure
+from trilemma.report.charts.pareto import pareto_figure
 from trilemma.report.charts.phases import phases_figure
 from trilemma.report.charts.robustness import levels_figure, methods_figure
 from trilemma.report.charts.roofline import roofline_figure
@@ -222,8 +224,8 @@ def test_length_is_drawn_by_model() -> None:
 def test_costs_are_not_below_zero_and_absent_intervals_are_not_drawn() -> None:
     rows = [{"x": 3.0, "x_low": 0.5, "x_high": 9.0}, {"x": 40.0, "x_low": None, "x_high": None}]
     assert cost_scale(rows).domain[0] == 0
-    assert columns("y", Value(1.0), "ms")["y_low"] is None
-    assert columns("y", Value(1.0, 0.5, float("inf")), "ms")["y_high"] is None
+    assert columns("y", Estimate(1.0), "ms")["y_low"] is None
+    assert columns("y", Estimate(1.0, 0.5, float("inf")), "ms")["y_high"] is None
 
 
 def test_the_front_is_drawn_where_efficiency_was_measured() -> None:

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from tests.stand_ins.synthetic import frames
-from trilemma.analysis.operating_point import operating_point
-from trilemma.analysis.values import OperatingPoint
+from trilemma.analysis.lookup import operating_point
 from trilemma.errors import TrilemmaError
-from trilemma.report.charts.figures import length_figure
+from trilemma.operating_point import OperatingPoint
+from trilemma.report.charts.length import length_figure
 from trilemma.report.layout import sheets
 from trilemma.report.summary import summary
 from trilemma.report.tables import GROUPS, NAMES, all_tables, build
@@ -45,11 +45,11 @@ def test_what_training_takes_is_told_by_adaptation(records: pd.DataFrame) -> Non
     both = pd.concat([records, cheaper], ignore_index=True)
     frame = build(both, "efficiency").frame.set_index("candidate")
     full, lora = (frame.loc[f"gla-nano:{method}"] for method in ("full", "lora"))
-    assert lora["peak_training_memory_bytes"] == 0.5 * full["peak_training_memory_bytes"]
+    assert lora["peak_memory_bytes@train"] == 0.5 * full["peak_memory_bytes@train"]
     assert lora["latency_ms"] == full["latency_ms"]
     figure = length_figure(both)
     assert figure is not None
-    rows = figure.variants["peak training memory", "length", "batch 1"]["datasets"]["rows"]
+    rows = figure.variants["peak memory in training", "length", "batch 1"]["datasets"]["rows"]
     assert {"gla-nano:full", "gla-nano:lora"} <= {row["candidate"] for row in rows}
 
 

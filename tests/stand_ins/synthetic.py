@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from trilemma.analysis.scores import score
+from trilemma.metrics import METRICS
 from trilemma.records import ITEMS, Record, records_table, write_table
 from trilemma.tasks import get
 
@@ -29,6 +30,9 @@ METHODS = {
 SUBJECTS = ("the film", "this quiet drama", "her second novel", "the soundtrack", "an uneven script")
 VERBS = ("delivers", "never finds", "slowly earns", "overplays", "quietly justifies")
 OBJECTS = ("its emotional weight", "a reason to care", "the promise of its opening", "every joke twice")
+DECODE = 32
+"""Tokens generated after each prompt."""
+
 DETAILS = ("from the first scene on", "in spite of itself", "with patience and wit", "long before the end")
 
 
@@ -41,7 +45,7 @@ def tables(
     skill: Sequence[float] = (0.84, 0.82, 0.78, 0.88, 0.75, 0.8, 0.79, 0.83),
     robustness: Sequence[float] = (0.42, 0.56, 0.50, 0.40, 0.45, 0.52, 0.48, 0.5),
     random: int = 0,
-    note: str = "",
+    flags: Sequence[str] = (),
 ) -> tuple[pa.Table, pa.Table]:
     """Records and items of ``models`` candidates; ``clean`` and ``adversarial`` items a task."""
     generator = np.random.default_rng(random)
@@ -55,7 +59,7 @@ def tables(
                         _answers(generator, base, task, model, seed, skill[model], robustness[model])
                     )
     items = pa.concat_tables(parts)
-    return records_table(_records(items, models, tasks, seeds, note)), items
+    return records_table(_records(items, models, tasks, seeds, flags)), items
 
 
 def frames(**arguments: object) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -166,14 +170,12 @@ def _probabilities(generator: np.random.Generator, answer: np.ndarray, classes: 
 
 
 def _records(
-    items: pa.Table, models: int, tasks: Sequence[str], seeds: Sequence[int], note: str
+    items: pa.Table, models: int, tasks: Sequence[str], seeds: Sequence[int], flags: Sequence[str]
 ) -> list[Record]:
     """Performance and robustness as scored; made-up efficiency."""
     scored = score(items, {task: get(task) for task in tasks}, partial={("qqp", "validation"): True})
     index = {MODELS[i]: i for i in range(models)}
-    complete = [
-        replace(r, **_facts(index[r.model]), note="; ".join(filter(None, (r.note, note)))) for r in scored
-    ]  # type: ignore[arg-type]
+    complete = [replace(r, **_facts(index[r.model]), flags=(*r.flags, *flags)) for r in scored]  # type: ignore[arg-type]
     return [*(record for i in range(models) for record in _efficiency(i)), *complete]
 
 
@@ -188,61 +190,66 @@ def _facts(model: int) -> dict[str, object]:
 
 
 def _efficiency(model: int) -> list[Record]:
-    def add(metric: str, value: float | None, unit: str, width: float = 0.0, **more: object) -> None:
-        columns: dict[str, object] = {
-            "study": "synthetic",
-            "adaptation": "full" if "training" in metric else "",
-            "task": "",
-            "set": "",
-            "seed": None,
-        }
+    rows: list[Record] = []
+
+    def add(query: str, value: float | None, width: float = 0.0, **more: object) -> None:
+        """A record of METRIC@PHASE; ``width`` is that of its interval, as a share of the value."""
+        name, _, phase = query.partition("@")
+        unit = METRICS[name].unit if name in METRICS else "J/token"
+        columns: dict[str, object] = {"study": "synthetic", "model": MODELS[model], "axis": "E"}
+        columns |= {"metric": name, "phase": phase, "value": value, "unit": unit}
+        columns["basis"] = "counted" if name in METRICS and METRICS[name].exact else "measured"
+        columns["adaptation"] = "full" if phase == "train" else ""
+        if value is None:
+            columns["status"] = "not measured"
         if value is not None and width:
             columns |= {"low": value * (1 - width), "high": value * (1 + width), "n": 30}
-        columns |= {"model": MODELS[model], "axis": "E", "metric": metric, "value": value, "unit": unit}
-        rows.append(Record(**columns, **_facts(model), **more))  # type: ignore[arg-type]
+        rows.append(Record(**(columns | _facts(model) | more)))  # type: ignore[arg-type]
 
-    rows: list[Record] = []
     parameters = 1_300_000 + 40_000 * model
-    add("parameters", parameters, "count")
-    add("non_embedding_parameters", 300_000 + 2_000 * model, "count")
-    add("weight_bytes", 4.0 * parameters, "bytes")
-    add("flops_per_token", 2.1 * parameters, "FLOPs")
+    add("parameters", parameters)
+    add("non_embedding_parameters", 300_000 + 2_000 * model)
+    add("weight_bytes", 4.0 * parameters)
+    add("flops_per_token", 2.1 * parameters)
     quadratic = model % 4 in (0, 3)
     for length in (32, 128, 512, 2048):
-        add("state_bytes", 1024.0 * length if quadratic else 65_536.0, "bytes", length=length)
         for batch in (1, 16):
             at = {"batch": batch, "length": length}
+            answer = at | {"decode": DECODE}
             tokens = batch * length
             latency = 2 + model * 0.7 + tokens * 0.01 * (1 + (length / 700 if quadratic else 0.3 * model))
-            add("latency_ms", latency, "ms", 0.04, **at)
-            add("latency_p95_ms", latency * 1.2, "ms", **at)
-            add("throughput_tokens_per_s", 1000 * tokens / latency, "tokens/s", 0.04, **at)
-            add(
-                "peak_inference_memory_bytes",
-                6e6 + 3e5 * model + tokens * (900 + length * quadratic),
-                "bytes",
-                0.01,
-                **at,
-            )
+            add("state_bytes@generate", batch * (1024.0 * length if quadratic else 65_536.0), **answer)
+            add("latency_ms@classify", latency, 0.04, **at)
+            add("latency_p95_ms@classify", latency * 1.2, **at)
+            add("throughput_tokens_per_s@classify", 1000 * tokens / latency, 0.04, **at)
+            peak = 6e6 + 3e5 * model + tokens * (900 + length * quadratic)
+            add("peak_memory_bytes@classify", peak, 0.01, **at)
             further = 1.5 + length * quadratic / 500 + 0.2 * model
-            add("ttft_ms", latency * 1.1, "ms", 0.04, **at)
-            add("tpot_ms", further, "ms", 0.04, **at)
-            add("decode_ms", 31 * further, "ms", 0.04, note="31 further tokens", **at)
-            taken = {"classify": latency, "prefill": latency * 1.1, "decode_step": further}
-            for phase, milliseconds in taken.items():
-                operations = 2.1 * parameters * (batch if phase == "decode_step" else tokens)
-                add(f"{phase}_flops", operations, "FLOPs", **at)
-                add(f"{phase}_bytes", 4.0 * parameters + 900 * tokens, "bytes", **at)
-                add(f"{phase}_least_ms", 0.6 * milliseconds, "ms", note="bound by memory", **at)
+            add("ttft_ms@prefill", latency * 1.1, 0.04, **answer)
+            add("tpot_ms@decode", further, 0.04, **answer)
+            add("latency_ms@decode", (DECODE - 1) * further, 0.04, **answer)
+            add("latency_ms@generate", latency * 1.1 + (DECODE - 1) * further, 0.04, **answer)
+            add("throughput_tokens_per_s@decode", 1000 * batch / further, 0.04, **answer)
+            for phase, milliseconds in (
+                ("classify", latency),
+                ("prefill", latency * 1.1),
+                ("decode", further),
+            ):
+                where = at if phase == "classify" else answer
+                add(f"flops@{phase}", 2.1 * parameters * (batch if phase == "decode" else tokens), **where)
+                add(f"bytes_moved@{phase}", 4.0 * parameters + 900 * tokens, **where)
+                add(f"roofline_ms@{phase}", 0.6 * milliseconds, note="memory", **where)
+                add(f"roofline_share@{phase}", 0.6, low=0.6 / 1.04, high=0.6 / 0.96, n=30, **where)
             off = 1 + 0.05 * model  # by how much this model's forecasts miss
-            for metric, value in (("latency_ms", latency), ("tpot_ms", further)):
-                add(f"forecast_{metric}", value * off, "ms", 0.12, **at)
+            foreseen = {"basis": "forecast", "confidence": 0.9}
+            add("latency_ms@classify", latency * off, 0.12, **at, **foreseen)
+            add("tpot_ms@decode", further * off, 0.12, **answer, **foreseen)
             if length <= 512:
                 memory = 3e7 + 2e6 * model + tokens * (9000 + 2 * length * quadratic)
-                add("peak_training_memory_bytes", memory, "bytes", 0.01, **at)
+                add("peak_memory_bytes@train", memory, 0.01, **at)
             else:
-                add("peak_training_memory_bytes", None, "bytes", note="not measured: out of memory", **at)
-    add("machine_bytes_per_s", 3e10, "bytes/s")
-    add("machine_flops_per_s", 9e10, "FLOP/s", note="products in float32")
-    add("energy_joules_per_token", None, "J/token", note="not measured: no energy meter")
+                add("peak_memory_bytes@train", None, reason="out of memory", **at)
+    add("machine_bytes_per_s", 3e10)
+    add("machine_flops_per_s", 9e10, precision="float32", note="products in float32")
+    add("energy_joules_per_token", None, reason="no energy meter")
     return rows

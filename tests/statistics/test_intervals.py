@@ -49,7 +49,7 @@ def test_an_interval_holds_its_value_and_never_collapses(
     assert 0 <= low <= values.mean() + 1e-12 and values.mean() <= high + 1e-12 and high <= 1
     assert high - low > 0.01
     low, high = statistics.hierarchical_bootstrap(
-        values - values[:, ::-1], clusters, shape="difference", draws=200
+        values - values[:, ::-1], clusters, kind="difference", draws=200
     )
     assert -1 <= low <= 0 <= high <= 1 and high - low > 0.01
 
@@ -189,7 +189,7 @@ def test_a_mean_over_tasks_keeps_the_doubt_of_a_task_without_scatter() -> None:
 def test_one_cluster_tells_nothing_however_many_seeds_answered_it() -> None:
     right = np.array([[1.0, 1.0, 0.0]] * 4)
     assert statistics.hierarchical_bootstrap(right, np.zeros(4)) == (0, 1)
-    assert statistics.hierarchical_bootstrap(right - 0.5, np.zeros(4), shape="difference") == (-1, 1)
+    assert statistics.hierarchical_bootstrap(right - 0.5, np.zeros(4), kind="difference") == (-1, 1)
     assert statistics.cluster_bootstrap(np.ones(1), np.zeros(1)) == (0, 1)
 
 
@@ -203,7 +203,7 @@ def few_items(random: np.random.Generator, n: int, recall: float, fall_out: floa
     answer = random.random(n) < np.where(gold, recall, fall_out)
     both = np.stack([gold == answer, np.ones(n), 2 * (gold & answer), gold.astype(int) + answer], axis=-1)
     (found,) = statistics.sample(
-        both[:, None].astype(float), [[0]], accuracy_and_f1, shape="fraction", draws=300
+        both[:, None].astype(float), [[0]], accuracy_and_f1, kind="fraction", draws=300
     )
     return found
 

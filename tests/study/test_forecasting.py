@@ -1,27 +1,27 @@
 """Forecasts within a study: each model from the others, never from itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from transformers import BloomConfig
+from transformers import AutoConfig, BloomConfig
 
 from trilemma.errors import DeployError
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
-from trilemma.forecasting.cases import Case, analytic_seconds
 from trilemma.forecasting.forecaster import Forecaster, Measured
-from trilemma.hardware.catalogue import Machine
-from trilemma.hardware.roofline import Found, Roofline
-from trilemma.profiling.subject import ProfiledModel
+from trilemma.forecasting.passes import ForwardPass, analytic_seconds
+from trilemma.hardware.machine import Machine
+from trilemma.hardware.roofline import Found
+from trilemma.profiling import ModelUnderTest
+from trilemma.profiling.operations import dimensions_of
 from trilemma.records import Record
 from trilemma.study import forecasting
-from trilemma.study.forecasting import TOO_FEW, forecasts
+from trilemma.study.forecasting import PASSES, TOO_FEW, forecasts
 
 MACHINE = Machine(
     name="box",
@@ -44,15 +44,14 @@ def box(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(calibration, "this_machine", lambda device: MACHINE)
     monkeypatch.setattr(calibration, "here", absent)
-    monkeypatch.setattr(forecasting, "default_device", lambda: "cpu")
 
 
-def saved(folder: Path, config: Any, *names: str) -> ProfiledModel:
+def saved(folder: Path, config: Any, *names: str) -> ModelUnderTest:
     config.save_pretrained(folder / names[0])
-    return ProfiledModel(names, folder / names[0])
+    return ModelUnderTest(names, folder / names[0])
 
 
-def models_of(folder: Path) -> list[ProfiledModel]:
+def models_of(folder: Path) -> list[ModelUnderTest]:
     """Four Transformers of one family, one of them under two names."""
     shapes = {("a",): (64, 2), ("b", "b-pretrained"): (128, 4), ("c",): (192, 3), ("d",): (256, 4)}
     return [
@@ -61,66 +60,66 @@ def models_of(folder: Path) -> list[ProfiledModel]:
     ]
 
 
-def timed(models: Sequence[ProfiledModel], factor: float = 1.6) -> list[Record]:
+def timed(models: Sequence[ModelUnderTest], factor: float = 1.6) -> list[Record]:
     """What a machine measures that needs ``factor`` times the usual time, give or take 2%."""
     rng = np.random.default_rng(0)
     records = []
     for model in models:
-        form = forecasting._model(model, MACHINE, "cpu")
-        assert isinstance(form, forecasting._Model)
         for batch, length in POINTS:
-            passes = {"latency_ms": ("classify", length), "ttft_ms": ("prefill", length)}
-            passes["tpot_ms"] = ("decode", length + (DECODE - 1) // 2)
-            for metric, (phase, context) in passes.items():
-                case = Case(form.shape, form.precision, phase, batch, context)  # type: ignore[arg-type]
+            for metric, phase in PASSES:
+                case = pass_of(model, phase, batch, length)
                 seconds = factor * analytic_seconds(case, MACHINE) * np.exp(0.02 * rng.standard_normal())
-                own = [measured(name, metric, 1e3 * seconds, batch, length) for name in model.names]
-                records += own
+                times = [measured(name, metric, 1e3 * seconds, batch, length) for name in model.names]
+                records += times
                 if metric == "tpot_ms":
-                    speed = "decode_tokens_per_s"
-                    records += [replace(one, metric=speed, value=batch / seconds) for one in own]
+                    speed = "throughput_tokens_per_s"
+                    records += [replace(one, metric=speed, value=batch / seconds) for one in times]
     return records
 
 
-def measured(name: str, metric: str, value: float | None, batch: int = 1, length: int = 16) -> Record:
-    return Record(
-        study="",
-        model=name,
-        arch="transformer",
-        parameters=1,
-        adaptation="",
-        task="",
-        set="",
-        seed=None,
-        axis="E",
-        metric=metric,
-        batch=batch,
-        length=length,
-        n=6,
-        value=value,
-        unit="ms",
-        low=value,
-        high=value,
-    )
+def pass_of(model: ModelUnderTest, phase: Any, batch: int, length: int) -> ForwardPass:
+    """The pass that takes a time; in decoding that over the middle context."""
+    shape = dimensions_of(AutoConfig.from_pretrained(model.folder))
+    return ForwardPass(shape, "float32", phase, batch, length + (DECODE - 1) // 2 * (phase == "decode"))
 
 
-def by_place(records: Sequence[Record]) -> dict[tuple[str, str, int | None, int | None], Record]:
+PHASES = {metric: phase for metric, phase in PASSES}
+
+
+def measured(name: str, metric: str, value: float, batch: int = 1, length: int = 16) -> Record:
+    phase: Any = PHASES[metric]
+    columns: dict[str, Any] = {
+        "batch": batch,
+        "length": length,
+        "decode": DECODE if phase == "decode" else None,
+    }
+    columns |= {"precision": "float32", "verdict": "steady", "drift": 0.01, "drift_p": 0.5, "n": 6}
+    columns |= {"low": value, "high": value, "confidence": 0.95}
+    return Record(model=name, axis="E", metric=metric, phase=phase, value=value, unit="ms", **columns)
+
+
+def by_place(records: Iterable[Record]) -> dict[tuple[str, str, int | None, int | None], Record]:
     return {(one.model, one.metric, one.batch, one.length): one for one in records}
+
+
+def forecast(models: Sequence[ModelUnderTest], records: Sequence[Record]) -> list[Record]:
+    return list(forecasts(models, records, device="cpu"))
 
 
 def test_each_measured_time_has_a_forecast_that_is_near_it(tmp_path: Path) -> None:
     models = models_of(tmp_path)
     records = timed(models)
-    found = by_place(list(forecasts(models, records, DECODE)))
+    found = by_place(forecast(models, records))
     assert len(found) == len(records)
     errors, held = [], []
     for record in records:
-        forecast = found[record.model, f"forecast_{record.metric}", record.batch, record.length]
-        assert forecast.value and forecast.low and forecast.high and record.value
-        assert forecast.low < forecast.value < forecast.high and forecast.unit == record.unit
-        assert forecast.n is None and "the interval is of 90%" in forecast.note
-        errors.append(abs(forecast.value / record.value - 1))
-        held.append(forecast.low <= record.value <= forecast.high)
+        one = found[record.model, record.metric, record.batch, record.length]
+        assert one.value and one.low and one.high and record.value
+        assert one.low < one.value < one.high and one.confidence == 0.9
+        assert (one.unit, one.phase, one.decode) == (record.unit, record.phase, record.decode)
+        assert (one.basis, one.machine, one.n, one.verdict, one.drift) == ("forecast", "here", None, "", None)
+        errors.append(abs(one.value / record.value - 1))
+        held.append(one.low <= record.value <= one.high)
     assert np.median(errors) < 0.05 and np.mean(held) > 0.75
     for place, one in found.items():
         assert one.model != "b-pretrained" or one.value == found["b", *place[1:]].value
@@ -128,18 +127,17 @@ def test_each_measured_time_has_a_forecast_that_is_near_it(tmp_path: Path) -> No
 
 def test_the_note_says_what_a_forecast_rests_on(tmp_path: Path) -> None:
     models = models_of(tmp_path)
-    found = by_place(list(forecasts(models, timed(models), DECODE)))
+    found = by_place(forecast(models, timed(models)))
     # three other shapes, three passes a point; two names of one measurement are one
-    assert found["a", "forecast_ttft_ms", 1, 16].note == (
-        "from 54 passes of the study's other models and no calibration (this machine is not calibrated); "
-        "the interval is of 90%"
+    assert found["a", "ttft_ms", 1, 16].note == (
+        "from 54 passes of the study's other models and no calibration of this machine"
     )
 
 
 def test_decode_speed_is_the_batch_over_the_time_of_a_token(tmp_path: Path) -> None:
     models = models_of(tmp_path)
-    found = by_place(list(forecasts(models, timed(models), DECODE)))
-    time, speed = (found["c", f"forecast_{name}", 4, 64] for name in ("tpot_ms", "decode_tokens_per_s"))
+    found = by_place(forecast(models, timed(models)))
+    time, speed = (found["c", name, 4, 64] for name in ("tpot_ms", "throughput_tokens_per_s"))
     assert speed.value == pytest.approx(4e3 / time.value)
     assert speed.low == pytest.approx(4e3 / time.high) and speed.high == pytest.approx(4e3 / time.low)
 
@@ -148,10 +146,10 @@ def test_a_model_is_never_forecast_from_itself_or_its_shape(tmp_path: Path) -> N
     models = models_of(tmp_path)
     twin = replace(models[0], names=("twin",))
     records = timed(models)
-    before = by_place(list(forecasts(models, records, DECODE)))
+    before = by_place(forecast(models, records))
     both = [*records, *(replace(one, model="twin") for one in records if one.model == "a")]
     slower = [replace(one, value=5 * (one.value or 0)) if one.model in ("a", "twin") else one for one in both]
-    after = by_place(list(forecasts([*models, twin], slower, DECODE)))
+    after = by_place(forecast([*models, twin], slower))
     own = [place for place in before if place[0] == "a"]
     assert [after[place].value for place in own] == [before[place].value for place in own]
     assert any(after[place].value != before[place].value for place in before if place[0] == "d")
@@ -162,20 +160,21 @@ def test_too_few_passes_are_no_forecast_unless_the_machine_is_calibrated(
 ) -> None:
     (only, *others) = models_of(tmp_path)
     records = timed([only])
-    alone = list(forecasts([only], records, DECODE))
+    alone = forecast([only], records)
     assert len(alone) == len(records)
-    assert all(one.value is None and one.low is None and one.note == TOO_FEW for one in alone)
+    assert all((one.value, one.low, one.reason) == (None, None, TOO_FEW) for one in alone)
     passes = []
     for record in timed(others):
-        form = forecasting._model(next(m for m in others if record.model in m.names), MACHINE, "cpu")
-        if record.metric in forecasting.PHASES and isinstance(form, forecasting._Model):
-            passes.append(Measured(form.case(record, DECODE), (record.value or 0) / 1e3))
+        if record.metric in PHASES and record.value and record.batch and record.length:
+            [model] = [model for model in others if record.model in model.names]
+            case = pass_of(model, record.phase, record.batch, record.length)
+            passes.append(Measured(case, record.value / 1e3))
     known = Calibration(MACHINE, "this one", tuple(passes), ())
     monkeypatch.setattr(calibration, "here", lambda: known)
-    calibrated = list(forecasts([only], records, DECODE))
+    calibrated = forecast([only], records)
     assert all(one.value for one in calibrated)
-    assert calibrated[0].note.startswith(
-        f"from 0 passes of the study's other models and {len(passes)} of the calibration; "
+    assert calibrated[0].note == (
+        f"from 0 passes of the study's other models and {len(passes)} of the calibration"
     )
 
 
@@ -183,30 +182,26 @@ def test_a_family_that_is_not_known_says_so_and_the_others_are_forecast(tmp_path
     models = models_of(tmp_path)
     odd = saved(tmp_path, BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=2), "odd")
     records = [measured("odd", "latency_ms", 3.0), *timed(models)]
-    (first, *rest) = forecasts([odd, *models], records, DECODE)
-    assert first.value is None and first.metric == "forecast_latency_ms"
-    assert first.note.startswith("not measured: operations of a model of type 'bloom' are not known")
+    (first, *rest) = forecast([odd, *models], records)
+    assert (first.value, first.metric, first.status) == (None, "latency_ms", "not measured")
+    assert first.reason.startswith("operations of a model of type 'bloom' are not known")
     assert all(one.value for one in rest)
 
 
 def test_a_precision_that_the_machine_lacks_ends_no_study(tmp_path: Path) -> None:
-    (first, *models) = models_of(tmp_path)
-    records = timed([first, *models])
-    found = list(forecasts([replace(first, dtype="float16"), *models], records, DECODE))
-    for one in found:
-        lacking = one.note == "not measured: this machine has no rate for products in float16"
+    models = models_of(tmp_path)
+    records = [replace(one, precision="float16") if one.model == "a" else one for one in timed(models)]
+    for one in forecast(models, records):
+        lacking = one.reason == "this machine has no rate for products in float16"
         assert lacking == (one.model == "a") and (one.value is None) == lacking
 
 
 def test_on_a_gpu_its_rates_count_and_no_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     models = models_of(tmp_path)
     records = timed(models)
-    rates = Roofline(machine="a GPU", bandwidth=9e11, flops={"float32": 3e13})
-    memory = SimpleNamespace(total_memory=8e9)
-    monkeypatch.setattr(forecasting, "default_device", lambda: "cuda")
-    monkeypatch.setattr(calibration.torch.cuda, "get_device_properties", lambda device: memory)
+    gpu = Machine(name="here", kind="gpu", bandwidth=9e11, flops={"float32": 3e13}, memory=8e9)
     monkeypatch.setattr(calibration, "this_machine", THIS_MACHINE)
-    monkeypatch.setattr(calibration, "find", lambda device, precisions: Found(rates, ""))
+    monkeypatch.setattr(calibration, "find", lambda device: Found(gpu, ""))
     used: list[Machine] = []
 
     def forecaster(machine: Machine, *known: Any) -> Forecaster:
@@ -214,7 +209,7 @@ def test_on_a_gpu_its_rates_count_and_no_calibration(tmp_path: Path, monkeypatch
         return Forecaster(machine, *known)
 
     monkeypatch.setattr(forecasting, "Forecaster", forecaster)
-    found = list(forecasts(models, records, DECODE))
+    found = list(forecasts(models, records, device="cuda"))
     assert len(found) == len(records)
     assert {(one.kind, one.bandwidth, one.rate("float32")) for one in used} == {("gpu", 9e11, 3e13)}
     assert all("no calibration, which there is for processors alone" in one.note for one in found)
@@ -222,21 +217,36 @@ def test_on_a_gpu_its_rates_count_and_no_calibration(tmp_path: Path, monkeypatch
 
 def test_what_was_not_measured_is_not_forecast(tmp_path: Path) -> None:
     models = models_of(tmp_path)
-    absent = replace(measured("a", "latency_ms", None, 64, 512), note="not measured: out of memory")
-    places = by_place(list(forecasts(models, [absent, *timed(models)], DECODE)))
-    assert ("a", "forecast_latency_ms", 64, 512) not in places
-    assert list(forecasts(models, [absent], DECODE)) == []
+    absent = replace(
+        measured("a", "latency_ms", 1.0, 64, 512), value=None, status="not measured", reason="out of memory"
+    )
+    places = by_place(forecast(models, [absent, *timed(models)]))
+    assert ("a", "latency_ms", 64, 512) not in places
+    assert forecast(models, [absent]) == []
+
+
+def test_times_of_whole_answers_and_of_training_are_not_forecast(tmp_path: Path) -> None:
+    models = models_of(tmp_path)
+    others = [replace(measured("a", "latency_ms", 1.0), phase=phase) for phase in ("generate", "decode")]
+    assert forecast(models, others) == []
 
 
 def test_a_finished_study_holds_work_and_forecasts(finished_demo: Path) -> None:
     records = pd.read_parquet(finished_demo / "runs" / "demo" / "records.parquet")
     models = set(records["model"])
-    for metric in ("machine_bytes_per_s", "classify_flops", "prefill_least_ms", "decode_step_bytes"):
-        assert set(records.loc[(records["metric"] == metric) & (records["value"] > 0), "model"]) == models
-    forecast = records[records["metric"].isin(["forecast_latency_ms", "forecast_ttft_ms"])]
+    for metric, phase in (
+        ("machine_bytes_per_s", ""),
+        ("flops", "classify"),
+        ("roofline_ms", "prefill"),
+        ("bytes_moved", "decode"),
+    ):
+        chosen = (records["metric"] == metric) & (records["phase"] == phase)
+        assert set(records.loc[chosen & (records["value"] > 0), "model"]) == models
+    found = records[(records["basis"] == "forecast") & (records["machine"] == "here")]
+    prompt = found[found["phase"].isin(["classify", "prefill"])]
     # two other models, two lengths, a pass each of classification and prefill: just enough
-    assert len(forecast) == 12 and (forecast["low"] < forecast["value"]).all()
-    decoding = records[records["metric"].isin(["forecast_tpot_ms", "forecast_decode_tokens_per_s"])]
-    assert len(decoding) == 12 and decoding["value"].isna().all() and set(decoding["note"]) == {TOO_FEW}
+    assert len(prompt) == 12 and (prompt["low"] < prompt["value"]).all()
+    decoding = found[found["phase"] == "decode"]
+    assert len(decoding) == 12 and decoding["value"].isna().all() and set(decoding["reason"]) == {TOO_FEW}
     page = (finished_demo / "runs" / "demo" / "report.html").read_text("utf-8")
     assert all(f'<section id="{name}">' in page for name in ("length", "phases", "roofline", "forecasts"))

@@ -24,7 +24,7 @@ FOLDERS = {"transformer-pp": "transformer", "gla": "gla", "matmul-free": "matmul
 
 def test_the_plan_needs_no_network() -> None:
     made = plan(load_study(PAPER))
-    counts = {kind: count for kind, count, _, _ in made.rows}
+    counts = {row.kind: row.all for row in made.stages}
     assert counts["sweep"] == 15 and counts["adapt"] == 45
     assert sum("2.73 GB" in download for download in made.downloads) == 3
     assert made.memory > 20e9 and made.operations > 1e18
@@ -64,14 +64,17 @@ def test_every_look_alike_is_measured_on_all_three_axes(run: Path) -> None:
     }
     for _, own in records[records["value"].notna()].groupby("model"):
         assert {"E", "P", "R"} == set(own["axis"])
-        assert {"latency_ms", "ttft_ms", "tpot_ms", "peak_training_memory_bytes"} <= set(own["metric"])
+        measured = set(zip(own["metric"], own["phase"], strict=True))
+        assert {("latency_ms", "classify"), ("ttft_ms", "prefill"), ("tpot_ms", "decode")} <= measured
+        assert ("peak_memory_bytes", "train") in measured
 
 
 def test_what_it_was_pretrained_on_is_not_claimed(run: Path) -> None:
     records = pd.read_parquet(run / "run" / "records.parquet")
     pretraining = records[records["metric"] == "pretraining_tokens"]
     assert len(pretraining) == 3 and pretraining["value"].isna().all()
-    assert pretraining["note"].str.startswith("not measured: pretrained elsewhere").all()
+    assert (pretraining["status"] == "not measured").all()
+    assert pretraining["reason"].str.startswith("pretrained elsewhere").all()
 
 
 def test_adapted_checkpoints_are_plain_folders_with_a_card(run: Path) -> None:

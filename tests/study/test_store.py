@@ -15,7 +15,7 @@ from trilemma.study.store import DamagedError, Store, locked
 
 
 def put(store: Store, key: str = "k", text: str = "content") -> Path:
-    with store.writing("adapt", key, {"cell": "c"}) as (out, facts):
+    with store.writing("adapt", key, {"title": "c"}) as (out, facts):
         (out / "sub").mkdir()
         (out / "sub" / "file.txt").write_text(text)
         facts["value"] = 3

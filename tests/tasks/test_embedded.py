@@ -12,7 +12,7 @@ import pytest
 
 from trilemma import tasks
 from trilemma.errors import DataError
-from trilemma.tasks.embedded import ADVERSARIAL_ROWS, TRAIN_ROWS, VALIDATION_ROWS, lexicon, perturb
+from trilemma.tasks.embedded import ADVERSARIAL_ROWS, TRAIN_ROWS, VALIDATION_ROWS, perturb, word_lists
 
 NAMES = ("sst2", "qqp", "qnli", "rte", "mnli")
 SOURCE = tasks.open_source("embedded")
@@ -148,7 +148,7 @@ def test_perturbations_are_what_their_names_say(name, one):
         elif method == "synonym":
             pairs = zip(words((after,)), words((before,)), strict=True)
             swaps = [(new, old) for new, old in pairs if new != old]
-            assert 1 <= len(swaps) <= 2 and all(new in lexicon.synonyms(old) for new, old in swaps)
+            assert 1 <= len(swaps) <= 2 and all(new in word_lists.synonyms(old) for new, old in swaps)
         elif method == "distraction":
             assert before.rstrip(".?") in after
             assert re.search(r"and (true is true|false is not true)|https://t\.co/\w{6}|@\w{6}", after)
@@ -158,11 +158,13 @@ def test_the_lexicon_is_used_and_its_rare_words_are_left_to_attacks():
     used = {
         word for name in NAMES for one in splits(name).values() for text in one.texts for word in words(text)
     }
-    every = [word for one in lexicon.SYNONYM_SETS for word in (*one.words, *one.rare)]
+    every = [word for one in word_lists.SYNONYM_SETS for word in (*one.words, *one.rare)]
     assert len(every) == len(set(every)) and all(word == word.lower() for word in every)
-    assert {word for one in lexicon.SYNONYM_SETS for word in one.words} <= used
-    assert not {word for one in lexicon.SYNONYM_SETS for word in one.rare} & used
-    assert lexicon.synonyms("boring") == ("humdrum", "dull", "tedious") and lexicon.synonyms("xyz") == ()
+    assert {word for one in word_lists.SYNONYM_SETS for word in one.words} <= used
+    assert not {word for one in word_lists.SYNONYM_SETS for word in one.rare} & used
+    assert (
+        word_lists.synonyms("boring") == ("humdrum", "dull", "tedious") and word_lists.synonyms("xyz") == ()
+    )
 
 
 def test_misspellings_spare_the_words_on_which_a_label_hangs():

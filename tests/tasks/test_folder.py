@@ -10,7 +10,7 @@ import pytest
 
 from trilemma import tasks
 from trilemma.errors import DataError, TrilemmaError
-from trilemma.tasks.metrics import CLASSIFICATION, REGRESSION
+from trilemma.tasks.official_metrics import CLASSIFICATION, REGRESSION
 
 GLUE = ["ax", "cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli"]
 

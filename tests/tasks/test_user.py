@@ -131,7 +131,7 @@ def test_faults_in_the_files_name_file_and_row(base):
         source.load(wrong, "train")
 
 
-def test_an_adversarial_set_of_ones_own(base):
+def test_your_own_adversarial_set(base):
     task, _ = tasks.from_user(TICKETS, base)
     (one,) = tasks.adversarial_from_user(TYPOS, base, task)
     assert one.split == "typos" and one.task == "tickets"
@@ -158,7 +158,7 @@ def test_level_method_and_original_are_optional(base):
         (
             {"original": {"text": "clean_body"}},
             StudyError,
-            "'text' is no field of tickets; expected subject or body",
+            "'text' is not a field of tickets; expected subject or body",
         ),
         ({"file": None}, StudyError, "adversarial set typos: expected `task` and `file`, or `advglue`"),
         ({"advglue": "x.json"}, StudyError, "adversarial set typos: expected `advglue` alone"),
@@ -185,12 +185,14 @@ def test_a_plug_in_task_brings_its_own_data(base, monkeypatch):
     monkeypatch.setattr(
         "trilemma.registry.entry_points", lambda group: [Point()] if group == "trilemma.tasks" else []
     )
-    monkeypatch.setattr(tasks.TASKS, "_loaded", {})
-    assert "tickets" in tasks.names() and tasks.get("tickets") is task
-    assert len(tasks.source_of(tasks.get("tickets"), tasks.open_source("embedded")).load(task, "train")) == 2
+    with tasks.TASKS.holding({}):  # what is imported here is forgotten afterwards
+        assert "tickets" in tasks.names() and tasks.get("tickets") is task
+    assert len(tasks.source_of(task, tasks.open_source("embedded")).load(task, "train")) == 2
 
 
-def test_a_plug_in_that_is_no_task_is_refused(monkeypatch):
-    monkeypatch.setattr(tasks.TASKS, "_loaded", {"odd": 3})
-    with pytest.raises(tasks.TrilemmaError, match="the plug-in 'odd' is a int; expected"):
+def test_a_plug_in_that_is_not_a_task_is_refused():
+    with (
+        tasks.TASKS.holding({"odd": 3}),
+        pytest.raises(tasks.TrilemmaError, match="the plug-in 'odd' is a int; expected"),
+    ):
         tasks.get("odd")

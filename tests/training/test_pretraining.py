@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, CohereConfig, CohereForCausalLM
 
 from tests.stand_ins.tiny_adapt import ARCHITECTURES
+from trilemma.architectures import NewModel
 from trilemma.errors import DataError, ModelError
 from trilemma.models.loading import load_language_model
 from trilemma.models.sizes import configuration
 from trilemma.training import next_token, pretraining
-from trilemma.training.corpus import read_texts
+from trilemma.training.corpus import mixed, read_texts
 from trilemma.training.next_token import IGNORED, next_token_forward, next_token_loss
-from trilemma.training.pretraining import PretrainSettings, pretrain
+from trilemma.training.pretrain_settings import PretrainSettings
 from trilemma.training.token_windows import Windows, pack
 from trilemma.training.tokenizer import train_tokenizer
 
@@ -60,18 +61,17 @@ def run(corpus: Path, tmp: Path, arch: str = "transformer-pp", name: str = "a", 
     if not tokenizer.exists():
         train_tokenizer(read_texts([corpus]), 270).save_pretrained(tokenizer)
     listener = {"progress": progress} if progress else {}
-    places = {"tokenizer": tokenizer, "out": tmp / f"out-{name}", "work": tmp / f"work-{name}"}
-    return pretrain(arch, "nano", [corpus], settings, **places, **listener)
+    job = pretraining.PretrainJob(NewModel(arch, "nano"), [corpus], settings, tokenizer)
+    return pretraining.run(job, out=tmp / f"out-{name}", work=tmp / f"work-{name}", **listener)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_loss_and_gradients_are_those_of_the_whole_logits(arch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(next_token, "_LOGITS_AT_ONCE", 320 * 7)  # chunks of 7 of 36 tokens
+def test_loss_and_gradients_are_those_of_the_whole_logits(arch: str) -> None:
     model = tiny(arch)
     ids = torch.randint(0, 320, (3, 13), generator=torch.Generator().manual_seed(0))
     targets = ids[:, 1:].clone()
     targets[1, 4:] = IGNORED
-    loss, count = next_token_loss(model, ids[:, :-1], targets)
+    loss, count = next_token_loss(model, ids[:, :-1], targets, logits_at_once=320 * 7)  # 7 of 36 tokens
     (loss / count).backward()
     learnt = {name: weight for name, weight in model.named_parameters() if weight.grad is not None}
     ours = {name: weight.grad.clone() for name, weight in learnt.items()}
@@ -146,8 +146,7 @@ def test_a_model_learns_the_corpus_and_becomes_a_folder(
 
 
 def words_held_out(corpus: Path, facts: pretraining.PretrainFacts) -> int:
-    texts = pretraining.mixed(pretraining.read_texts([corpus]))
-    kept, held_out = pretraining._hold_out(texts)
+    kept, held_out = pretraining.hold_out(mixed(read_texts([corpus])))
     assert len(held_out) == facts.held_out_documents and not set(kept) & set(held_out)
     assert len(kept) + len(held_out) == 120  # the ten copies are gone
     return sum(len(text.split()) for text in held_out)

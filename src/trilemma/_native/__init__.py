@@ -100,6 +100,11 @@ def available() -> bool:
     return path() != TORCH
 
 
+def kernel(device: torch.device | str) -> str:
+    """Name of the path where compiled kernels serve ``device``; "" elsewhere."""
+    return f"compiled-{path()}" if torch.device(device).type == "cpu" and available() else ""
+
+
 def serves(*tensors: torch.Tensor | None) -> bool:
     """Whether compiled kernels are in use and take these tensors: on the CPU, float32 or bfloat16.
 

@@ -1,4 +1,4 @@
-"""What an adaptation plug-in is: which weights train, on which examples, by which loss."""
+"""The interface of an adaptation: which weights train, on which examples, by which loss."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from trilemma.adapt.job import AdaptJob
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.progress import Progress
-from trilemma.tasks.task import Examples, Task
+from trilemma.tasks.task import Examples
 
 
 @dataclass(frozen=True)
-class Made:
-    """Examples made on a trained model.
+class FurtherExamples:
+    """Examples that were made on a trained model.
 
     Attributes:
-        examples: with labels; their training rows' own.
-        seconds: that making them took, in whichever run it was.
+        examples: the examples, with the labels of their training rows.
+        seconds: time that making them took, also where an earlier run did so.
     """
 
     examples: Examples
@@ -34,10 +35,10 @@ class Adaptation(ABC):
     """
 
     def examples(self, train: Examples, settings: AdaptSettings, seed: int) -> Examples:
-        """The examples that are trained on; by default as they are.
+        """The examples that are trained on; by default all rows as they are.
 
         Args:
-            train: training rows, held-out slice and row cap already taken off.
+            train: training rows, without the held-out slice and what exceeds the row cap.
             settings: the adaptation's settings.
             seed: the training seed; the same seed must give the same examples.
         """
@@ -68,29 +69,25 @@ class Adaptation(ABC):
         output = model(**{name: tensor for name, tensor in batch.items() if name != "labels"})
         return task_loss(output.logits, batch["labels"]), output
 
-    def made_on(
+    def further_examples(
         self,
         model: PreTrainedModel,
         tokenizer: Any,
-        task: Task,
+        job: AdaptJob,
         train: Examples,
-        settings: AdaptSettings,
         *,
-        seed: int,
         work: Path,
         progress: Progress,
-    ) -> Made | None:
-        """Examples made on the trained model, with which it is then trained anew; by default none.
+    ) -> FurtherExamples | None:
+        """Examples made on the trained model, with which training is then repeated; by default none.
 
         Args:
             model: the trained classifier.
             tokenizer: its tokenizer.
-            task: what it answers.
+            job: the task, the settings and the seed.
             train: the rows it was trained on.
-            settings: the adaptation's settings.
-            seed: the training seed.
             work: a folder that outlives a killed run.
-            progress: told of work done.
+            progress: counts work done.
         """
         return None
 
@@ -105,7 +102,7 @@ class TaskLoss:
     """Cross-entropy for classes, squared error for a regression, both in float32.
 
     Args:
-        class_weights: one weight a class ``[outputs]``, or None.
+        class_weights: one weight per class ``[outputs]``, or None.
     """
 
     def __init__(self, class_weights: Tensor | None = None) -> None:

@@ -6,47 +6,52 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel
 
-from trilemma.adapt.adaptation import Made
+from trilemma.adapt.adaptation import FurtherExamples
 from trilemma.adapt.full import Full
-from trilemma.adapt.settings import AdaptSettings
+from trilemma.adapt.job import AdaptJob
+from trilemma.attacks import AttackRun, build
+from trilemma.attacks.run import run_attack
 from trilemma.errors import DataError
+from trilemma.inference.classifier import Classifier
 from trilemma.progress import Progress
-from trilemma.tasks.task import Examples, Task, Text
+from trilemma.records import write_table
+from trilemma.tasks.task import Examples, Text
 
 _SECONDS = b"seconds"
-"""Of the attack, in the metadata of its file: a run that goes on after a kill counts them too."""
+"""Key of the attack's time in the metadata of its file, so that a resumed run counts it too."""
 
 
 class AdversarialTraining(Full):
-    """Full fine-tuning, an attack on it with items of the training split, and full fine-tuning anew.
+    """Full fine-tuning, an attack on the result with items of the training split, full fine-tuning again.
 
     The second training starts where the first did and sees the rows and the examples that fooled the first
     model, under their own labels. Nothing of an evaluation split is attacked.
     """
 
-    def made_on(
+    def further_examples(
         self,
         model: PreTrainedModel,
         tokenizer: Any,
-        task: Task,
+        job: AdaptJob,
         train: Examples,
-        settings: AdaptSettings,
         *,
-        seed: int,
         work: Path,
         progress: Progress,
-    ) -> Made:
+    ) -> FurtherExamples:
         """The successes of the attack, with the labels of their originals."""
-        if task.labels is None:
+        if job.task.labels is None:
             raise DataError(
-                f"{task.name} is a regression, whose answers no attack can turn; use method: full"
+                f"{job.task.name} is a regression, whose answers no attack can turn; use method: full"
             )
         kept = work / "adversarial.parquet"
         if not kept.is_file():
-            _attack(model, tokenizer, task, train, settings, seed, kept, progress)
+            _attack(
+                Classifier(model, tokenizer, max_length=job.settings.max_length), job, train, kept, progress
+            )
         table = pq.read_table(kept)
         rows = table.to_pylist()
         texts: list[Text] = [tuple(row["text"]) for row in rows]
@@ -57,39 +62,21 @@ class AdversarialTraining(Full):
             labels=[float(row["label"]) for row in rows],
             fingerprint="",
         )
-        return Made(examples, float(table.schema.metadata[_SECONDS]))
+        return FurtherExamples(examples, float(table.schema.metadata[_SECONDS]))
 
 
-def _attack(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task: Task,
-    train: Examples,
-    settings: AdaptSettings,
-    seed: int,
-    kept: Path,
-    progress: Progress,
-) -> None:
+def _attack(classifier: Classifier, job: AdaptJob, train: Examples, kept: Path, progress: Progress) -> None:
     """Attack a draw of the training rows and write the successes: whole or absent."""
-    import pyarrow as pa
-
-    from trilemma.attacks import build
-    from trilemma.attacks.made import make
-    from trilemma.inference.classifier import Classifier
-    from trilemma.records import write_table
-
-    chosen, begun = settings.adversarial, time.monotonic()
+    chosen, begun = job.settings.adversarial, time.monotonic()
     count = min(chosen.rows, len(train))
-    drawn = sorted(random.Random(f"adversarial training {seed}").sample(range(len(train)), count))
-    made = make(
-        build(chosen.recipe, chosen.settings, task),
-        Classifier(model, tokenizer, max_length=settings.max_length),
+    drawn = sorted(random.Random(f"adversarial training {job.seed}").sample(range(len(train)), count))
+    made = run_attack(
+        build(chosen.recipe, chosen.settings, job.task),
+        classifier,
         [train.texts[i] for i in drawn],
         [int(train.labels[i] or 0) for i in drawn],
         chosen.settings,
-        budget=chosen.budget,
-        seed=seed,
-        progress=progress,
+        AttackRun(chosen.budget, job.seed, progress),
     )
     won = [i for i, success in enumerate(made.success) if success]
     columns = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from trilemma.inference.classifier import encode, pad_id
+from trilemma.inference.batching import encode, pad_id, padded
 from trilemma.tasks.task import Examples
 
 
@@ -20,11 +20,11 @@ class EncodedExamples(Dataset[Any]):
     Args:
         examples: labelled rows.
         tokenizer: the model's.
-        model: tells whether segment ids are taken.
+        model: the model, which may take segment ids.
         max_length: longest example in tokens; longer ones are cut.
 
     Attributes:
-        lengths: tokens an example, ``[n]``.
+        lengths: tokens per example, ``[n]``.
         truncated: fraction of the examples that were cut.
     """
 
@@ -36,7 +36,7 @@ class EncodedExamples(Dataset[Any]):
         self.truncated = self._truncated(examples, tokenizer, max_length)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._columns = {name: np.concatenate(values).astype(np.int32) for name, values in rows.items()}
-        self._fill = {"input_ids": pad_id(tokenizer), "token_type_ids": 0}
+        self._pad = pad_id(tokenizer)
         self._labels = torch.tensor([float(label) for label in examples.labels if label is not None])
 
     def _truncated(self, examples: Examples, tokenizer: Any, max_length: int) -> float:
@@ -50,17 +50,13 @@ class EncodedExamples(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """``input_ids`` and ``attention_mask`` ``[B, T]``, ``labels`` ``[B]``, segment ids where taken."""
-        chosen = np.asarray(indices)
-        lengths = self.lengths[chosen]
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        places = np.concatenate([np.arange(self._starts[i], self._starts[i + 1]) for i in chosen])
-        batch = {"attention_mask": torch.from_numpy(mask.astype(np.int64)), "labels": self._labels[chosen]}
-        for name, column in self._columns.items():
-            padded = np.full(mask.shape, self._fill[name], np.int64)
-            padded[mask] = column[places]
-            batch[name] = torch.from_numpy(padded)
-        return batch
+        rows = {
+            name: [column[self._starts[i] : self._starts[i + 1]] for i in indices]
+            for name, column in self._columns.items()
+        }
+        labels = {"labels": self._labels[np.asarray(indices)]}
+        return padded(rows, self._pad) | labels
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One example as a batch of its own."""
+        """One example, as a batch."""
         return self.__getitems__([index])

@@ -11,14 +11,14 @@ from trilemma.errors import ModelError
 
 
 class LinearProbe(Adaptation):
-    """Trains what stands outside the backbone: one matrix, for some encoders a small MLP."""
+    """Trains what is outside the backbone: one matrix, for some encoders a small MLP."""
 
     def prepare(self, model: PreTrainedModel, settings: AdaptSettings) -> nn.Module:
         """The model with its backbone frozen."""
         del settings
         backbone = model.base_model
         if backbone is model:
-            raise ModelError(f"{type(model).__name__} does not tell head from backbone; use method: full")
+            raise ModelError(f"{type(model).__name__} does not separate head and backbone; use method: full")
         model.requires_grad_(True)
         backbone.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -1,10 +1,10 @@
 """Low-rank adaptation by peft (Hu et al. 2021, arXiv 2106.09685), merged into plain weights at the end.
 
 An adapter beside an ordinary linear layer adds ``scale * B A x``, and merging ``W + scale * B A`` computes
-the same. Beside a ternary layer it would not: merged into the latent weight the update is rounded
-with it, and the merged model is another function than the one that was trained. So there the adapter
-works on the latent weight itself, ``BitLinear(x; W + scale * B A)``, rounded in training as it will be when
-it is merged; gradients pass through the rounding as in pretraining.
+the same. Beside a ternary layer it would not: merged into the latent weight the update is rounded with it,
+and the merged model computes another function than the trained one. There the adapter works on the latent
+weight itself, ``BitLinear(x; W + scale * B A)``, rounded in training as it will be after merging; gradients
+pass through the rounding as in pretraining.
 """
 
 import warnings
@@ -39,9 +39,9 @@ class LowRank(Adaptation):
         if any(isinstance(module, BitLinear) for module in model.base_model.modules()):
             if settings.lora.dropout:
                 raise ModelError(
-                    "lora.dropout drops an adapter's inputs, and in a ternary layer it has none; set it to 0"
+                    "lora.dropout drops inputs of an adapter, which has none in a ternary layer; set it to 0"
                 )
-            # peft's documented way for layers of one's own
+            # peft's documented way for custom layers
             config._register_custom_module({BitLinear: LatentLora})
         with warnings.catch_warnings():
             # peft 0.21 asks for a property by the name it had before transformers 5.23
@@ -82,7 +82,7 @@ def _targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
     """Full names of the linear layers in the backbone that get an adapter."""
     backbone = model.base_model
     if backbone is model:
-        raise ModelError(f"{type(model).__name__} does not tell head from backbone; use method: full")
+        raise ModelError(f"{type(model).__name__} does not separate head and backbone; use method: full")
     inside = {id(module) for module in backbone.modules() if isinstance(module, nn.Linear)}
     names = [name for name, module in model.named_modules() if id(module) in inside]
     if settings.target == "all-linear":

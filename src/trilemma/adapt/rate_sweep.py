@@ -2,15 +2,16 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from trilemma.adapt.adaptation import TaskLoss
-from trilemma.adapt.loop import fit, scorer
-from trilemma.adapt.settings import AdaptSettings, RateSweep
+from trilemma.adapt.fitting import fit, scorer
+from trilemma.adapt.job import AdaptJob
+from trilemma.adapt.settings import RateSweep
 from trilemma.adapt.slices import capped, labelled, split_off
 from trilemma.errors import DivergedError, StudyError
 from trilemma.files import write_text
@@ -21,14 +22,14 @@ from trilemma.tasks.task import Examples, Task
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate.
+    """One training with one rate.
 
     Attributes:
         learning_rate: the rate.
         value: the primary metric on the held-out slice; None where the training diverged.
         loss: mean loss on the held-out slice; None where the training diverged.
         diverged: the reason; "" where it did not.
-        seconds: of the trial.
+        seconds: time of the trial.
     """
 
     learning_rate: float
@@ -43,13 +44,13 @@ class SweepFacts:
     """The chosen rate and what it was chosen from; JSON-able.
 
     Attributes:
-        learning_rate: the rate with the best metric; of equal ones the one with the lower loss.
+        learning_rate: the chosen rate, see :func:`best_rate`.
         metric: the task's primary metric.
-        trials: one a rate, in the order given.
+        trials: one per rate, in the order given.
         rows: training rows of each trial.
         epochs: epochs of each trial.
         held_out_rows: rows that every trial was scored on.
-        seed: of slice, head and batches; the same in every trial.
+        seed: seed of slice, head and batches, the same in every trial.
     """
 
     learning_rate: float
@@ -61,37 +62,22 @@ class SweepFacts:
     seed: int
 
 
-def sweep(
-    source: str | Path,
-    task: Task,
-    train: Examples,
-    settings: AdaptSettings,
-    *,
-    seed: int,
-    work: Path,
-    progress: Progress = silent,
-    trust_remote_code: bool = False,
-    allow_pickle: bool = False,
-) -> SweepFacts:
-    """Train once a rate on a slice of ``train``, score each on another slice, and choose.
+def sweep(job: AdaptJob, train: Examples, *, work: Path, progress: Progress = silent) -> SweepFacts:
+    """Train once per rate on a slice of ``train``, score each on another slice, and choose.
 
     Finished trials are kept in ``work`` and not repeated after a kill.
 
     Args:
-        source: folder or hub id of a Hugging Face model.
-        task: what is asked.
+        job: what is adapted to what; the settings' ``learning_rate`` holds the rates.
         train: the training split.
-        settings: how; ``learning_rate`` holds the rates.
-        seed: of slice, head and batches.
-        work: folder for what is finished.
-        progress: told of examples, over all trials.
-        trust_remote_code: whether Python code that comes with the model may run.
-        allow_pickle: whether weights that are not safetensors may be opened.
+        work: folder for finished trials.
+        progress: counts examples, over all trials.
 
     Raises:
         DivergedError: when every trial diverged.
         StudyError: when the settings hold no sweep.
     """
+    settings, task, seed = job.settings, job.task, job.seed
     rates = settings.learning_rate
     if not isinstance(rates, RateSweep):
         raise StudyError(
@@ -100,6 +86,7 @@ def sweep(
     train = labelled(task, train)
     rest, held_out = split_off(task, train, settings.held_out_rows(len(train)), seed)
     rest = capped(task, rest, rates.rows, seed)
+    of_trial = replace(job, settings=settings.model_copy(update={"epochs": rates.epochs}))
     trials: list[Trial] = []
     for index, rate in enumerate(rates.sweep):
         record = work / f"trial-{index}.json"
@@ -115,18 +102,12 @@ def sweep(
         diverged = ""
         try:
             fitted = fit(
-                source,
-                task,
+                of_trial,
                 rest,
-                settings,
                 learning_rate=rate,
-                epochs=rates.epochs,
-                seed=seed,
                 work=work / f"trial-{index}",
-                checkpoint_steps=None,
                 progress=of_all,
-                trust_remote_code=trust_remote_code,
-                allow_pickle=allow_pickle,
+                checkpoints=False,
             )
             classifier = Classifier(fitted.model, fitted.tokenizer, max_length=settings.max_length)
             value, loss = _score(classifier, task, held_out)
@@ -134,7 +115,9 @@ def sweep(
             diverged = str(error)
         trials.append(Trial(rate, value, loss, diverged, time.perf_counter() - began))
         write_text(record, json.dumps(asdict(trials[-1])))
-    return SweepFacts(_choose(trials), task.metrics[0], trials, len(rest), rates.epochs, len(held_out), seed)
+    return SweepFacts(
+        best_rate(trials), task.metrics[0], trials, len(rest), rates.epochs, len(held_out), seed
+    )
 
 
 def _score(classifier: Classifier, task: Task, held_out: Examples) -> tuple[float, float]:
@@ -147,7 +130,12 @@ def _score(classifier: Classifier, task: Task, held_out: Examples) -> tuple[floa
     return scorer(task)(logits, labels), float(loss)
 
 
-def _choose(trials: list[Trial]) -> float:
+def best_rate(trials: list[Trial]) -> float:
+    """The rate with the best metric; of equal ones the one with the lower loss.
+
+    Raises:
+        DivergedError: when every trial diverged.
+    """
     finished = [trial for trial in trials if trial.value is not None and trial.loss is not None]
     if not finished:
         raise DivergedError(f"every learning rate of the sweep diverged; the last: {trials[-1].diverged}")

@@ -1,4 +1,4 @@
-"""How a model is adapted to a task, as a study writes it. Imports no torch: reading a study stays light."""
+"""How a model is adapted to a task, as a study writes it; imports no torch."""
 
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ class _Block(BaseModel):
 class RateSweep(_Block):
     """Learning rates that are tried on a slice of the training split before the real training."""
 
-    sweep: tuple[Rate, ...] = Field(min_length=2, description="rates to try, equally many for every model")
+    sweep: tuple[Rate, ...] = Field(min_length=2, description="rates to try, the same number for every model")
     rows: int = Field(4000, gt=0, description="most training rows of a trial, the same rows in every trial")
     epochs: Positive = Field(1.0, description="epochs of a trial")
 
@@ -52,7 +52,7 @@ class AdversarialSettings(_Block):
 
     recipe: str = Field("deepwordbug", description="a recipe's name")
     rows: int = Field(1000, gt=0, description="training rows that are attacked")
-    budget: int = Field(100, gt=0, description="queries allowed a row")
+    budget: int = Field(100, gt=0, description="queries allowed per row")
     settings: AttackSettings = Field(AttackSettings(), description="settings of the recipe")
 
     @field_validator("recipe")
@@ -77,9 +77,9 @@ class AdaptSettings(_Block):
     learning_rate: Rate | RateSweep = Field(
         RateSweep(sweep=(1e-4, 3e-4, 1e-3)), description="peak rate, or {sweep: [...]} to choose it on train"
     )
-    batch: int = Field(32, gt=0, description="examples an optimiser step")
+    batch: int = Field(32, gt=0, description="examples per optimiser step")
     gradient_accumulation: int = Field(1, gt=0, description="equal parts that a step's batch is computed in")
-    max_length: int = Field(128, ge=2, description="tokens an example; longer ones are cut")
+    max_length: int = Field(128, ge=2, description="tokens per example; longer ones are cut")
     rows: int | None = Field(None, gt=0, description="most training rows, drawn by label; null: all")
     optimizer: Literal["adamw"] = "adamw"
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="after warm-up")
@@ -96,14 +96,14 @@ class AdaptSettings(_Block):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast where the hardware multiplies it natively"
     )
-    checkpoint_steps: int = Field(500, gt=0, description="steps between checkpoints to go on from")
+    checkpoint_steps: int = Field(500, gt=0, description="steps between checkpoints to resume from")
     lora: LoraSettings = LoraSettings()
     adversarial: AdversarialSettings = AdversarialSettings()
 
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
-        from trilemma.adapt import ADAPTATIONS
+        from trilemma.adapt.registry import ADAPTATIONS
 
         if method not in ADAPTATIONS:
             raise ValueError(f"unknown adaptation {method!r}; known: {', '.join(ADAPTATIONS.names())}")

@@ -1,4 +1,4 @@
-"""Cutting the training split: the held-out slice, and a cap on the rows. Seeded, and even over classes."""
+"""Cutting the training split: a held-out slice and a cap on the rows, both seeded and even over classes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from trilemma.tasks.columns import content
 from trilemma.tasks.task import Examples, Task
 
 _COMMON_ROWS = 10
+"""A text in more rows than this, and 1% of all, is not taken to identify the source of its rows."""
 
 
 def labelled(task: Task, train: Examples) -> Examples:
-    """``train`` where it can be trained on.
+    """``train`` itself, where it can be trained on.
 
     Raises:
         DataError: where a label is missing or there are too few rows to hold any out.
@@ -36,12 +37,12 @@ def split_off(task: Task, train: Examples, rows: int, seed: int) -> tuple[Exampl
     """``train`` without ``rows`` rows, and those rows: the held-out slice.
 
     Rows that share a text with a held-out one (SST-2 repeats phrases, MNLI has three hypotheses to a premise)
-    are in neither part: a model that remembers them would be taken for one that understands.
+    are in neither part, since a model that remembers them would seem to understand.
     """
     held_out = stratified(task, train, rows, seed)
     rest = np.setdiff1d(np.arange(len(train)), held_out)
     keys = [[content(part) for part in text] for text in train.texts]
-    # A text that stands in very many rows (an instruction, an empty field) is no source of its own.
+    # A text in very many rows (an instruction, an empty field) says nothing about the source of a row.
     counts = Counter(part for row in keys for part in enumerate(row))
     common = _COMMON_ROWS + len(train) // 100
     parts_held_out = {part for i in held_out for part in enumerate(keys[i]) if counts[part] <= common}

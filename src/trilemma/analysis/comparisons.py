@@ -1,29 +1,36 @@
-"""Two candidates on the same items: difference, interval and paired test."""
+"""Whether two candidates differ on a metric: difference, interval and the p of a test.
+
+What is computed from items is tested on the items that both answered (:func:`compare`), measured efficiency
+by the recorded intervals (:func:`p_of_intervals`). Which of these p a verdict or a decision shows is chosen
+by :meth:`trilemma.analysis.evidence.Evidence.adjusted_p`.
+"""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from trilemma.analysis.measures import GLUE_METRICS, Block, Measure, defined, find_measure, scored_by
-from trilemma.analysis.panels import CLEAN, LEVELS, Panel, align, candidates, find_candidate, panels, stream
+from trilemma.analysis.answers import CLEAN, LEVELS, AnswerMatrix, align, answer_matrices
+from trilemma.analysis.candidates import candidates, find_candidate
+from trilemma.analysis.item_metrics import ClusterSums, ItemMetric, defined, item_metric, scored_by
+from trilemma.analysis.lookup import Estimate
+from trilemma.metrics import METRICS
+from trilemma.records import AVERAGE
 from trilemma.statistics import (
     Array,
     Sample,
     Statistic,
     holm,
     mcnemar_exact,
-    sample,
     sign_flip_permutation,
     swap_permutation,
 )
 
-AVERAGE = "average"
-"""The task name of a value aggregated over tasks."""
-
 SIGNIFICANCE = 0.05
+"""Two candidates are called distinguishable below this p, after Holm's correction."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Comparison:
 
     With one seed each the test speaks of these two trained models. With several, p is the larger of the
     paired test on the items (answers averaged over seeds) and Welch's test over items and seeds, so
-    that a lucky seed is no finding.
+    that a lucky seed is not a finding.
 
     Attributes:
         a: a candidate's name.
@@ -55,7 +62,8 @@ class Comparison:
         seeds: seeds of a and of b (the smallest number, for an average).
         family: number of tests in the family.
         test: what was computed.
-        verdict: ``a better``, ``b better``, ``not distinguishable`` or ``not measured: `` and the reason.
+        verdict: ``a better``, ``b better``, ``not distinguishable`` or ``not measured``.
+        reason: why it was not measured.
     """
 
     a: str
@@ -76,7 +84,8 @@ class Comparison:
     seeds: tuple[int, int] = (0, 0)
     family: int = 0
     test: str = ""
-    verdict: str = ""
+    verdict: str = "not measured"
+    reason: str = ""
 
 
 def compare(
@@ -86,7 +95,7 @@ def compare(
     *,
     metric: str = "robust_accuracy",
     tasks: Sequence[str] | None = None,
-    official: Mapping[str, tuple[str, ...]] = GLUE_METRICS,
+    official: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Comparison]:
     """Compare two candidates by task and level, and on average over tasks.
 
@@ -94,13 +103,14 @@ def compare(
         items: the items table.
         a: a candidate's name (``model``, or ``model:adaptation``).
         b: the other's.
-        metric: a name in :data:`~trilemma.analysis.measures.MEASURES`.
+        metric: a name in :data:`~trilemma.analysis.item_metrics.ITEM_METRICS`.
         tasks: compare on these tasks; by default on all.
-        official: official metrics by task (accuracy where a task is not named), for the average.
+        official: official metrics by task, for the average; accuracy where a task is not named.
 
     Returns:
-        One comparison a task, benchmark and level, and one a benchmark and level for the average over
-        tasks, which is what candidates are ranked by; it is left out where it would repeat the only task.
+        One comparison for each task, benchmark and level, and one for each benchmark and level for the
+        average over tasks, which is what candidates are ranked by; it is left out where it would repeat the
+        only task.
         Empty where no task has the metric: F1 and correlations are compared on the tasks whose official
         metrics they are.
 
@@ -109,7 +119,7 @@ def compare(
     """
     known = candidates(items)
     names = find_candidate(known, a).name, find_candidate(known, b).name
-    return _families(_compared(panels(items, tasks), *names, find_measure(metric), official))
+    return _families(_compared(answer_matrices(items, tasks), *names, item_metric(metric), official or {}))
 
 
 def compare_all(
@@ -117,18 +127,18 @@ def compare_all(
     *,
     metrics: Sequence[str] = ("accuracy", "robust_accuracy", "attack_success_rate"),
     tasks: Sequence[str] | None = None,
-    official: Mapping[str, tuple[str, ...]] = GLUE_METRICS,
+    official: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Comparison]:
     """Compare all pairs of candidates; a family of tests then holds all pairs.
 
     The arguments are those of :func:`compare`.
     """
-    known, read = [one.name for one in candidates(items)], panels(items, tasks)
+    known, read = [one.name for one in candidates(items)], answer_matrices(items, tasks)
     result = []
-    for metric in metrics:
-        measure = find_measure(metric)
+    for name in metrics:
         pairs = itertools.combinations(known, 2)
-        result += _families([one for a, b in pairs for one in _compared(read, a, b, measure, official)])
+        metric = item_metric(name)
+        result += _families([one for a, b in pairs for one in _compared(read, a, b, metric, official or {})])
     return result
 
 
@@ -154,7 +164,7 @@ def _judged(one: Comparison, adjusted: float, family: int) -> Comparison:
         return replace(one, family=family)
     verdict = "not distinguishable"
     if adjusted < SIGNIFICANCE:
-        higher = find_measure(one.metric).better == "higher" if not one.metric.endswith("_score") else True
+        higher = METRICS[one.metric].better == "higher"
         verdict = "a better" if (one.difference > 0) == higher else "b better"
     return replace(one, p_adjusted=adjusted, family=family, verdict=verdict)
 
@@ -163,7 +173,7 @@ def _judged(one: Comparison, adjusted: float, family: int) -> Comparison:
 class _Pair:
     """Both candidates on one task: what is needed for its own test and for the average over tasks."""
 
-    block: Block
+    sums: ClusterSums
     a: Sample
     b: Sample
     a_columns: Sequence[int]
@@ -176,93 +186,89 @@ class _Pair:
 
     def mean_sums(self) -> tuple[Array, Array]:
         """Cluster sums of a and of b, averaged over seeds: [C, sets * k] each."""
-        sums = self.block.sums.reshape(*self.block.sums.shape[:2], -1)
+        sums = self.sums.sums.reshape(*self.sums.sums.shape[:2], -1)
         return sums[:, list(self.a_columns)].mean(1), sums[:, list(self.b_columns)].mean(1)
 
 
 def _compared(
-    read: Sequence[Panel], a: str, b: str, measure: Measure, official: Mapping[str, tuple[str, ...]]
+    read: Sequence[AnswerMatrix], a: str, b: str, metric: ItemMetric, official: Mapping[str, tuple[str, ...]]
 ) -> list[Comparison]:
     result = []
-    own = [panel for panel in read if (panel.benchmark == CLEAN) == (measure.axis == "P")]
-    for benchmark in dict.fromkeys(panel.benchmark for panel in own):
-        by_task: dict[str, list[Panel]] = {}
-        for panel in own:
-            if panel.benchmark == benchmark:
-                by_task.setdefault(panel.task, []).append(panel)
-        for level in _levels([panel for sets in by_task.values() for panel in sets]):
-            result += _at_level(by_task, a, b, measure, benchmark, level, official)
+    own = [matrix for matrix in read if (matrix.benchmark == CLEAN) == (metric.metric.axis == "P")]
+    for benchmark in dict.fromkeys(matrix.benchmark for matrix in own):
+        by_task: dict[str, list[AnswerMatrix]] = {}
+        for matrix in own:
+            if matrix.benchmark == benchmark:
+                by_task.setdefault(matrix.task, []).append(matrix)
+        present = {level for sets in by_task.values() for matrix in sets for level in matrix.levels}
+        for level in [level for level in (CLEAN, "all", *LEVELS) if level in present]:
+            result += _at_level(by_task, a, b, metric, benchmark, level, official)
     return result
 
 
-def _levels(sets: Sequence[Panel]) -> list[str]:
-    present = {level for panel in sets for level in panel.levels}
-    return [level for level in (CLEAN, "all", *LEVELS) if level in present]
-
-
 def _at_level(
-    by_task: Mapping[str, Sequence[Panel]],
+    by_task: Mapping[str, Sequence[AnswerMatrix]],
     a: str,
     b: str,
-    measure: Measure,
+    metric: ItemMetric,
     benchmark: str,
     level: str,
     official: Mapping[str, tuple[str, ...]],
 ) -> list[Comparison]:
     """One level: each task that has it, then the average."""
     result, parts, lacking = [], [], []
-    average = measure.name
+    average = metric.name
     for task, sets in by_task.items():
-        here = [panel for one in sets if len((panel := one.at(level)).gold)]
+        here = [matrix for one in sets if len((matrix := one.at(level)).gold)]
         own = official.get(task, ("accuracy",))
-        if not here or not measure.belongs_to(own):
+        if not here or not metric.belongs_to(own):
             continue
-        blank = Comparison(a, b, measure.name, task, benchmark, level)
-        pair = _pair(here, a, b, [measure])
+        blank = Comparison(a, b, metric.name, task, benchmark, level)
+        pair = _pair(here, a, b, [metric])
         if isinstance(pair, _Pair):
             result.append(_tested(blank, [pair]))
-        elif measure.name != "accuracy" or "not defined" not in pair:
-            result.append(replace(blank, verdict=f"not measured: {pair}"))
-        average, measures = scored_by(measure, benchmark, own)
-        measures = defined(measures, here)
-        part = pair if measures == [measure] else _pair(here, a, b, measures)
+        elif metric.name != "accuracy" or any(metric.defined_for(matrix) for matrix in here):
+            result.append(replace(blank, reason=pair))
+        average, measured = scored_by(metric, benchmark, own)
+        measured = defined(measured, here)
+        part = pair if measured == [metric] else _pair(here, a, b, measured)
         if isinstance(part, _Pair):
             parts.append(part)
-        elif _usable(here, measures):
+        elif _usable(here, measured):
             lacking.append(f"{part} for {task}")
     blank = Comparison(a, b, average, AVERAGE, benchmark, level)
     repeats = len(result) == 1 and parts == [pair]
     if lacking:
-        result.append(replace(blank, verdict=f"not measured: {lacking[0]}"))
+        result.append(replace(blank, reason=lacking[0]))
     elif parts and not repeats:
         result.append(_tested(blank, parts))
     return result
 
 
-def _usable(sets: Sequence[Panel], measures: Sequence[Measure]) -> list[Panel]:
-    """The sets on whose items all measures are defined, whoever answers them."""
-    return [panel for panel in sets if not any(measure.missing(panel) for measure in measures)]
+def _usable(sets: Sequence[AnswerMatrix], metrics: Sequence[ItemMetric]) -> list[AnswerMatrix]:
+    """The sets on whose items all metrics are defined, whoever answers them."""
+    return [matrix for matrix in sets if not any(metric.missing(matrix) for metric in metrics)]
 
 
-def _pair(sets: Sequence[Panel], a: str, b: str, measures: Sequence[Measure]) -> _Pair | str:
+def _pair(sets: Sequence[AnswerMatrix], a: str, b: str, metrics: Sequence[ItemMetric]) -> _Pair | str:
     """Both candidates on a task's sets; or why they cannot be compared."""
-    usable = _usable(sets, measures)
+    usable = _usable(sets, metrics)
     if not usable:
-        return next(filter(None, (measure.missing(panel) for panel in sets for measure in measures)))
+        return next(filter(None, (metric.missing(matrix) for matrix in sets for metric in metrics)))
     aligned, groups = align(usable, [a, b])
     for name, group in zip((a, b), groups, strict=True):
         if not group:
             return f"{name} has no answers"
-    if not all(len(panel.gold) for panel in aligned):
+    if not all(len(matrix.gold) for matrix in aligned):
         return "no item that both answered"
-    for reason in (measure.missing(panel) for panel in aligned for measure in measures):
+    for reason in (metric.missing(matrix) for matrix in aligned for metric in metrics):
         if reason:
             return f"{reason} of those that both answered"
-    block = Block.of(aligned, measures)
-    first, second = sample(block.sums, groups, block.statistic, shape=block.shape, seed=stream(usable[0]))
+    sums = ClusterSums.of(aligned, metrics)
+    first, second = sums.samples(groups)
     if np.isnan(first.value) or np.isnan(second.value):
-        return f"{measures[0].name} is undefined: no item counts"
-    return _Pair(block, first, second, groups[0], groups[1], sum(len(panel.gold) for panel in aligned))
+        return f"{metrics[0].name} is undefined: no item counts"
+    return _Pair(sums, first, second, groups[0], groups[1], sum(len(matrix.gold) for matrix in aligned))
 
 
 def _tested(blank: Comparison, pairs: Sequence[_Pair]) -> Comparison:
@@ -282,22 +288,22 @@ def _tested(blank: Comparison, pairs: Sequence[_Pair]) -> Comparison:
         high=high,
         p=p,
         n=sum(pair.n for pair in pairs),
-        clusters=sum(len(pair.block.sums) for pair in pairs),
+        clusters=sum(len(pair.sums.sums) for pair in pairs),
         seeds=(min(pair.seeds[0] for pair in pairs), min(pair.seeds[1] for pair in pairs)),
         test=test,
     )
 
 
 def _paired_test(pairs: Sequence[_Pair], by: str) -> tuple[float, str]:
-    block = pairs[0].block
-    linear = len(block.measures) == 1 and block.measures[0].linear and block.sums.shape[2] == 1
+    first = pairs[0].sums
+    linear = len(first.parts) == 1 and first.parts[0].linear and first.sums.shape[2] == 1
     if len(pairs) == 1 and linear:
         a, b = (sums[:, 0] for sums in pairs[0].mean_sums())
         if by == "item" and pairs[0].seeds == (1, 1):
             return mcnemar_exact(a, b), "exact McNemar"
         return sign_flip_permutation(a - b), f"sign flip by {by}"
     a, b = (_side_by_side(sums) for sums in zip(*(pair.mean_sums() for pair in pairs), strict=True))
-    return swap_permutation(a, b, _mean_statistic([pair.block for pair in pairs])), f"swap by {by}"
+    return swap_permutation(a, b, _mean_statistic([pair.sums for pair in pairs])), f"swap by {by}"
 
 
 def _side_by_side(sums: Sequence[Array]) -> Array:
@@ -310,16 +316,83 @@ def _side_by_side(sums: Sequence[Array]) -> Array:
     return result
 
 
-def _mean_statistic(blocks: Sequence[Block]) -> Statistic:
+def _mean_statistic(tasks: Sequence[ClusterSums]) -> Statistic:
     """The mean over tasks as a function of the sums that :func:`_side_by_side` lays out."""
 
     def statistic(totals: Array) -> Array:
         values, start = [], 0
-        for block in blocks:
-            sets, width = block.sums.shape[2:]
+        for task in tasks:
+            sets, width = task.sums.shape[2:]
             own = totals[..., start : start + sets * width]
-            values.append(block.statistic(own.reshape(*own.shape[:-1], sets, width)))
+            values.append(task.statistic(own.reshape(*own.shape[:-1], sets, width)))
             start += sets * width
         return np.asarray(np.mean(values, axis=0))
 
     return statistic
+
+
+def p_of_intervals(a: Estimate, b: Estimate, *, exact: bool = False) -> float | None:
+    """Two-sided p that two measured values are equal: a normal test on their (logarithmic) intervals.
+
+    Args:
+        a: a value with its interval.
+        b: the other.
+        exact: whether values without an interval are exact; they simply differ.
+
+    Returns:
+        None where a value, or the interval of one that is not exact, is not known.
+    """
+    if any(one.value is None or (one.low is None and not exact) for one in (a, b)):
+        return None
+    (x, x_spread, x_log), (y, y_spread, y_log) = (spread_of(one) for one in (a, b))
+    if x_log != y_log:
+        x, y = a.value or 0.0, b.value or 0.0
+    spread = math.hypot(x_spread, y_spread)
+    if spread == 0:
+        return 1.0 if x == y else 0.0
+    return math.erfc(abs(x - y) / spread / math.sqrt(2))
+
+
+def spread_of(one: Estimate) -> tuple[float, float, bool]:
+    """Centre and standard deviation of a measured value, and whether they are logarithms."""
+    point, low, high = one.value or 0.0, one.low, one.high
+    if low is None or high is None or low == high:
+        return (math.log(point), 0.0, True) if point > 0 else (point, 0.0, False)
+    if point > 0 and low > 0:
+        return math.log(point), math.log(high / low) / (2 * 1.96), True
+    return point, (high - low) / (2 * 1.96), False
+
+
+@dataclass(frozen=True)
+class Distinction:
+    """Whether a candidate differs from the one that comes first.
+
+    Attributes:
+        apart: whether they differ; None where nothing was tested.
+        p: after Holm's correction; None where nothing was tested or nothing is uncertain.
+        reason: what there is instead of p.
+        shared: whether both have one measurement, so that there is nothing to test.
+    """
+
+    apart: bool | None
+    p: float | None = None
+    reason: str = ""
+    shared: bool = False
+
+    def __str__(self) -> str:
+        if self.apart is None:
+            return self.reason
+        why = self.reason if self.p is None else f"{say_p(self.p)} after Holm"
+        return f"{'distinguishable' if self.apart else 'not distinguishable'} ({why})"
+
+
+def format_p(p: float | None) -> str:
+    """``0.031``; a small p is bounded, as resampling finds none that is smaller. A dash stands for none."""
+    if p is None or math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def say_p(p: float) -> str:
+    """``p = 0.031`` or ``p < 0.001``."""
+    return f"p {format_p(p)}" if p < 0.001 else f"p = {format_p(p)}"

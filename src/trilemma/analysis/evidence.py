@@ -1,28 +1,53 @@
-"""A study's two tables as evidence: bootstrap draws and paired tests of any metric between candidates.
+"""A study's two tables as evidence: values, bootstrap draws and tests of any metric between candidates.
 
-Performance and robustness are resampled and tested by :mod:`trilemma.analysis`, on the items that all
-candidates answered; measured efficiency by the intervals in the records.
+Performance and robustness are resampled and tested on the items that all candidates answered, measured
+efficiency by the intervals in the records. How a p is computed is in :mod:`trilemma.analysis.comparisons`.
 """
 
 import itertools
 import math
 import zlib
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from trilemma.analysis.comparisons import AVERAGE, Comparison, compare_all
-from trilemma.analysis.measures import Block, defined, find_measure, scored_by
-from trilemma.analysis.metrics import Metric, title
-from trilemma.analysis.panels import ADVGLUE, CLEAN, Panel, align, benchmark_of, panels, stream
-from trilemma.analysis.values import Candidate, OperatingPoint, Value, benchmark, candidates, points, recorded
-from trilemma.statistics import Array, Sample, holm, sample
+from trilemma.analysis.answers import (
+    CLEAN,
+    LEADERBOARDS,
+    AnswerMatrix,
+    align,
+    answer_matrices,
+    benchmark_of,
+)
+from trilemma.analysis.candidates import Candidate, candidate_names, candidates
+from trilemma.analysis.comparisons import (
+    SIGNIFICANCE,
+    Comparison,
+    Distinction,
+    compare_all,
+    p_of_intervals,
+    spread_of,
+)
+from trilemma.analysis.item_metrics import (
+    ITEM_METRICS,
+    OFFICIAL,
+    ClusterSums,
+    defined,
+    item_metric,
+    scored_by,
+)
+from trilemma.analysis.lookup import Estimate, benchmark, estimate, here, meaningless_tasks, training_points
+from trilemma.metrics import AGGREGATED, METRICS, Metric, score_title
+from trilemma.operating_point import OperatingPoint
+from trilemma.records import AVERAGE
+from trilemma.statistics import FRONT_DRAWS, Array, Sample, holm
 
-DRAWS = 1000
-OFFICIAL = ("accuracy", "f1", "matthews", "pearson", "spearman")
-_MEASURE = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
+NO_SKILL: Final = "no skill"
+"""What a candidate has that is not distinguishably above the majority class: its robustness means nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,45 +63,83 @@ class Evidence:
 
     Args:
         records: the records table.
-        items: the items table.
+        items: the items table; without it nothing that is computed from items is resampled or tested.
         at: the operating point at which efficiency is read.
     """
 
-    def __init__(self, records: pd.DataFrame, items: pd.DataFrame, at: OperatingPoint | None = None) -> None:
-        self.records, self.items, self.at = records, items, at or OperatingPoint()
-        self.candidates = candidates(records)
-        self.benchmark = benchmark(records)
-        self.official = official_metrics(records)
-        self._elsewhere = points(records, self.at)
-        whole = records[records["seed"].isna() | (records["axis"] == "E")]
-        self._by_model = dict(tuple(whole.groupby("model", sort=False)))
-        self._panels = lru_cache(maxsize=None)(lambda: panels(items))
-        self._samples = lru_cache(maxsize=None)(self._sample_items)
-        self._efficiency_tests = lru_cache(maxsize=None)(self._test_efficiency)
-        self.comparisons = lru_cache(maxsize=None)(self._compare)
-        self.value = lru_cache(maxsize=None)(self._value)
+    def __init__(
+        self, records: pd.DataFrame, items: pd.DataFrame | None = None, at: OperatingPoint | None = None
+    ) -> None:
+        self.records, self.at = records, at or OperatingPoint()
+        self.items = pd.DataFrame() if items is None else items
+        self._estimates: dict[tuple[Metric, Candidate, str | None], Estimate] = {}
+        self._samples: dict[tuple[Metric, str], dict[str, Sample]] = {}
+        self._comparisons: dict[str, list[Comparison]] = {}
+        self._interval_tests: dict[Metric, dict[frozenset[str], float]] = {}
 
-    def _value(self, metric: Metric, candidate: Candidate, level: str | None = None) -> Value:
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """The study's candidates in its order."""
+        return candidates(self.records)
+
+    @cached_property
+    def benchmark(self) -> str:
+        """The adversarial benchmark that stands for robustness."""
+        return benchmark(self.records)
+
+    @cached_property
+    def official(self) -> dict[str, tuple[str, ...]]:
+        """Each task's official metrics."""
+        return official_metrics(self.records)
+
+    @cached_property
+    def _measured(self) -> dict[str, pd.DataFrame]:
+        """By model, what was measured over all seeds."""
+        records = here(self.records)
+        whole = records[records["seed"].isna() | (records["axis"] == "E")]
+        return {str(model): rows for model, rows in whole.groupby("model", sort=False)}
+
+    @cached_property
+    def _training_points(self) -> dict[str, OperatingPoint]:
+        return training_points(here(self.records), self.at)
+
+    @cached_property
+    def _matrices(self) -> list[AnswerMatrix]:
+        return answer_matrices(self.items) if len(self.items) else []
+
+    @cached_property
+    def _answered_as(self) -> dict[tuple[str, str], str]:
+        """Model and adaptation to the name under which the items hold their answers."""
+        return candidate_names(self.items) if len(self.items) else {}
+
+    def estimate(self, metric: Metric, candidate: Candidate, level: str | None = None) -> Estimate:
         """The recorded value; where the records hold no interval, the bootstrap's."""
-        own = self._by_model[candidate.model]
-        value = recorded(
-            own, candidate, metric, self.at, level, self.benchmark, self._elsewhere.get(metric.name)
-        )
-        if _from_records(metric) or (value.value is not None and value.low is not None):
-            return value
-        sample = self._samples(metric, level or "all").get(candidate.name)
-        if sample is None or math.isnan(sample.value):
-            return value
-        low, high = sample.interval()
-        if value.value is None:
-            return Value(sample.value, low, high)
-        return Value(value.value, low, high, value.n, value.partial, value.note)
+        key = metric, candidate, level
+        if key not in self._estimates:
+            self._estimates[key] = self._estimate(metric, candidate, level)
+        return self._estimates[key]
+
+    def _estimate(self, metric: Metric, candidate: Candidate, level: str | None) -> Estimate:
+        own = self._measured.get(candidate.model)
+        if own is None:
+            return Estimate(None)
+        elsewhere = self._training_points.get(metric.name) if metric.phase_at(self.at) == "train" else None
+        found = estimate(own, candidate, metric, self.at, level, self.benchmark, elsewhere)
+        if not _from_items(metric) or (found.value is not None and found.low is not None):
+            return found
+        drawn = self._sample(metric, candidate, level or "all")
+        if drawn is None:
+            return found
+        low, high = drawn.interval()
+        if found.value is None:
+            return Estimate(drawn.value, low, high, confidence=0.95)
+        return replace(found, low=low, high=high, confidence=0.95)
 
     def tasks(self, metric: Metric) -> tuple[str, ...]:
         """The tasks that a candidate's value of ``metric`` is the mean over; none on axis E."""
-        if _from_records(metric):
+        if not _from_items(metric):
             return ()
-        name = _MEASURE.get(metric.name, metric.name)
+        name = AGGREGATED.get(metric.name, metric.name)
         names = OFFICIAL if name == "accuracy" else (name,)
         rows = self.records[self.records["metric"].isin(names) & self.records["value"].notna()]
         rows = rows[~rows["task"].isin(["", AVERAGE]) & (rows["axis"] == metric.axis)]
@@ -87,12 +150,36 @@ class Evidence:
     def title(self, metric: Metric) -> str:
         """What a reader calls the values of ``metric``: a score where they are not accuracy alone."""
         official = [self.official.get(task, ("accuracy",)) for task in self.tasks(metric)]
-        return metric.title if metric.axis == "R" and not self._by_the_rule else title(metric, official)
+        by_the_rule = metric.axis != "R" or self.benchmark in LEADERBOARDS
+        return score_title(metric, official) if by_the_rule else metric.title
 
-    @property
-    def _by_the_rule(self) -> bool:
-        """Whether robustness is aggregated by AdvGLUE's rule, which counts F1 too."""
-        return self.benchmark.startswith(ADVGLUE)
+    @cached_property
+    def _meaningless(self) -> dict[tuple[str, str, str], tuple[str, ...]]:
+        return meaningless_tasks(self.records)
+
+    def meaningless_on(self, candidate: Candidate) -> tuple[str, ...]:
+        """The attacked tasks on which the candidate's robustness means nothing: it has not learnt them."""
+        return self._meaningless.get((candidate.model, candidate.adaptation, self.benchmark), ())
+
+    def without_skill(self, *, attacked: bool = False) -> frozenset[str]:
+        """The candidates that are not distinguishably above the majority class on any task.
+
+        Args:
+            attacked: on any task that is attacked; a task that is not may show skill.
+        """
+        tasks = set(self.tasks(METRICS["robust_accuracy"]))
+        if tasks and not attacked:
+            tasks |= set(self.tasks(METRICS["accuracy"]))
+        return frozenset(
+            candidate.name
+            for candidate in self.candidates
+            if tasks and tasks <= set(self.meaningless_on(candidate))
+        )
+
+    def with_skill(self, among: Sequence[Candidate], *, attacked: bool = False) -> list[Candidate]:
+        """Those that may be called best, in their order."""
+        lacking = self.without_skill(attacked=attacked)
+        return [candidate for candidate in among if candidate.name not in lacking]
 
     def draws(self, metric: Metric, candidate: Candidate, level: str = "all") -> Draws | None:
         """The candidate's draws of ``metric``; None where its uncertainty is not known.
@@ -108,14 +195,71 @@ class Evidence:
             candidate: whose.
             level: ``all`` or one level of attack, on axis R.
         """
-        if _from_records(metric):
-            return self._efficiency_draws(metric, candidate)
-        found = self._samples(metric, level).get(candidate.name)
-        if found is None or math.isnan(found.value):
+        if not _from_items(metric):
+            return self._draws_of_interval(metric, candidate)
+        found = self._sample(metric, candidate, level)
+        if found is None:
             return None
         between_seeds = math.sqrt(sum(variance for variance, _ in found.terms))
         noise = _generator("seeds", metric.name, candidate.name).standard_normal(len(found.draws))
         return Draws(found.value, found.draws + between_seeds * noise)
+
+    def _draws_of_interval(self, metric: Metric, candidate: Candidate) -> Draws | None:
+        """Draws from a log-normal (normal, where a limit is not positive) with the recorded interval."""
+        found = self.estimate(metric, candidate)
+        if found.value is None or (found.low is None and not metric.exact):
+            return None
+        centre, spread, logarithmic = spread_of(found)
+        # Candidates of one shape share their measurement, and with it what is uncertain about it.
+        noise = _generator("efficiency", metric.name, repr(found.value)).standard_normal(FRONT_DRAWS)
+        draws = centre + spread * noise
+        return Draws(found.value, np.exp(draws) if logarithmic else draws)
+
+    def _sample(self, metric: Metric, candidate: Candidate, level: str) -> Sample | None:
+        """The candidate's paired sample; None where it did not answer all sets or has no value on them."""
+        key = metric, level
+        if key not in self._samples:
+            self._samples[key] = self._resample(metric, level)
+        name = self._answered_as.get((candidate.model, candidate.adaptation), "")
+        found = self._samples[key].get(name)
+        return None if found is None or math.isnan(found.value) else found
+
+    def _resample(self, metric: Metric, level: str) -> dict[str, Sample]:
+        """Paired samples of every candidate that answered all sets, aggregated over tasks."""
+        computed = item_metric(metric.name)
+        wanted = CLEAN if metric.axis == "P" else self.benchmark
+        own = [matrix for matrix in self._matrices if matrix.benchmark == wanted]
+        answered = dict.fromkeys(self._answered_as[one.model, one.adaptation] for one in self._answering)
+        names = [name for name in answered if own and all(matrix.of(name) for matrix in own)]
+        by_task: dict[str, list[AnswerMatrix]] = {}
+        for matrix in own:
+            by_task.setdefault(matrix.task, []).append(matrix.at(level if wanted != CLEAN else CLEAN))
+        parts = []
+        for task, sets in by_task.items():
+            official = self.official.get(task, ("accuracy",))
+            present = [matrix for matrix in sets if len(matrix.gold)]
+            averaged = scored_by(computed, wanted, official)[1] if metric.average else [computed]
+            averaged = defined(averaged, present)
+            usable = [matrix for matrix in present if not any(one.missing(matrix) for one in averaged)]
+            if usable and computed.belongs_to(official):
+                aligned, groups = align(usable, names)
+                parts.append(ClusterSums.of(aligned, averaged).samples(groups, FRONT_DRAWS))
+        if not parts:
+            return {}
+        return {name: Sample.mean([part[i] for part in parts]) for i, name in enumerate(names)}
+
+    @property
+    def _answering(self) -> list[Candidate]:
+        return [one for one in self.candidates if (one.model, one.adaptation) in self._answered_as]
+
+    def comparisons(self, metric: str) -> list[Comparison]:
+        """Paired comparisons of all candidates on one metric that is computed from items."""
+        if metric not in self._comparisons:
+            known = len(self.items)
+            self._comparisons[metric] = (
+                compare_all(self.items, metrics=(metric,), official=self.official) if known else []
+            )
+        return self._comparisons[metric]
 
     def adjusted_p(
         self, metric: Metric, a: Candidate, b: Candidate, level: str | None = None
@@ -124,68 +268,22 @@ class Evidence:
 
         The family holds all pairs of candidates, as in the table of comparisons: which of them comes first
         is itself found in the data. Performance and robustness: the paired test of what is ranked, the
-        average over tasks, also where there is one task (:func:`compare`). Efficiency: a normal test on the
-        (logarithmic) recorded intervals; exact values simply differ.
+        average over tasks, also where there is one task. Efficiency: a normal test on the (logarithmic)
+        recorded intervals; exact values simply differ.
         """
-        if _from_records(metric):
-            return self._efficiency_tests(metric).get(frozenset((a.name, b.name)))
-        compared = [
-            c
-            for c in self.comparisons(_MEASURE.get(metric.name, metric.name))
-            if {c.a, c.b} == {a.name, b.name}
-        ]
+        if not _from_items(metric):
+            if metric not in self._interval_tests:
+                self._interval_tests[metric] = self._test_intervals(metric)
+            return self._interval_tests[metric].get(frozenset((a.name, b.name)))
+        pair = {self._answered_as.get((one.model, one.adaptation), "") for one in (a, b)}
+        compared = self.comparisons(AGGREGATED.get(metric.name, metric.name))
         where = (CLEAN, CLEAN) if metric.axis == "P" else (self.benchmark, level or "all")
-        here = [c for c in compared if (c.set, c.level) == where]
+        here = [c for c in compared if {c.a, c.b} == pair and (c.set, c.level) == where]
         average = [c for c in here if c.task == AVERAGE]
         chosen = average or (here if len(here) == 1 else [])
         return chosen[0].p_adjusted if chosen else None
 
-    def _compare(self, metric: str) -> list[Comparison]:
-        """Paired comparisons of all candidates on one metric."""
-        return compare_all(self.items, metrics=(metric,), official=self.official) if len(self.items) else []
-
-    def _sample_items(self, metric: Metric, level: str) -> dict[str, Sample]:
-        """Paired samples of every candidate that answered all sets, aggregated over tasks."""
-        measure = find_measure(_MEASURE.get(metric.name, metric.name))
-        wanted = CLEAN if metric.axis == "P" else self.benchmark
-        own = [panel for panel in self._panels() if panel.benchmark == wanted] if len(self.items) else []
-        names = [c.name for c in self.candidates if own and all(panel.of(c.name) for panel in own)]
-        by_task: dict[str, list[Panel]] = {}
-        for panel in own:
-            by_task.setdefault(panel.task, []).append(panel.at(level if wanted != CLEAN else CLEAN))
-        parts = []
-        for task, sets in by_task.items():
-            official = self.official.get(task, ("accuracy",))
-            aggregated = bool(metric.average)
-            present = [panel for panel in sets if len(panel.gold)]
-            measures = scored_by(measure, wanted, official)[1] if aggregated else [measure]
-            measures = defined(measures, present)
-            here = [panel for panel in present if not any(m.missing(panel) for m in measures)]
-            if here and measure.belongs_to(official):
-                aligned, groups = align(here, names)
-                block = Block.of(aligned, measures)
-                stream_of = stream(here[0])
-                parts.append(
-                    sample(
-                        block.sums, groups, block.statistic, shape=block.shape, draws=DRAWS, seed=stream_of
-                    )
-                )
-        if not parts:
-            return {}
-        return {name: Sample.mean([part[i] for part in parts]) for i, name in enumerate(names)}
-
-    def _efficiency_draws(self, metric: Metric, candidate: Candidate) -> Draws | None:
-        """Draws from a log-normal (normal, where a limit is not positive) with the recorded interval."""
-        value = self.value(metric, candidate)
-        if value.value is None or (value.low is None and not metric.exact):
-            return None
-        centre, spread, logarithmic = _on_scale(value)
-        # Candidates of one shape share their measurement, and with it what is uncertain about it.
-        noise = _generator("efficiency", metric.name, repr(value.value)).standard_normal(DRAWS)
-        draws = centre + spread * noise
-        return Draws(value.value, np.exp(draws) if logarithmic else draws)
-
-    def _test_efficiency(self, metric: Metric) -> dict[frozenset[str], float]:
+    def _test_intervals(self, metric: Metric) -> dict[frozenset[str], float]:
         """Holm-adjusted p of all pairs of candidates that can be tested, each measurement once."""
         distinct: list[list[Candidate]] = []
         for candidate in self.candidates:
@@ -195,7 +293,8 @@ class Evidence:
             else:
                 same.append(candidate)
         pairs = list(itertools.combinations(distinct, 2))
-        found = [self._efficiency_p(metric, a[0], b[0]) for a, b in pairs]
+        estimates = [[self.estimate(metric, one[0]) for one in pair] for pair in pairs]
+        found = [p_of_intervals(*pair, exact=metric.exact) for pair in estimates]
         tested = [(pair, p) for pair, p in zip(pairs, found, strict=True) if p is not None]
         adjusted = holm([p for _, p in tested])
         return {
@@ -205,51 +304,51 @@ class Evidence:
         }
 
     def shared(self, metric: Metric, a: Candidate, b: Candidate) -> bool:
-        """Whether two candidates have one measurement: equal shapes, or adaptations of one model."""
-        if not _from_records(metric) or metric.exact:
+        """Whether two candidates have one measurement: equal shapes, or forms of one adapted model."""
+        if _from_items(metric):
+            return (a.model, a.adaptation) == (b.model, b.adaptation)
+        if metric.exact:
             return False
-        values = [self.value(metric, candidate) for candidate in (a, b)]
-        first, second = ((value.value, value.low, value.high, value.n) for value in values)
+        values = [self.estimate(metric, candidate) for candidate in (a, b)]
+        first, second = ((one.value, one.low, one.high, one.n) for one in values)
         return first == second and None not in first[:3]
 
-    def _efficiency_p(self, metric: Metric, a: Candidate, b: Candidate) -> float | None:
-        values = [self.value(metric, candidate) for candidate in (a, b)]
-        if any(value.value is None or (value.low is None and not metric.exact) for value in values):
-            return None
-        (x, x_spread, x_log), (y, y_spread, y_log) = (_on_scale(value) for value in values)
-        if x_log != y_log:
-            x, y = (value.value or 0.0 for value in values)
-        spread = math.hypot(x_spread, y_spread)
-        if spread == 0:
-            return 1.0 if x == y else 0.0
-        return math.erfc(abs(x - y) / spread / math.sqrt(2))
+    def distinguish(
+        self, metric: Metric, first: Candidate, others: Sequence[Candidate], level: str | None = None
+    ) -> list[Distinction]:
+        """``first`` held against each of the others, Holm-adjusted over all pairs of candidates."""
+        return [self._distinguish(metric, first, other, level) for other in others]
+
+    def _distinguish(
+        self, metric: Metric, first: Candidate, other: Candidate, level: str | None
+    ) -> Distinction:
+        if metric.exact:
+            values = [self.estimate(metric, candidate).value for candidate in (first, other)]
+            return Distinction(values[0] != values[1], reason="exact")
+        if self.shared(metric, first, other):
+            return Distinction(False, reason="one measurement for both", shared=True)
+        p = self.adjusted_p(metric, first, other, level)
+        if p is not None:
+            return Distinction(p < SIGNIFICANCE, p)
+        return Distinction(None, reason="not tested" if _from_items(metric) else "not tested: no interval")
 
 
 def official_metrics(records: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Each task's official metrics: those recorded on axis P, or for want of any those on axis R."""
+    """Each task's official metrics: those recorded on axis P, or if there are none those on axis R."""
     found: dict[str, tuple[str, ...]] = {}
+    official = {name: one.official for name, one in ITEM_METRICS.items()}
     for axis in ("P", "R"):
         rows = records[(records["axis"] == axis) & (records["task"] != AVERAGE)]
-        rows = rows.assign(metric=rows["metric"].str.removeprefix("robust_"))
+        rows = rows.assign(metric=rows["metric"].map(official))
         by_task = rows[rows["metric"].isin(OFFICIAL)].groupby("task", sort=False)["metric"].unique()
         for task, own in by_task.items():
             found.setdefault(str(task), tuple(name for name in OFFICIAL if name in set(own)))
     return found
 
 
-def _from_records(metric: Metric) -> bool:
-    """Whether a metric is measured on the model and not on items."""
-    return metric.axis == "E" or metric.name == "held_out_perplexity"
-
-
-def _on_scale(value: Value) -> tuple[float, float, bool]:
-    """Centre and standard deviation, and whether they are logarithms."""
-    point, low, high = value.value or 0.0, value.low, value.high
-    if low is None or high is None or low == high:
-        return (math.log(point), 0.0, True) if point > 0 else (point, 0.0, False)
-    if point > 0 and low > 0:
-        return math.log(point), math.log(high / low) / (2 * 1.96), True
-    return point, (high - low) / (2 * 1.96), False
+def _from_items(metric: Metric) -> bool:
+    """Whether a metric is computed from the items; others are read from the records alone."""
+    return AGGREGATED.get(metric.name, metric.name) in ITEM_METRICS
 
 
 def _generator(*names: str) -> np.random.Generator:

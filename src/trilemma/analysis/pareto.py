@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trilemma.analysis.evidence import DRAWS, Evidence
-from trilemma.analysis.metrics import Metric, find_metric
-from trilemma.analysis.plugged import metric_of
-from trilemma.analysis.skill import NO_SKILL, without_skill
-from trilemma.analysis.values import Candidate, Value
+from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.evidence import NO_SKILL, Evidence
+from trilemma.analysis.lookup import Estimate, metric_of
 from trilemma.errors import TrilemmaError
-from trilemma.statistics import Array
+from trilemma.metrics import METRICS, Metric
+from trilemma.statistics import FRONT_DRAWS, Array
 
 DEFAULT = ("latency_ms", "accuracy", "robust_accuracy")
 """One metric of each axis."""
@@ -28,7 +27,7 @@ class Position:
 
     Attributes:
         candidate: its name.
-        values: metric name to value (with interval); value None where not measured.
+        values: the value of each metric of the front; None where it was not measured.
         on_front: no candidate dominates it, by the point estimates; None where a metric is missing.
         dominated_by: the candidates that dominate it by the point estimates.
         dominated_probability: share of the paired bootstrap draws in which some candidate dominates it;
@@ -38,7 +37,7 @@ class Position:
     """
 
     candidate: str
-    values: dict[str, Value]
+    values: tuple[Estimate, ...]
     on_front: bool | None
     dominated_by: tuple[str, ...] = ()
     dominated_probability: float | None = None
@@ -69,12 +68,13 @@ class Front:
     positions: tuple[Position, ...]
 
     def table(self) -> pd.DataFrame:
-        """One row a candidate: each metric with its limits, front membership, domination."""
+        """One row for each candidate: each metric with its limits, front membership, domination."""
         rows = []
         for position in self.positions:
             row: dict[str, object] = {"candidate": position.candidate}
-            for name, value in position.values.items():
-                row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            for metric, value in zip(self.metrics, position.values, strict=True):
+                key = metric.key
+                row |= {key: value.value, f"{key}_low": value.low, f"{key}_high": value.high}
             row["on_front"] = position.on_front
             row["skill"] = position.skill
             row["dominated_by"] = ", ".join(position.dominated_by)
@@ -87,7 +87,7 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
     """Compute the Pareto front.
 
     A candidate is dominated by one that is at least as good on every metric and better on one. One without
-    skill (:mod:`trilemma.analysis.skill`) has no place on a front that shows performance or robustness.
+    skill has no place on a front that shows performance or robustness.
 
     Args:
         evidence: the study's two tables; its operating point is where efficiency is read.
@@ -100,17 +100,20 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
     if len(chosen) < 2:
         raise TrilemmaError("a Pareto front needs at least two different metrics")
     everyone = evidence.candidates
-    values = {c.name: {m.name: evidence.value(m, c) for m in chosen} for c in everyone}
-    for metric in chosen:
-        if all(own[metric.name].value is None for own in values.values()):
-            note = next((own[metric.name].note for own in values.values()), "not measured")
-            raise TrilemmaError(f"no candidate has a value of {metric.name}: {note}")
+    values = {c.name: tuple(evidence.estimate(metric, c) for metric in chosen) for c in everyone}
+    for column, metric in enumerate(chosen):
+        found = [own[column] for own in values.values()]
+        if all(one.value is None for one in found):
+            why = next((one.absence for one in found), "not measured")
+            raise TrilemmaError(f"no candidate has a value of {metric.key}: {why}")
     scored = any(metric.axis != "E" for metric in chosen)
-    lacking = without_skill(evidence) if scored else frozenset[str]()
+    lacking = evidence.without_skill() if scored else frozenset[str]()
     eligible = [c for c in everyone if c.name not in lacking]
-    complete = [c for c in eligible if all(v.value is not None for v in values[c.name].values())]
-    points = np.array([[_cost(m, values[c.name][m.name].value) for m in chosen] for c in complete])
-    dominates = _dominance(points.reshape(len(complete), 1, len(chosen)))[0] > 0
+    complete = [c for c in eligible if all(one.value is not None for one in values[c.name])]
+    points = np.array(
+        [[_cost(m, one.value) for m, one in zip(chosen, values[c.name], strict=True)] for c in complete]
+    )
+    dominates = domination(points.reshape(len(complete), 1, len(chosen)))[0] > 0
     frequency, anyone, known = _bootstrap(evidence, complete, chosen)
 
     positions = []
@@ -130,8 +133,8 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
 
 def three_axes(evidence: Evidence) -> Front | None:
     """The front of :data:`DEFAULT`; None where nothing was measured on one of the axes."""
-    for metric in (find_metric(name) for name in DEFAULT):
-        if all(evidence.value(metric, candidate).value is None for candidate in evidence.candidates):
+    for name in DEFAULT:
+        if all(evidence.estimate(METRICS[name], one).value is None for one in evidence.candidates):
             return None
     return front(evidence)
 
@@ -142,7 +145,7 @@ def _cost(metric: Metric, value: float | None) -> float:
     return value if metric.better == "lower" else -value
 
 
-def _dominance(costs: Array) -> tuple[Array, Array]:
+def domination(costs: Array) -> tuple[Array, Array]:
     """How often row dominates column, [candidates, candidates], and how often each is dominated at all.
 
     Args:
@@ -167,13 +170,13 @@ def _bootstrap(
     evidence: Evidence, complete: list[Candidate], metrics: tuple[Metric, ...]
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """How often each dominates each other one; how often each is dominated at all; whose draws are known."""
-    costs = np.empty((len(complete), DRAWS, len(metrics)))
+    costs = np.empty((len(complete), FRONT_DRAWS, len(metrics)))
     for row, candidate in enumerate(complete):
         for column, metric in enumerate(metrics):
             draws = evidence.draws(metric, candidate)
             costs[row, :, column] = draws.draws if draws else np.nan  # which dominates nothing
             if metric.better == "higher":
                 costs[row, :, column] *= -1
-    frequency, anyone = _dominance(costs)
+    frequency, anyone = domination(costs)
     known = np.array([not np.isnan(own).any() for own in costs], dtype=bool)
     return frequency, anyone, known

@@ -1,34 +1,57 @@
-"""What an attack is given and what it returns."""
+"""What an attack is, what it is given and what it returns."""
 
-from collections.abc import Sequence
+import importlib
+import itertools
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.progress import Progress
+from trilemma.attacks.settings import AttackSettings
+from trilemma.errors import AttackError
+from trilemma.inference import TextClassifier
+from trilemma.progress import Progress, silent
 from trilemma.registry import Registry
-from trilemma.tasks.task import Level, Text
+from trilemma.tasks.task import Level, Task, Text
+
+Victim = TextClassifier
+"""The model under attack."""
 
 
-class Victim(Protocol):
-    """The model under attack."""
+def checked(victim: Victim) -> Callable[[Sequence[Text]], NDArray[np.float32]]:
+    """The victim as a service that answers with one distribution per text, or raises an error."""
 
-    def __call__(self, texts: Sequence[Text]) -> NDArray[np.float32]:
-        """Class probabilities [n, classes] of n texts (or pairs); every text is one query."""
+    def answer(texts: Sequence[Text]) -> NDArray[np.float32]:
+        probabilities = np.asarray(victim(texts), np.float32)
+        if probabilities.ndim != 2 or len(probabilities) != len(texts):
+            raise AttackError(
+                f"the victim answered {len(texts)} texts with an array of shape {probabilities.shape}; "
+                "it must return class probabilities [texts, classes]"
+            )
+        broken = ~np.isfinite(probabilities).all(axis=1)
+        if broken.any():
+            raise AttackError(
+                f"the victim's answer to {texts[int(broken.argmax())]!r} is not a number; fix the victim and "
+                "run again"
+            )
+        return probabilities
+
+    return answer
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """What an attack made of one item.
+    """The result of attacking one item.
 
     Attributes:
-        text: the strongest adversarial input found; the original where none was.
-        queries: distinct texts that the victim was asked for this item.
-        success: whether the attack's goal was met; a plug-in may leave it to the answers.
+        text: the strongest adversarial input found; the original where there is none.
+        queries: distinct texts that the victim was asked about for this item.
+        success: whether the attack's goal was met; a plug-in may leave this to the victim's answers.
         score: the goal's score of ``text``, higher is stronger.
-        by: which of an ensemble's attacks made it.
+        by: which attack of an ensemble found it.
     """
 
     text: Text
@@ -38,61 +61,167 @@ class Attacked:
     by: str = ""
 
 
-class Attack(Protocol):
-    """Searches, within a query budget, for inputs that the victim gets wrong and people do not."""
+def ignored(index: int, result: Attacked) -> None:
+    """A listener for finished items that does nothing."""
 
-    @property
-    def level(self) -> Level:
-        """Of what it changes."""
 
+@dataclass(frozen=True)
+class AttackRun:
+    """How an attack is run.
+
+    Attributes:
+        budget: queries allowed per item.
+        seed: the same seed gives the same examples.
+        progress: called with the number of items that are finished.
+        finished: called with the index and the result of each item as soon as it is finished, so that a
+            caller can keep what a failing victim would lose. An attack that finishes all items at once
+            need not call it.
+    """
+
+    budget: int
+    seed: int = 0
+    progress: Progress = silent
+    finished: Callable[[int, Attacked], None] = ignored
+
+    def counting(self, total: int) -> Callable[[int, Attacked], None]:
+        """A listener that passes each finished item on, and reports how many of ``total`` there are."""
+        done = itertools.count(1)
+
+        def finish(index: int, result: Attacked) -> None:
+            self.finished(index, result)
+            self.progress(next(done), total, "items")
+
+        return finish
+
+
+class Attack(ABC):
+    """Searches, within a budget of queries, for inputs that the victim gets wrong and people do not.
+
+    Attributes:
+        level: what it changes: ``word``, ``sentence``, ``human`` (written by people), or ``unknown``.
+        white_box: whether it needs the victim's gradients.
+        misclassifies: whether a success is a wrong answer; only such attacks measure robustness.
+        configurable: whether :meth:`configured` uses its settings.
+    """
+
+    level: Level
+    white_box: bool = False
+    misclassifies: bool = True
+    configurable: bool = False
+
+    @abstractmethod
     def __call__(
-        self,
-        victim: Victim,
-        texts: Sequence[Text],
-        labels: Sequence[int],
-        *,
-        budget: int,
-        seed: int,
-        progress: Progress,
+        self, victim: Victim, texts: Sequence[Text], labels: Sequence[int], run: AttackRun
     ) -> list[Attacked]:
-        """Attack items that the victim answers correctly.
+        """Attack clean items that the victim answers correctly; one result per item, in order.
 
-        Args:
-            victim: the model under attack.
-            texts: the clean inputs.
-            labels: their class indices.
-            budget: queries allowed an item.
-            seed: the same seed gives the same examples.
-            progress: told of items done.
-
-        Returns:
-            One result an item, in order.
+        ``labels`` are the items' class indices.
         """
 
+    def configured(self, settings: AttackSettings, task: Task | None = None) -> "Attack":
+        """The attack under a user's settings, for a task.
 
-def _recipes(module: str, *names: str) -> dict[str, str]:
-    """Names to where they are built: ``recipes_MODULE:NAME_RECIPE``."""
-    module = f"trilemma.attacks.recipes{module and '_'}{module}"
-    return {name: f"{module}:{name.upper().replace('-', '_')}_RECIPE" for name in names}
+        Raises:
+            AttackError: if a resource is missing: which one, and how to get it.
+        """
+        return self
+
+    def fingerprint(self, settings: AttackSettings) -> dict[str, str]:
+        """Hashes of the resources that the attack reads under these settings, by name.
+
+        Raises:
+            AttackError: if one is missing.
+        """
+        return {}
 
 
-ATTACKS: Registry[Attack] = Registry(
-    "attack",
-    {
-        **_recipes("", "deepwordbug", "textbugger", "pwws", "bad-characters", "advglue"),
-        **_recipes(
-            "models", "textfooler", "bert-attack", "bae", "bae-insert", "morpheus", "compattack", "scpn"
-        ),
-        **_recipes("searches", "genetic", "pso", "input-reduction"),
-        **_recipes(
-            "sentences",
-            "checklist",
-            "stresstest",
-            "advfever",
-            "checklist-templates",
-            "stresstest-templates",
-            "own-templates",
-        ),
-        **_recipes("white_box", "hotflip", "universal-trigger"),
-    },
-)
+class AttackRegistry(Registry[Attack]):
+    """Attacks by name: the package's recipes, found in ``trilemma.attacks.recipes``, and plug-ins."""
+
+    renamed = {"own-templates": "custom-templates"}  # noqa: RUF012  it is not a field
+    """Former names of recipes."""
+
+    def __init__(self) -> None:
+        super().__init__("attack", {})
+        self._searched = False
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._find_recipes()
+        return super().names()
+
+    def get(self, name: str) -> Attack:
+        """The attack called ``name``.
+
+        Raises:
+            TrilemmaError: if there is none, its package cannot be imported, or it is not an attack.
+        """
+        self._find_recipes()
+        found = super().get(name)
+        if not isinstance(found, Attack):
+            raise AttackError(
+                f"the attack {name!r} is not a trilemma.attacks.Attack; derive its class from that one and "
+                "name an instance"
+            )
+        return found
+
+    def unknown(self, name: str) -> str:
+        """What to say about an unknown name: its new name, or the nearest one and all there are."""
+        if name in self.renamed:
+            return f"the attack {name!r} is called {self.renamed[name]} now; write that name"
+        return super().unknown(name)
+
+    def add_recipe(self, name: str, recipe: Attack) -> None:
+        """Add a recipe of the package."""
+        self._loaded[name] = recipe
+
+    def _find_recipes(self) -> None:
+        """Import the modules of recipes once; each adds its own."""
+        if not self._searched:
+            package = importlib.import_module("trilemma.attacks.recipes")
+            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+                importlib.import_module(module.name)
+            self._searched = True
+
+
+ATTACKS = AttackRegistry()
+
+
+def build(name: str, settings: AttackSettings, task: Task | None) -> Attack:
+    """The recipe or plug-in of that name; a plug-in takes no settings unless it is ``configurable``.
+
+    Raises:
+        AttackError: if a resource is missing, or the attack cannot use the settings.
+    """
+    attack = ATTACKS.get(name)
+    if task is not None and settings.target is not None and settings.target >= task.outputs:
+        raise AttackError(
+            f"{task.name} has {task.outputs} classes, so `target` is at most {task.outputs - 1}"
+        )
+    if settings.model_fields_set and not attack.configurable:
+        raise AttackError(
+            f"the attack {name} takes no settings; leave out {', '.join(sorted(settings.model_fields_set))}"
+        )
+    return attack.configured(settings, task)
+
+
+def require_misclassification(name: str) -> None:
+    """Refuse an attack whose successes are not wrong answers where wrong answers are counted.
+
+    Raises:
+        AttackError: naming what to do instead.
+    """
+    if not ATTACKS.get(name).misclassifies:
+        raise AttackError(
+            f"a success of {name} is not a wrong answer, so it does not measure robust accuracy; run it from "
+            "Python: `trilemma.attacks.build`"
+        )
+
+
+def fingerprint(name: str, settings: AttackSettings) -> dict[str, str]:
+    """Hashes of the resources that the attack reads.
+
+    Raises:
+        AttackError: if one is missing.
+    """
+    return ATTACKS.get(name).fingerprint(settings)

@@ -1,4 +1,4 @@
-"""Goal functions: when an attack has won, and how near it is."""
+"""Goal functions: when an attack has succeeded, and how near it is to that."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,28 +8,23 @@ from numpy.typing import NDArray
 
 
 class Goal(Protocol):
-    """What an attack is after."""
+    """What an attack wants to achieve."""
 
     @property
     def stops(self) -> bool:
-        """Whether a search ends with its first success; otherwise it goes on for a better one."""
+        """Whether a search ends with its first success; otherwise it looks for a better one."""
 
     def judge(self, probabilities: NDArray[np.float32], label: int, words: int) -> tuple[float, bool]:
-        """How near, and whether won.
+        """How near the victim's probabilities [classes] are to the goal, for an item's class.
 
-        Args:
-            probabilities: the victim's, [classes].
-            label: the item's class.
-            words: words that the attacked text has.
-
-        Returns:
-            A score, higher is nearer; and whether the goal is met.
+        ``words`` is the number of words of the attacked text. Returns a score, higher is nearer; and whether
+        the goal is met.
         """
 
 
 @dataclass(frozen=True)
 class Untargeted:
-    """Any other class than the item's."""
+    """Any class but the item's."""
 
     stops: bool = True
 
@@ -39,19 +34,15 @@ class Untargeted:
 
 
 @dataclass(frozen=True)
-class ConfidenceDrop:
-    """The least confidence in the item's class that the budget buys; any other answer is a success."""
+class ConfidenceDrop(Untargeted):
+    """The least confidence in the item's class within the budget; any other answer is a success."""
 
     stops: bool = False
-
-    def judge(self, probabilities: NDArray[np.float32], label: int, words: int) -> tuple[float, bool]:
-        """Score: 1 - p(label)."""
-        return 1.0 - float(probabilities[label]), int(probabilities.argmax()) != label
 
 
 @dataclass(frozen=True)
 class Targeted:
-    """One given class."""
+    """A given class."""
 
     target: int
     stops: bool = True
@@ -62,10 +53,10 @@ class Targeted:
 
 
 @dataclass(frozen=True)
-class InputReduction:
+class FewestWords:
     """The fewest words for which the model still gives the same answer (Feng et al. 2018, arXiv 1804.07781).
 
-    What is left makes no sense to a person, and the model is as sure of it as before.
+    What is left does not make sense to a person, and the model is as sure of it as before.
     """
 
     stops: bool = False

@@ -1,4 +1,4 @@
-"""Results of an attack, written down as they come: a killed or failing run loses none of them."""
+"""Results of an attack, written to a file as they come: a killed or failing run loses none of them."""
 
 import json
 from dataclasses import asdict
@@ -8,16 +8,13 @@ from trilemma.attacks.attack import Attacked
 from trilemma.errors import StoreError
 
 
-class Journal:
-    """A file with one finished item a line.
+class AttackJournal:
+    """A file with one finished item per line; ``results`` are the finished items by index.
 
     Args:
-        path: where; what an earlier run wrote there is read.
-        items: how many there are; lines of others are left out.
-        key: of what is attacked with what: a journal of something else is begun anew.
-
-    Attributes:
-        results: finished items by index.
+        path: of the file; what an earlier run wrote there is read.
+        items: how many there are; lines of other items are left out.
+        key: says what is attacked with what; a journal with another key is started again.
     """
 
     def __init__(self, path: Path, items: int, key: str = "") -> None:
@@ -28,20 +25,20 @@ class Journal:
         if head != json.dumps({"key": key}):
             self._write(json.dumps({"key": key}) + "\n", "w")
             return
-        if not text.endswith("\n"):  # a run was killed while it wrote: the next line is a new one
+        if not text.endswith("\n"):  # a run was killed while it wrote this line
             self._write("\n", "a")
         for line in rest.splitlines():
             try:
                 row = json.loads(line)
-                index, one = row.pop("index"), Attacked(**{**row, "text": tuple(row["text"])})
+                index, result = row.pop("index"), Attacked(**{**row, "text": tuple(row["text"])})
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # the line that was being written
             if index in range(items):
-                self.results[index] = one
+                self.results[index] = result
 
-    def keep(self, index: int, one: Attacked) -> None:
-        """Write one result down at once."""
-        self._write(json.dumps({"index": index, **asdict(one)}) + "\n", "a")
+    def keep(self, index: int, result: Attacked) -> None:
+        """Write one result to the file at once."""
+        self._write(json.dumps({"index": index, **asdict(result)}) + "\n", "a")
 
     def _write(self, text: str, mode: str) -> None:
         try:

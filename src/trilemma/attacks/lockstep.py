@@ -1,8 +1,8 @@
-"""Many searches at once: what all of them want to know next is asked together.
+"""Many searches at once: what all of them ask next is asked together.
 
-A search is a generator. It yields what it wants to know, and is sent the answers; between two questions it
-reads like a search for one item alone. All live searches advance in lockstep: their questions are pooled,
-identical ones are asked once, and the model sees full batches whatever a single search asks.
+A search is a generator. It yields its questions and is sent the answers; its code reads like a search for
+one item alone. All unfinished searches advance in lockstep: their questions are pooled, identical ones are
+asked once, and the model gets full batches however little a single search asks.
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
@@ -17,13 +17,13 @@ Service = Callable[[Sequence[Any]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Question:
-    """What a search wants to know.
+    """A question of a search.
 
     Attributes:
-        service: whom it asks.
-        inputs: what it asks about; the answer is one output an input.
-        remembered: whether a later question of any search may be answered from this one's answers; large
-            answers, which would fill the memory, are not.
+        service: answers it.
+        inputs: what is asked about; the answer is one output per input.
+        remembered: whether the answer is kept for later questions of all searches; large answers, which
+            would fill the memory, are not.
     """
 
     service: Service
@@ -35,26 +35,28 @@ Steps = Generator[Question, Sequence[Any], T]
 
 
 def ask(service: Service, inputs: Sequence[Hashable], *, remembered: bool = True) -> Steps[Sequence[Any]]:
-    """To be yielded from: the outputs of ``service`` for ``inputs``."""
+    """The outputs of ``service`` for ``inputs``; to be used with ``yield from``."""
     return (yield Question(service, inputs, remembered)) if inputs else []
 
 
-def run_in_lockstep(searches: Sequence[Steps[T]], finished: Callable[[int, T], None]) -> None:
-    """Run searches to their ends.
+def run_in_lockstep(
+    searches: Sequence[Steps[T]], finished: Callable[[int, T], None] = lambda index, result: None
+) -> list[T]:
+    """Run searches, one per item, to their ends; their results in order.
 
-    Args:
-        searches: one an item.
-        finished: told the index and the result of each search as it ends.
+    ``finished`` is called with the index and the result of each search when it ends.
     """
+    results: dict[int, T] = {}
     answers: dict[Service, dict[Hashable, Any]] = {}
     waiting: dict[int, Question] = {}
 
     def advance(index: int, outputs: Sequence[Any] | None) -> None:
         try:
-            # A generator that has not begun takes None alone.
+            # A generator that has not begun accepts None only.
             waiting[index] = searches[index].send(outputs)  # type: ignore[arg-type]
         except StopIteration as end:
             waiting.pop(index, None)
+            results[index] = end.value
             finished(index, end.value)
 
     for index in range(len(searches)):
@@ -75,3 +77,4 @@ def run_in_lockstep(searches: Sequence[Steps[T]], finished: Callable[[int, T], N
         for _, question in asked:
             if not question.remembered:
                 answers[question.service].clear()
+    return [results[index] for index in range(len(searches))]

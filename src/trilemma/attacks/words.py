@@ -1,23 +1,33 @@
-"""A text as words and what stands between them, so that words change one by one and nothing else does."""
+"""A text as words and what is between them, so that words change one by one and nothing else does.
+
+Attacks change the words of :class:`SplitText`. How many words differ between two texts is counted by what
+white space separates, since a changed text need not split into the same words again: the misspelling
+``fi@lm`` is one word to a reader, and two to the splitting.
+"""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from importlib.resources import files
 
 import regex
 
-_WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*(?:['’\-][\p{L}\p{N}][\p{L}\p{N}\p{M}]*)*")
-"""Letters and digits of any script with their marks; apostrophes and hyphens inside a word belong to it."""
+_WORD = regex.compile(
+    r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*(?:(?:['’\-]|(?<=\p{Nd})[.,:/](?=\p{Nd}))[\p{L}\p{N}][\p{L}\p{N}\p{M}]*)*"
+)
+"""Letters and digits of any script with their marks. Apostrophes and hyphens inside a word belong to it, and
+the signs that join digits: 3.5, 1,000, 12:30 and 1/2 are one word each."""
 
 
 @dataclass(frozen=True)
-class Words:
+class SplitText:
     """One text under attack; positions count the words of the text it was made from.
 
     Attributes:
         words: the words as they are now; ``""`` for one that was deleted, several in one place where some
             were inserted.
-        gaps: what stands before, between and after the words, one more than words.
+        gaps: what is before, between and after the words, one more than words.
         original: the words of the text it was made from.
     """
 
@@ -26,13 +36,13 @@ class Words:
     original: tuple[str, ...]
 
     @classmethod
-    def of(cls, text: str) -> "Words":
+    def of(cls, text: str) -> "SplitText":
         """Split a text."""
         return _split(text)
 
     @cached_property
     def text(self) -> str:
-        """The text; a deleted word takes the space before it along."""
+        """The text; with a deleted word the space before it is deleted."""
         if "" not in self.words:
             parts = [self.gaps[0]]
             for word, gap in zip(self.words, self.gaps[1:], strict=True):
@@ -45,17 +55,17 @@ class Words:
             text += word + gap
         return text
 
-    def with_word(self, position: int, word: str) -> "Words":
+    def with_word(self, position: int, word: str) -> "SplitText":
         """The text with another word at a position."""
         return replace(self, words=(*self.words[:position], word, *self.words[position + 1 :]))
 
-    def without(self, position: int) -> "Words":
+    def without(self, position: int) -> "SplitText":
         """The text without the word at a position."""
         return self.with_word(position, "")
 
     @cached_property
     def changed(self) -> frozenset[int]:
-        """Positions whose word is not the original one."""
+        """Positions whose word differs from the original one."""
         pairs = zip(self.words, self.original, strict=True)
         return frozenset(i for i, (now, then) in enumerate(pairs) if now != then)
 
@@ -64,30 +74,35 @@ class Words:
 
 
 @lru_cache(maxsize=4096)
-def _split(text: str) -> Words:
+def _split(text: str) -> SplitText:
     words, gaps, end = [], [], 0
     for match in _WORD.finditer(text):
         gaps.append(text[end : match.start()])
         words.append(match.group())
         end = match.end()
     gaps.append(text[end:])
-    return Words(tuple(words), tuple(gaps), tuple(words))
+    return SplitText(tuple(words), tuple(gaps), tuple(words))
 
 
 def words_apart(original: str, text: str) -> int:
-    """Words between white space that were inserted, deleted or replaced, at the least."""
+    """Least number of words, separated by white space, that were inserted, deleted or replaced."""
     return edit_distance(tuple(original.split()), tuple(text.split()))
 
 
 def share_changed(original: str, text: str) -> float:
-    """Words inserted, deleted or replaced over the words of the original; can be more than 1."""
+    """Words inserted, deleted or replaced, over the words of the original; can be more than 1."""
     count = len(original.split())
     return words_apart(original, text) / count if count else float(original != text)
 
 
+def allowed_changes(original: str, share: float) -> int:
+    """Words of a text that may differ; one word always may, which in a short text is more than the share."""
+    return max(1, int(share * len(original.split())))
+
+
 def few_changed(original: str, text: str, share: float) -> bool:
-    """Whether at most a share of the words differ; one word may always, which in a short text is more."""
-    return words_apart(original, text) <= max(1, int(share * len(original.split())))
+    """Whether no more words differ than a share allows."""
+    return words_apart(original, text) <= allowed_changes(original, share)
 
 
 def edit_distance(a: "tuple[str, ...] | str", b: "tuple[str, ...] | str") -> int:
@@ -110,7 +125,7 @@ def edit_distance(a: "tuple[str, ...] | str", b: "tuple[str, ...] | str") -> int
 
 
 def words_changed(original: str, text: str) -> list[str]:
-    """What changed from one text to the other, as ``old -> new``; an empty side was inserted or deleted."""
+    """Changes from one text to another as ``old -> new``; one side is empty for insertions and deletions."""
     before, after = original.split(), text.split()
     matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=False)
     return [
@@ -118,3 +133,28 @@ def words_changed(original: str, text: str) -> list[str]:
         for kind, a, b, c, d in matcher.get_opcodes()
         if kind != "equal"
     ]
+
+
+@cache
+def word_list(name: str) -> tuple[str, ...]:
+    """The words of one of the lists in ``word_lists``."""
+    return tuple(word for line in word_sets(name) for word in line)
+
+
+@cache
+def word_sets(name: str) -> tuple[tuple[str, ...], ...]:
+    """The words of each line of a list; lines that begin with ``#`` are comments."""
+    text = (files("trilemma.attacks") / "word_lists" / f"{name}.txt").read_text("utf-8")
+    return tuple(tuple(line.split()) for line in text.splitlines() if not line.startswith("#"))
+
+
+@cache
+def word_map(name: str) -> Mapping[str, str]:
+    """The second word of each line of a list by the first one."""
+    return {first: second for first, second in word_sets(name)}
+
+
+@cache
+def stop_words() -> frozenset[str]:
+    """Function words of English: changing one changes the grammar rather than the choice of words."""
+    return frozenset(word_list("stop"))

@@ -1,1 +1,4 @@
-"""Clock frequencies: set and given back, swept, modelled and chosen."""
+"""Time and energy at different clock frequencies: setting clocks and giving them back, and choosing one.
+
+Importing this package imports no torch.
+"""

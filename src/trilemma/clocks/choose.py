@@ -1,26 +1,28 @@
-"""Which clock frequency to run at: by phase, by class of query, by a bound on latency.
+"""Which clock frequency to run at, by phase: within a slowdown, and within bounds on latency.
 
-Choices rest on settings, each a frequency with the time and energy of one phase there: measured ones
-(:func:`measured_settings`) or those of :mod:`trilemma.clocks.model`, which stay marked as estimates.
-After "Investigating Energy Efficiency and Performance Trade-offs in LLM Inference Across Tasks and DVFS
-Settings": prefill and decoding get frequencies of their own, and so do classes of queries.
+Choices rest on settings, each a frequency with the time and energy of one phase there: measured ones, or
+those of :mod:`trilemma.clocks.model`, which stay marked as estimates. After "Investigating Energy Efficiency
+and Performance Trade-offs in LLM Inference Across Tasks and DVFS Settings": prefill and decoding get
+frequencies of their own.
 """
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from trilemma.clocks.query_features import QueryClasses
 from trilemma.errors import DeployError
-from trilemma.records import Record
 from trilemma.statistics import Interval
+from trilemma.units import parse_quantity
+
+SLOWDOWN = 0.05
+"""Share of time that may be added to each phase, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One phase at one frequency.
+    """One phase of a batch at one frequency.
 
     Attributes:
         mhz: clock frequency.
@@ -46,11 +48,11 @@ class Setting:
 
 
 Phases = Mapping[str, Sequence[Setting]]
-"""Settings of each phase, ``prefill`` and ``decode``."""
+"""Settings of each phase: ``prefill`` and ``decode``, or ``classify``."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class FrequencyChoice:
     """A frequency for each phase.
 
     Attributes:
@@ -66,12 +68,12 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Of all phases."""
+        """Time of all phases."""
         return _seconds(self.settings)
 
     @property
     def joules(self) -> float:
-        """Of all phases."""
+        """Energy of all phases."""
         return _joules(self.settings)
 
     @property
@@ -90,15 +92,11 @@ class Plan:
         return any(setting.estimate for setting in self.settings.values())
 
 
-def _joules(settings: Mapping[str, Setting]) -> float:
-    return math.fsum(setting.joules for setting in settings.values())
-
-
-def frequency_by_phase(phases: Phases, slowdown: float) -> Plan:
+def frequency_by_phase(phases: Phases, slowdown: float) -> FrequencyChoice:
     """The frequency of least energy for each phase, within a bounded slowdown of each.
 
     A frequency is allowed where T(f) <= (1 + ``slowdown``) T(f_max) holds for its phase. The best single
-    frequency must hold all those bounds, hence never needs less energy than the plan.
+    frequency must keep all those bounds, so it never needs less energy than the choice by phase.
 
     Args:
         phases: settings of each phase.
@@ -108,7 +106,7 @@ def frequency_by_phase(phases: Phases, slowdown: float) -> Plan:
         DeployError: where a phase has no settings or two of one frequency, or the slowdown is negative.
     """
     if not 0 <= slowdown < math.inf:
-        raise DeployError(f"a slowdown of {slowdown:g} is no share of time; 0.05 allows 5% more")
+        raise DeployError(f"a slowdown of {slowdown:g} is not a share of time; 0.05 allows 5% more")
     if not phases:
         raise DeployError("there is no phase to choose a frequency for; measure prefill or decoding")
     by_clock = {name: _by_clock(name, settings) for name, settings in phases.items()}
@@ -121,7 +119,7 @@ def frequency_by_phase(phases: Phases, slowdown: float) -> Plan:
     }
     common = set.intersection(*(set(settings) for settings in allowed.values()))
     singles = [{name: settings[mhz] for name, settings in allowed.items()} for mhz in sorted(common)]
-    return Plan(
+    return FrequencyChoice(
         settings={name: min(settings.values(), key=_thrifty) for name, settings in allowed.items()},
         fastest=fastest,
         single=min(singles, key=_joules, default={}),
@@ -157,7 +155,7 @@ def pareto(settings: Iterable[Setting]) -> list[Setting]:
 
 
 def lowest_energy(phases: Phases, seconds: float) -> dict[str, Setting] | None:
-    """The settings of least energy, one a phase, that together take at most ``seconds``; None for none.
+    """The settings of least energy, one per phase, that together take at most ``seconds``; None for none.
 
     Args:
         phases: settings of each phase, at least one; one alone where the bound is on that phase.
@@ -178,103 +176,141 @@ def lowest_energy(phases: Phases, seconds: float) -> dict[str, Setting] | None:
     return best(0, seconds)
 
 
+def _joules(settings: Mapping[str, Setting]) -> float:
+    return math.fsum(setting.joules for setting in settings.values())
+
+
 def _seconds(settings: Mapping[str, Setting]) -> float:
     return math.fsum(setting.seconds for setting in settings.values())
 
 
-@dataclass(frozen=True)
-class QueryPolicy:
-    """A frequency for each phase of each class of queries.
+class Bounds(NamedTuple):
+    """What an answer may take, in seconds; None is no bound.
 
     Attributes:
-        classes: tells a query's class from its text.
-        plans: by class.
+        ttft: to the first token.
+        tpot: for each further token.
+        latency: until the whole batch is answered.
     """
 
-    classes: QueryClasses
-    plans: Mapping[int, Plan]
+    ttft: float | None = None
+    tpot: float | None = None
+    latency: float | None = None
 
-    def frequency(self, query: str, phase: str) -> float:
-        """The MHz at which to run a phase of a query."""
-        return self.plans[self.classes.of(query)].settings[phase].mhz
+    @classmethod
+    def parse(cls, text: str) -> "Bounds":
+        """Read ``ttft=200ms,tpot=40ms``; "" is no bound.
+
+        Raises:
+            DeployError: for another name, a name twice, or what is not a time.
+        """
+        found: dict[str, float] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals or name not in cls._fields or name in found or value.lstrip("0123456789.") == "":
+                raise DeployError(
+                    f"{part[:40]!r} is not a bound like ttft=200ms; known, each once: "
+                    f"{', '.join(cls._fields)}, in ms, us or s"
+                )
+            found[name] = parse_quantity(value, "s", name)
+            if found[name] <= 0:
+                raise DeployError(
+                    f"{part[:40]!r} is not a bound that anything could meet; give a positive time"
+                )
+        return cls(**found)
 
 
-def frequency_by_class(classes: QueryClasses, phases: Mapping[int, Phases], slowdown: float) -> QueryPolicy:
-    """:func:`frequency_by_phase` for each class of queries.
+@dataclass(frozen=True)
+class ClockChoice:
+    """What each phase should run at, and why.
+
+    Attributes:
+        settings: the chosen setting of each phase: within the bounds where there are any, else within the
+            slowdown; empty where nothing meets the bounds.
+        met: whether the bounds can be met.
+        sentences: the choice in words.
+    """
+
+    settings: Mapping[str, Setting]
+    met: bool
+    sentences: tuple[str, ...]
+
+
+def choose(
+    phases: Phases, steps: int, slowdown: float = SLOWDOWN, bounds: Bounds | None = None
+) -> ClockChoice:
+    """What each phase should run at.
 
     Args:
-        classes: of queries.
-        phases: by class, settings of each phase, for queries like those of the class.
-        slowdown: share of time that may be added to each phase of each class.
+        phases: settings of each phase.
+        steps: tokens decoded after the first one.
+        slowdown: share of time that may be added to each phase.
+        bounds: that the answer must keep.
 
     Raises:
-        DeployError: as there, and where a class has no settings.
+        DeployError: as :func:`frequency_by_phase`.
     """
-    if missing := set(range(classes.count)) - set(phases):
-        raise DeployError(
-            f"class {min(missing)} of the queries has no settings; measure queries of each class"
-        )
-    plans = {number: frequency_by_phase(phases[number], slowdown) for number in range(classes.count)}
-    return QueryPolicy(classes, plans)
+    settings, sentence = _within_slowdown(phases, slowdown)
+    if bounds is None or not any(bounds):
+        return ClockChoice(settings, True, (sentence,))
+    kept, within = _within_bounds(phases, bounds, steps)
+    return ClockChoice(kept or {}, kept is not None, (sentence, within))
 
 
-class Place(NamedTuple):
-    """What was measured where."""
-
-    model: str
-    batch: int
-    length: int
-
-
-_PHASES: dict[str, tuple[str, str, Callable[[Place], int]]] = {
-    "prefill": ("ttft_ms", "gross_prefill_energy_j_per_token", lambda place: place.batch * place.length),
-    "decode": ("tpot_ms", "gross_decode_energy_j_per_token", lambda place: place.batch),
-    "classification": ("latency_ms", "gross_energy_j_per_example", lambda place: place.batch),
-}
-"""By phase: the time of a batch (of one step of it, in decoding), the energy of one token or example, and how
-many are in the batch (the step)."""
-
-
-def measured_settings(
-    sweep: Mapping[float, Iterable[Record]], steps: int
-) -> dict[Place, dict[str, list[Setting]]]:
-    """Settings from records measured at several frequencies.
-
-    Args:
-        sweep: records of axis E, by the MHz they were measured at.
-        steps: tokens decoded after the first, by which time and energy of decoding are multiplied.
-
-    Returns:
-        By model, batch and length the settings of each phase of which both time and energy were measured.
-    """
-    found: dict[Place, dict[str, list[Setting]]] = {}
-    for mhz in sorted(sweep):
-        values = {
-            (Place(one.model, one.batch, one.length), one.metric): one
-            for one in sweep[mhz]
-            if one.batch is not None and one.length is not None and one.value is not None
-        }
-        for place in dict.fromkeys(place for place, _ in values):
-            for phase, (time, energy, work) in _PHASES.items():
-                timed, metered = values.get((place, time)), values.get((place, energy))
-                if timed is not None and metered is not None:
-                    times = steps if phase == "decode" else 1
-                    seconds, seconds_interval = _times(timed, times / 1e3)
-                    joules, joules_interval = _times(metered, times * work(place))
-                    setting = Setting(
-                        mhz,
-                        seconds,
-                        joules,
-                        seconds_interval=seconds_interval,
-                        joules_interval=joules_interval,
-                    )
-                    found.setdefault(place, {}).setdefault(phase, []).append(setting)
-    return found
+def _within_slowdown(phases: Phases, slowdown: float) -> tuple[Mapping[str, Setting], str]:
+    choice = frequency_by_phase(phases, slowdown)
+    estimate = ", estimate" if choice.estimate else ""
+    within = f"least energy{estimate} within {slowdown:.0%} more time: {clocks_in_words(choice.settings)}"
+    lowered = [name for name, one in choice.settings.items() if one != choice.fastest[name]]
+    if not lowered:
+        return choice.settings, f"{within}; no lower frequency saves energy within it"
+    saved = f"saves {choice.saving:.0%} of the energy and adds {choice.slowdown:.1%} to the time"
+    if len(choice.settings) > 1 and choice.single:
+        single = 1 - _joules(choice.single) / _joules(choice.fastest)
+        mhz = next(iter(choice.single.values())).mhz
+        saved += f"; the best single frequency, {mhz:g} MHz, saves {single:.0%}"
+    unsure = [
+        name
+        for name in lowered
+        if _overlap(choice.settings[name].joules_interval, choice.fastest[name].joules_interval)
+    ]
+    if unsure:
+        saved += f"; by their intervals, the energies of {' and '.join(unsure)} may be equal"
+    return choice.settings, f"{within}; {saved}"
 
 
-def _times(record: Record, factor: float) -> tuple[float, Interval | None]:
-    """A multiple of a record's value and of its interval."""
-    assert record.value is not None
-    if record.low is None or record.high is None:
-        return factor * record.value, None
-    return factor * record.value, Interval(factor * record.low, factor * record.high)
+def _overlap(one: Interval | None, other: Interval | None) -> bool:
+    return one is not None and other is not None and one.low <= other.high and other.low <= one.high
+
+
+def _within_bounds(phases: Phases, bounds: Bounds, steps: int) -> tuple[Mapping[str, Setting] | None, str]:
+    """The settings of least energy that meet all bounds, or None; and a sentence."""
+    allowed = dict(phases)
+    asked, missed = [], []
+    for name, title, bound, times in (
+        ("prefill", "TTFT", bounds.ttft, 1),
+        ("decode", "TPOT", bounds.tpot, steps),
+    ):
+        if bound is None:
+            continue
+        asked.append(f"{title} at most {1e3 * bound:g} ms")
+        if name not in phases:
+            missed.append(f"no {title} was measured here")
+            continue
+        allowed[name] = [one for one in phases[name] if one.seconds <= bound * times]
+        if not allowed[name]:
+            missed.append(f"{title} is {_at_the_fastest({name: phases[name]}, times)}")
+    if bounds.latency is not None:
+        asked.append(f"latency at most {1e3 * bounds.latency:g} ms")
+    best = None if missed else lowest_energy(allowed, math.inf if bounds.latency is None else bounds.latency)
+    if best is None:
+        reasons = missed or [f"latency is {_at_the_fastest(allowed, 1)}"]
+        return None, f"no frequency meets {', '.join(asked)}: {'; '.join(reasons)}"
+    estimate = ", estimate" if any(one.estimate for one in best.values()) else ""
+    return best, f"least energy{estimate} with {', '.join(asked)}: {clocks_in_words(best)}"
+
+
+def _at_the_fastest(phases: Phases, times: int) -> str:
+    """What the fastest settings take, divided by ``times``."""
+    fastest = {name: min(settings, key=lambda one: one.seconds) for name, settings in phases.items()}
+    return f"{1e3 * _seconds(fastest) / times:.4g} ms at the fastest, {clocks_in_words(fastest)}"

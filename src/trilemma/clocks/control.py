@@ -5,7 +5,7 @@ permission, by one process at a time, and given back
 
 - when the work ends, by itself or by an exception;
 - on SIGTERM, SIGINT and SIGHUP, before the signal does what it would have done;
-- after a death that no process can foresee (SIGKILL, a crash, the memory's end) from a journal: what was
+- after an end that no process can foresee (SIGKILL, a crash, no memory left) from a journal: what was
   found is on disk before the first change, and the next sweep, or :func:`recover_all`, restores it.
 
 A reboot undoes every setting by itself; a journal from before it is dropped.
@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from trilemma.clocks.settings import CPUFREQ, ClockError, Clocks, CpuClocks, Found, NvidiaClocks
+from trilemma.clocks.settings import ClockError, Clocks, CpuClocks, Found, NvidiaClocks
 from trilemma.errors import StoreError
 from trilemma.files import disk_errors, write_text
 from trilemma.hardware.meters import SAMPLE_SECONDS, Repeating
@@ -49,7 +49,7 @@ class Swept(Generic[T]):
 
     Attributes:
         mhz: as it was set.
-        observed: median clock while the work ran, in MHz; None where it is not told. One far from ``mhz``
+        observed: median clock while the work ran, in MHz; None where it is not known. One far from ``mhz``
             says that something else (power, heat) decided.
         result: what the work returned.
     """
@@ -124,10 +124,10 @@ def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> It
     if not allow:
         raise ClockError(
             f"setting the clocks ({clocks.name}) changes the whole machine and is done only with "
-            "--allow-frequency-control; give it where that is yours to decide, or --watts for an estimate"
+            "--allow-frequency-control; give it if the machine is yours to change, or --watts for an estimate"
         )
     if threading.current_thread() is not threading.main_thread():
-        raise ClockError("clocks are set from the main thread only, which alone is told of signals")
+        raise ClockError("clocks are set from the main thread only, the one that receives signals")
     journal = _Journal(clocks.name, folder)
     with journal.locked():
         journal.restore(clocks)
@@ -161,12 +161,21 @@ def recover(clocks: Clocks, folder: Path | None = None) -> str | None:
         return journal.restore(clocks)
 
 
-def recover_all(folder: Path | None = None, root: Path = CPUFREQ) -> list[str]:
+def clocks_named(name: str) -> Clocks:
+    """The clocks of a journal's name.
+
+    Raises:
+        ClockError: where there are none of that name here.
+    """
+    return CpuClocks() if name == CpuClocks.name else NvidiaClocks(name.removeprefix("nvml-"))
+
+
+def recover_all(folder: Path | None = None, find: Callable[[str], Clocks] = clocks_named) -> list[str]:
     """:func:`recover` for all clocks of this machine; what could not be done is a sentence, too.
 
     Args:
         folder: of the journals, by default :func:`journal_folder`.
-        root: folder of the kernel's cpufreq policies.
+        find: gives the clocks of a name.
     """
     done = []
     for path in sorted((folder or journal_folder()).glob("*.json")):
@@ -176,8 +185,7 @@ def recover_all(folder: Path | None = None, root: Path = CPUFREQ) -> list[str]:
                 journal.drop_if_rebooted()
             if not journal.exists():
                 continue
-            gpu = path.stem.removeprefix("nvml-")
-            sentence = recover(CpuClocks(root) if path.stem == CpuClocks.name else NvidiaClocks(gpu), folder)
+            sentence = recover(find(journal.name), folder)
         except (ClockError, StoreError) as error:
             sentence = str(error)
         if sentence:
@@ -189,7 +197,7 @@ class _Journal:
     """A file that holds what was found, for as long as clocks are not given back; and its lock."""
 
     def __init__(self, name: str, folder: Path | None) -> None:
-        self._name = name
+        self.name = name
         self._folder = folder or journal_folder()
         self.path = self._folder / f"{name}.json"
 
@@ -201,16 +209,16 @@ class _Journal:
         """Keep every other process from these clocks; the system lets go when this process dies."""
         with disk_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / f"{self._name}.lock", timeout=0)
+        lock = FileLock(self._folder / f"{self.name}.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout:
             raise ClockError(
-                f"another process sets the clocks ({self._name}); wait until it has ended"
+                f"another process sets the clocks ({self.name}); wait until it has ended"
             ) from None
         except OSError as error:
             raise ClockError(
-                f"{self._folder} cannot be locked ({error.strerror}); make it this user's own"
+                f"{self._folder} cannot be locked ({error.strerror}); give this user the right to write to it"
             ) from error
         try:
             yield
@@ -219,7 +227,7 @@ class _Journal:
 
     def write(self, found: Found) -> None:
         """Whole or not at all, and on disk when this returns."""
-        write_text(self.path, json.dumps({"boot": _boot(), "found": found}))
+        write_text(self.path, json.dumps({"boot": boot_id(), "found": found}))
 
     def restore(self, clocks: Clocks) -> str | None:
         """Give back what a process left that died since the last boot, if one did, and say so."""
@@ -228,11 +236,11 @@ class _Journal:
             return None
         clocks.restore(self._read()[1])
         self.remove()
-        return f"the clocks ({self._name}) are as they were before a run that was killed"
+        return f"the clocks ({self.name}) are as they were before a run that was killed"
 
     def drop_if_rebooted(self) -> None:
         """A reboot has given back everything already."""
-        if self.exists() and self._read()[0] != _boot():
+        if self.exists() and self._read()[0] != boot_id():
             self.remove()
 
     def _read(self) -> tuple[str, dict[str, tuple[int, int]]]:
@@ -251,7 +259,7 @@ class _Journal:
             RecursionError,
         ) as error:
             raise ClockError(
-                f"{self.path} says what clocks were before a killed run, but is damaged; see to it that the "
+                f"{self.path} says what clocks were before a killed run, but is damaged; check that the "
                 "clocks are as they should be, then delete the file"
             ) from error
 
@@ -259,8 +267,8 @@ class _Journal:
         self.path.unlink(missing_ok=True)
 
 
-def _boot() -> str:
-    """Differs from boot to boot; "" where the system does not tell."""
+def boot_id() -> str:
+    """What differs from boot to boot; "" where the system does not say."""
     return _BOOT.read_text().strip() if _BOOT.exists() else ""
 
 
@@ -274,7 +282,7 @@ class _Guard:
         self._over = False
 
     def listen(self) -> None:
-        """Take signals that would end the process; one that is ignored or taken by C code stays so."""
+        """Handle signals that would end the process; one that is ignored or handled by C code stays so."""
         for name in _SIGNALS:
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is None or signal.getsignal(number) in (signal.SIG_IGN, None):
@@ -283,7 +291,7 @@ class _Guard:
             signal.signal(number, self._on_signal)
 
     def listen_no_more(self) -> None:
-        """Put back who listened before."""
+        """Put back the handlers from before."""
         for number, previous in self._previous.items():
             signal.signal(number, previous)
 
@@ -300,13 +308,13 @@ class _Guard:
         self.give_back()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.give_back()  # in full, even where it interrupts just that: what is restored already stays
+        self.give_back()  # in full, even where it interrupts just that: restoring twice changes nothing
         previous = self._previous[number]
         if not callable(previous):
             signal.signal(number, previous)
             os.kill(os.getpid(), number)
             return
         previous(number, frame)
-        # The program goes on, and may set the clocks again before the block ends.
+        # The program continues, and may set the clocks again before the block ends.
         if os.getpid() == self._process and not self._over:
             self._journal.write(self._found)

@@ -17,16 +17,11 @@ which no prefill has.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any
 
-from trilemma.clocks.choose import Place, Setting
-from trilemma.errors import DeployError, ModelError
-from trilemma.hardware.roofline import Roofline
-from trilemma.profiling.points import Point
-from trilemma.profiling.subject import ProfiledModel
-from trilemma.records import Record
+from trilemma.clocks.choose import Setting
+from trilemma.errors import DeployError
 from trilemma.statistics import Interval
 
 
@@ -55,7 +50,7 @@ class Power:
     """Power of a device over its frequency.
 
     Attributes:
-        idle: watts that it draws whatever it does.
+        idle: watts that it draws when it does nothing.
         kappa: activity times capacitance, in watts per MHz and square volt.
         v_min: lowest voltage.
         v_0: voltage of the linear part at 0 MHz.
@@ -73,7 +68,7 @@ class Power:
 
     @classmethod
     def usual(cls, watts: float, idle: float, highest: float) -> "Power":
-        """Of a device of which only two powers are known, with a voltage curve of the usual shape.
+        """The power of a device of which only two values are known, with a voltage curve of the usual shape.
 
         The voltage, which counts in units of the highest, rises linearly with the frequency and does not fall
         below 0.7, which it reaches at half of the highest frequency.
@@ -88,8 +83,8 @@ class Power:
         """
         if not 0 <= idle < watts < math.inf:
             raise DeployError(
-                f"{watts:g} W under load and {idle:g} W idle are no powers of a device; the first is larger, "
-                "and neither is negative"
+                f"{watts:g} W under load and {idle:g} W idle are not powers of one device; the first is the "
+                "larger one, and neither is negative"
             )
         return cls(idle, (watts - idle) / highest, v_min=0.7, v_0=0.4, v_1=0.6 / highest)
 
@@ -119,7 +114,7 @@ def estimated_settings(
         spread: 95% interval of that time; those at other frequencies are as wide in proportion.
 
     Raises:
-        DeployError: where there are none, or one is no positive number.
+        DeployError: where there are none, or one is not a positive number.
     """
     clocks = sorted(set(frequencies))
     if not clocks or clocks[0] <= 0 or not math.isfinite(clocks[-1]):
@@ -133,117 +128,24 @@ def estimated_settings(
     return settings
 
 
-_PHASES = {"ttft_ms": "prefill", "tpot_ms": "decode", "latency_ms": "classification"}
-"""Phase of which a metric is the time; of one token in decoding."""
+def time_of(seconds: float, least_seconds: float, compute_share: float, *, host_follows: bool) -> PhaseTime:
+    """What of a measured time waits for memory, and what follows the clock.
 
-
-@dataclass(frozen=True)
-class Estimated:
-    """A model whose phases can be estimated.
-
-    Attributes:
-        config: of the model.
-        precision: in which it answers.
-    """
-
-    config: Any
-    precision: str
-
-    @property
-    def multiplies(self) -> str:
-        """The precision in which it multiplies."""
-        from trilemma.profiling.measurements.work import multiplied
-
-        return multiplied(self.config, self.precision)
-
-    def time(
-        self, phase: str, point: Point, tokens: int, seconds: float, roofline: Roofline, host_follows: bool
-    ) -> PhaseTime:
-        """What of a measured time waits for memory, and what follows the clock.
-
-        Memory has the least time of the operations that it bounds, under the roofline. Arithmetic has that of
-        the others, and on a processor all the rest: overheads are computed, too. On a GPU the rest is the
-        host's, whose clock is another.
-        """
-        from trilemma.profiling.measurements import work
-
-        if phase == "decode":
-            cost = work.decode(self.config, self.precision, roofline, point, tokens)
-        else:
-            logits = 1 if phase == "prefill" else 0
-            cost = work.prefill(self.config, self.precision, roofline, point, logits=logits)
-        if cost.compute_share is None or cost.least_seconds is None:
-            raise DeployError(f"there is no estimate: {cost.note}; choose another dtype")
-        least = min(cost.least_seconds, seconds)
-        memory, compute = (1 - cost.compute_share) * least, cost.compute_share * least
-        if host_follows:
-            return PhaseTime(memory, seconds - memory)
-        return PhaseTime(memory, compute, seconds - least)
-
-
-def estimable(subjects: Iterable[ProfiledModel]) -> tuple[dict[str, Estimated], list[str]]:
-    """The models whose operations are known, by name, and sentences about the others."""
-    from transformers import AutoConfig
-
-    from trilemma.profiling.operations import shape_of
-
-    found: dict[str, Estimated] = {}
-    reasons: list[str] = []
-    for one in subjects:
-        try:
-            config = AutoConfig.from_pretrained(
-                one.folder, local_files_only=True, trust_remote_code=one.trust_remote_code
-            )
-            shape_of(config)
-        except ModelError as error:
-            reasons.append(f"{one.name} is left out: {error}")
-        else:
-            found |= dict.fromkeys(one.names, Estimated(config, one.precision))
-    return found, reasons
-
-
-def estimated_places(
-    records: Iterable[Record],
-    models: Mapping[str, Estimated],
-    roofline: Roofline,
-    power: Power,
-    frequencies: Sequence[float],
-    tokens: int,
-    *,
-    host_follows: bool,
-) -> dict[Place, dict[str, list[Setting]]]:
-    """Settings of each phase from times measured at the highest of the frequencies, marked as estimates.
+    Memory has the least time of the operations that it bounds, under the roofline. Arithmetic has that of the
+    others, and on a processor all the rest: overheads are computed, too. On a GPU the rest is the host's,
+    whose clock is another.
 
     Args:
-        records: measured times.
-        models: of which they are, by name.
-        roofline: of this machine.
-        power: of the device.
-        frequencies: in MHz.
-        tokens: generated after each prompt.
+        seconds: as measured, at the highest frequency.
+        least_seconds: under the roofline.
+        compute_share: share of that in operations that arithmetic bounds.
         host_follows: whether the host's time follows the clock: on a processor, whose clock it is.
-
-    Returns:
-        By model, batch and length the settings of each phase whose time was measured.
-
-    Raises:
-        DeployError: for a precision in which this machine multiplies nothing.
     """
-    found: dict[Place, dict[str, list[Setting]]] = {}
-    for record in records:
-        phase = _PHASES.get(record.metric)
-        if phase is None or record.value is None or record.batch is None or record.length is None:
-            continue
-        point = Point(record.batch, record.length)
-        factor = (tokens - 1 if phase == "decode" else 1) / 1e3
-        seconds = factor * record.value
-        time = models[record.model].time(phase, point, tokens, seconds, roofline, host_follows)
-        spread = None
-        if record.low is not None and record.high is not None:
-            spread = Interval(factor * record.low, factor * record.high)
-        settings = estimated_settings(time, power, frequencies, spread)
-        found.setdefault(Place(record.model, *point), {})[phase] = settings
-    return found
+    least = min(least_seconds, seconds)
+    memory, compute = (1 - compute_share) * least, compute_share * least
+    if host_follows:
+        return PhaseTime(memory, seconds - memory)
+    return PhaseTime(memory, compute, seconds - least)
 
 
 def _check_numbers(model: PhaseTime | Power) -> None:

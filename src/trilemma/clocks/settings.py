@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trilemma.errors import TrilemmaError
+from trilemma.hardware import Unmeasured
 from trilemma.hardware import nvml as nvidia
-from trilemma.profiling.points import Unmeasured
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpufreq")
 
@@ -24,7 +24,7 @@ _STEP_KHZ = 100_000  # the reference clock that modern processors multiply
 
 
 class ClockError(TrilemmaError):
-    """Clocks that cannot be set or given back; the message names what stands in the way."""
+    """Clocks that cannot be set or given back; the message names what is in the way."""
 
 
 Found = Mapping[str, tuple[int, int]]
@@ -72,7 +72,28 @@ class Clocks(Protocol):
         """
 
     def now(self) -> float | None:
-        """The momentary frequency in MHz; None where it is not told."""
+        """The momentary frequency in MHz; None where it is not known."""
+
+
+def _read(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ClockError(f"{path} cannot be read ({error}); the clocks of this policy are unknown") from error
+
+
+def write_khz(path: Path, khz: int) -> None:
+    """Write a frequency to a policy's file, where it differs.
+
+    Raises:
+        ClockError: where the system refuses.
+    """
+    if _read(path) == khz:
+        return
+    try:
+        path.write_text(f"{khz}\n")
+    except OSError as error:
+        raise ClockError(f"{path} cannot be set to {khz} kHz ({error.strerror}); run as root") from error
 
 
 class CpuClocks:
@@ -83,12 +104,20 @@ class CpuClocks:
 
     Args:
         root: folder of the policies.
+        write: writes a frequency in kHz to a policy's file.
+        writable: whether this user may write to one.
     """
 
     name = "cpufreq"
 
-    def __init__(self, root: Path = CPUFREQ) -> None:
-        self._root = root
+    def __init__(
+        self,
+        root: Path = CPUFREQ,
+        *,
+        write: Callable[[Path, int], None] = write_khz,
+        writable: Callable[[Path], bool] = lambda path: os.access(path, os.W_OK),
+    ) -> None:
+        self._root, self._write, self._writable = root, write, writable
 
     def available(self) -> list[int]:
         """Frequencies that all policies have; steps of 100 MHz where the driver names none."""
@@ -99,8 +128,10 @@ class CpuClocks:
         self._khz()
         for policy in self._policies():
             for file in (policy / _LOW, policy / _HIGH):
-                if not os.access(file, os.W_OK):
-                    raise ClockError(f"{file} cannot be written by this user; run as root, or leave it be")
+                if not self._writable(file):
+                    raise ClockError(
+                        f"{file} cannot be written by this user; run as root, or estimate with --watts"
+                    )
 
     def found(self) -> Found:
         """Both limits of every policy."""
@@ -112,14 +143,14 @@ class CpuClocks:
         if mhz not in khz:
             raise ClockError(f"{mhz} MHz is not available; choose among {', '.join(map(str, sorted(khz)))}")
         for policy in self._policies():
-            _limit(policy, khz[mhz], khz[mhz])
+            self._limit(policy, khz[mhz], khz[mhz])
 
     def restore(self, found: Found) -> None:
         """Write back the limits, those of each policy even where another's could not be written."""
         failures = []
         for name, (low, high) in found.items():
             try:
-                _limit(self._policy(name), low, high)
+                self._limit(self._policy(name), low, high)
             except ClockError as error:
                 failures.append(str(error))
         if failures:
@@ -132,13 +163,13 @@ class CpuClocks:
             try:
                 current.append(_read(policy / "scaling_cur_freq") / 1e3)
             except ClockError:
-                return None  # not told by every driver
+                return None  # not every driver has it
         return max(current)
 
     def _policy(self, name: str) -> Path:
         """A policy's folder; its name may come from a file that somebody else can write."""
         if not _POLICY.fullmatch(name):
-            raise ClockError(f"{name!r} is no cpufreq policy")
+            raise ClockError(f"{name!r} is not a cpufreq policy")
         return self._root / name
 
     def _policies(self) -> list[Path]:
@@ -146,16 +177,26 @@ class CpuClocks:
         if not policies:
             raise ClockError(
                 f"{self._root} has no policies (none on most virtual machines): the clocks of these "
-                "processors cannot be set; leave the frequencies out"
+                "processors cannot be set; estimate with --watts"
             )
         return policies
 
     def _khz(self) -> dict[int, int]:
-        """What can be written, by MHz."""
+        """The frequencies that can be written, by MHz."""
         common = set.intersection(*(_frequencies(policy) for policy in self._policies()))
         if not common:
             raise ClockError(f"the policies in {self._root} have no frequency in common; none can be set")
         return {round(khz / 1e3): khz for khz in common}
+
+    def _limit(self, policy: Path, low: int, high: int) -> None:
+        """Set both limits, at no moment the lower one above the upper one, which the kernel refuses."""
+        ascending = high >= _read(policy / _LOW)
+        order = ((_HIGH, high), (_LOW, low)) if ascending else ((_LOW, low), (_HIGH, high))
+        for name, khz in order:
+            self._write(policy / name, khz)
+        for name, khz in order:
+            if (taken := _read(policy / name)) != khz:
+                raise ClockError(f"the kernel made {taken} kHz of the {khz} kHz written to {policy / name}")
 
 
 def _frequencies(policy: Path) -> set[int]:
@@ -169,40 +210,14 @@ def _frequencies(policy: Path) -> set[int]:
     return {*range(low, high, _STEP_KHZ), high}
 
 
-def _limit(policy: Path, low: int, high: int) -> None:
-    """Set both limits, at no moment the lower one above the upper one, which the kernel refuses."""
-    order = ((_HIGH, high), (_LOW, low)) if high >= _read(policy / _LOW) else ((_LOW, low), (_HIGH, high))
-    for name, khz in order:
-        _write(policy / name, khz)
-    for name, khz in order:
-        if (taken := _read(policy / name)) != khz:
-            raise ClockError(f"the kernel made {taken} kHz of the {khz} kHz written to {policy / name}")
-
-
-def _read(path: Path) -> int:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ClockError(f"{path} cannot be read ({error}); the clocks of this policy are unknown") from error
-
-
-def _write(path: Path, khz: int) -> None:
-    if _read(path) == khz:
-        return
-    try:
-        path.write_text(f"{khz}\n")
-    except OSError as error:
-        raise ClockError(f"{path} cannot be set to {khz} kHz ({error.strerror}); run as root") from error
-
-
 class NvidiaClocks:
     """The clock of an NVIDIA GPU, locked by NVML.
 
-    NVML tells nobody what lock is set, only that a busy GPU runs slower because of one. So a GPU whose clocks
+    NVML does not say what lock is set, only that a busy GPU runs slower because of one. So a GPU whose clocks
     are limited already is refused, and what is given back is a GPU without a lock.
 
     Args:
-        uuid: of the GPU, ``GPU-...``.
+        uuid: the GPU's, ``GPU-...``.
         nvml: the module ``pynvml``, initialised; by default the installed one.
         occupy: gives the GPU work for a moment, and returns before it is done.
     """
@@ -228,18 +243,18 @@ class NvidiaClocks:
         reasons = self._on_gpu(current if hasattr(self._nvml, current) else older)
         if reasons & IDLE:
             raise ClockError(
-                f"the GPU {self._uuid} is idle, so nobody can tell whether its clocks are limited; let "
+                f"the GPU {self._uuid} is idle, so it is not known whether its clocks are limited; let "
                 "something run on it meanwhile"
             )
         if reasons & APPLICATION_CLOCKS:
             raise ClockError(
                 f"the clocks of the GPU {self._uuid} are limited already, which could not be given back "
-                "afterwards; take the limit off (nvidia-smi -rgc; nvidia-smi -rac) or leave the GPU be"
+                "afterwards; take the limit off (nvidia-smi -rgc; nvidia-smi -rac) or estimate with --watts"
             )
         self._on_gpu("nvmlDeviceResetGpuLockedClocks")
 
     def found(self) -> Found:
-        """Nothing: no lock."""
+        """Nothing: there was no lock."""
         return {}
 
     def set(self, mhz: int) -> None:
@@ -254,7 +269,7 @@ class NvidiaClocks:
         self._on_gpu("nvmlDeviceResetGpuLockedClocks")
 
     def now(self) -> float | None:
-        """That of the streaming multiprocessors."""
+        """The clock of the streaming multiprocessors."""
         try:
             return float(self._on_gpu("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM))
         except ClockError:
@@ -271,7 +286,7 @@ class NvidiaClocks:
             if error.value == self._nvml.NVML_ERROR_NO_PERMISSION:
                 remedy = "this user may not set its clocks; run as root"
             else:
-                remedy = f"{function} failed ({error}); leave the frequencies of this GPU out"
+                remedy = f"{function} failed ({error}); estimate with --watts instead"
             raise ClockError(f"GPU {self._uuid}: {remedy}") from error
 
 

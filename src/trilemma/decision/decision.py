@@ -1,104 +1,78 @@
-"""Constraint queries: of the candidates that meet every bound, which is best?
+"""The answer to a query: which option that meets every bound is best, and why the others were rejected.
 
-A bound counts as met only if the 95% limit on the bad side meets it; otherwise it is "met by the
-point estimate only". Where no interval was measured the point estimate decides. Performance and
-robustness are aggregated over the study's tasks, efficiency is read at an operating point.
+A bound counts as met only if the interval's bad end meets it; else it is "met by the point estimate only".
+Where there is no interval the value decides. Accuracy and robustness are aggregated over the run's tasks,
+efficiency is read at the operating point: measured in the run, or forecast for a machine.
 """
 
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-import pandas as pd
-
-from trilemma.analysis.apart import Outcome, outcomes
-from trilemma.analysis.cautions import MEANINGLESS, join
-from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.metrics import Metric, format_value, parse_limit
-from trilemma.analysis.plugged import metric_of
-from trilemma.analysis.skill import NO_SKILL, without_skill
-from trilemma.analysis.values import Candidate, Value
+from trilemma.analysis.comparisons import Distinction
+from trilemma.analysis.evidence import NO_SKILL, Evidence
+from trilemma.analysis.lookup import Estimate
+from trilemma.decision.bounds import ORDER, Bound, Check, Standing
+from trilemma.decision.options import Option
 from trilemma.errors import TrilemmaError
+from trilemma.metrics import METRICS, Metric
+from trilemma.notebook import paragraph, table
+from trilemma.records import BY_DESCRIPTION
 from trilemma.terminal import printable
+from trilemma.units import join
 
-Standing = Literal["met", "met by the point estimate only", "not met", "not measured", "no skill"]
-ORDER: tuple[Standing, ...] = (
-    "met",
-    "met by the point estimate only",
-    "not met",
-    "not measured",
-    "no skill",
-)
-_FEW_BYTES = 1000
-"""A limit on memory below this is a number whose unit was forgotten."""
+_FEW = 4
+"""Names in a sentence."""
 
+SHOWN = 12
+"""Options that a text names of those that qualify, and of those that do not; JSON holds all."""
 
-@dataclass(frozen=True)
-class Bound:
-    """A limit on one metric: at most (``max``) or at least (``min``) ``limit``, in the metric's unit."""
+UNTESTED = "not tested: forecast"
+"""Why two forecasts are not held against each other."""
 
-    metric: Metric
-    side: Literal["max", "min"]
-    limit: float
-
-    def __str__(self) -> str:
-        limit = format_value(self.limit, self.metric.unit)
-        return f"{self.metric.title} {'≤' if self.side == 'max' else '≥'} {limit}"
-
-    def standing(self, value: Value) -> Standing:
-        """How ``value`` stands to the limit; without an interval, the point estimate decides."""
-        if value.value is None:
-            return "not measured"
-        worst = value.high if self.side == "max" else value.low
-        if self._holds(value.value if worst is None else worst):
-            return "met"
-        return "met by the point estimate only" if self._holds(value.value) else "not met"
-
-    def _holds(self, number: float) -> bool:
-        return number <= self.limit if self.side == "max" else number >= self.limit
-
-
-@dataclass(frozen=True)
-class Check:
-    """One bound held against one candidate's value."""
-
-    bound: Bound
-    value: Value
-    standing: Standing
-
-    def __str__(self) -> str:
-        metric = self.bound.metric
-        if self.value.value is None:
-            return f"{self.bound}: {self.value.note or 'not measured'}"
-        number = format_value(self.value.value, metric.unit, self.value.low, self.value.high)
-        where = _where(self.value)
-        if self.value.low is None and self.value.high is None:
-            where += " (exact)" if metric.exact else " (no interval)"
-        return f"{self.bound}: {self.standing}, {number}{where}"
+_UNSKILLED = "clean accuracy is not distinguishably above that of the majority class"
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One candidate in the answer.
+    """One option in the answer.
 
     Attributes:
-        candidate: its name.
+        option: what can be chosen.
         standing: the worst standing of its checks; ``no skill`` where it is not distinguishably above
             the majority class on any task.
         best: its value of the metric that is to be best.
-        checks: one a bound.
-        outcome: how it compares with the chosen candidate on that metric; None for the chosen one and
-            for those that are not compared.
+        checks: one for each bound.
+        distinction: how it compares with the chosen one on that metric; None for the chosen one, for those
+            that are rejected, and where both have the accuracy of one candidate.
     """
 
-    candidate: str
+    option: Option
     standing: Standing
-    best: Value
+    best: Estimate
     checks: tuple[Check, ...]
-    outcome: Outcome | None = None
+    distinction: Distinction | None = None
+
+    @property
+    def name(self) -> str:
+        """The deployment; of what was measured in a run, the candidate."""
+        return str(self.option.deployment)
+
+    @property
+    def candidate(self) -> str:
+        """The candidate's name."""
+        return self.option.deployment.candidate
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it was rejected; none where it qualifies."""
+        found = [f"{NO_SKILL}: {_UNSKILLED}"] if self.standing == NO_SKILL else []
+        if self.option.refusal:
+            return (*found, self.option.refusal)
+        found += [str(check) for check in self.checks if check.standing != "met"]
+        return (*found, *([f"nothing to rank it by: {self.best.absence}"] if self.best.value is None else []))
 
 
 @dataclass(frozen=True)
@@ -107,44 +81,166 @@ class Decision:
 
     Attributes:
         metric: the metric that is to be best.
-        at: the operating point in words.
-        bounds: the limits asked for.
-        ranked: all candidates: those that meet every bound first, each group by ``metric``.
-        choice: the best candidate that meets every bound; None if there is none.
+        at: the operating point in words; without the batch where several are compared.
+        bounds: the limits that were asked for.
+        ranked: all options: those that meet every bound first, each group by ``metric``.
     """
 
     metric: Metric
     at: str
     bounds: tuple[Bound, ...]
     ranked: tuple[Ranked, ...]
-    choice: str | None
 
     def __str__(self) -> str:
         return self.text()
 
     @property
+    def qualifying(self) -> tuple[Ranked, ...]:
+        """The options that meet every bound, the best first."""
+        return tuple(row for row in self.ranked if row.standing == "met")
+
+    @property
+    def choice(self) -> str | None:
+        """The best option that meets every bound; None if there is none."""
+        return next((row.name for row in self.qualifying), None)
+
+    @property
     def ties(self) -> tuple[str, ...]:
-        """Other candidates that meet every bound and are not distinguishable from the choice."""
+        """Options of other candidates that qualify and are not distinguishable from the choice."""
         return self._others(False)
 
     @property
     def untested(self) -> tuple[str, ...]:
-        """Other candidates that meet every bound and could not be tested against the choice."""
+        """Measured options of other candidates that qualify and could not be tested against the choice."""
         return self._others(None)
 
     @property
     def nearly(self) -> tuple[str, ...]:
-        """Candidates that miss a bound only because of the width of an interval."""
-        return tuple(r.candidate for r in self.ranked if r.standing == "met by the point estimate only")
+        """Options that miss a bound only because of the width of an interval."""
+        return tuple(row.name for row in self.ranked if row.standing == "met by the point estimate only")
 
     def _others(self, apart: bool | None) -> tuple[str, ...]:
-        met = [r for r in self.ranked if r.standing == "met" and r.outcome is not None]
-        return tuple(r.candidate for r in met if r.outcome is not None and r.outcome.apart is apart)
+        return tuple(
+            row.name
+            for row in self.qualifying
+            if row.candidate != self.qualifying[0].candidate
+            and row.distinction
+            and (row.distinction.apart, row.distinction.reason == UNTESTED) == (apart, False)
+        )
+
+    def why(self, candidate: str) -> str:
+        """Why a candidate was rejected, or that it was not: one line for each of its deployments.
+
+        Raises:
+            TrilemmaError: for a candidate that is not among the options.
+        """
+        own = [row for row in self.ranked if candidate in (row.candidate, row.name)]
+        if not own:
+            known = ", ".join(dict.fromkeys(row.candidate for row in self.ranked))
+            raise TrilemmaError(f"no candidate is called {candidate!r}; this decision has: {known}")
+        qualified = {row.name: "chosen" if row.name == self.choice else "qualifies" for row in own}
+        lines = (f"{row.name}: {'; '.join(row.reasons) or qualified[row.name]}" for row in own)
+        return printable("\n".join(lines))
+
+    def answer(self) -> str:
+        """The answer in a few sentences."""
+        asked = " and ".join(str(bound) for bound in self.bounds) or "no bound"
+        but = "by the point estimate, but not by the limit of its interval."
+        unskilled = dict.fromkeys(row.candidate for row in self.ranked if row.standing == NO_SKILL)
+        sentences = []
+        if self.qualifying:
+            chosen, others = self.qualifying[0], self.untested
+            where = chosen.best.where or chosen.option.deployment.point
+            value = chosen.best.text(self.metric.unit)
+            sentences.append(
+                f"{chosen.name}: the best {self.metric.title}, {value}, under {asked} ({where})."
+            )
+            if self.ties:
+                sentences.append(f"Not distinguishable from it: {join(_few(self.ties))}.")
+            if others:
+                reason = next(str(row.distinction) for row in self.qualifying if row.name == others[0])
+                sentences.append(f"{join(_few(others))}: {reason}.")
+        else:
+            sentences.append(self._nobody(asked))
+        if self.nearly:
+            sentences.append(f"{join(_few(self.nearly))} would{' qualify' if self.qualifying else ''} {but}")
+        sentences += self._doubts()
+        if unskilled:
+            sentences.append(
+                f"Caution: no skill: {join(unskilled)}; {_UNSKILLED}, so robustness is meaningless."
+            )
+        return printable(" ".join(sentences))
+
+    def _doubts(self) -> Iterator[str]:
+        """What limits what is said of the chosen option."""
+        for row in self.qualifying[:1]:
+            values = [(self.metric, row.best), *((check.bound.metric, check.value) for check in row.checks)]
+            tasks = row.option.meaningless_on
+            if tasks and any(metric.axis == "R" for metric, _ in values):
+                yield f"Caution: robustness is meaningless on {join(tasks)}."
+            if any(value.partial for _, value in values):
+                yield "Caution: a split is partial."
+
+    def _nobody(self, asked: str) -> str:
+        if all(row.standing == NO_SKILL for row in self.ranked):
+            return "No candidate can be recommended."
+        if not self.bounds and all(row.option.refusal for row in self.ranked):
+            return f"No deployment is possible ({self.at})."
+        if not self.bounds:
+            return f"No candidate with skill has a value of {self.metric.title}."
+        what = "candidate" if all(row.option.measured for row in self.ranked) else "deployment"
+        return f"No {what} meets {asked} (by the limits of the intervals, {self.at})."
+
+    def text(self) -> str:
+        """The answer, the ranking and the reason for each rejection, for a terminal."""
+        qualifying, rejected = self.qualifying, self.ranked[len(self.qualifying) :]
+        lines = [self.answer(), ""]
+        for rank, row in enumerate(qualifying[:SHOWN], start=1):
+            lines += self._lines(row, f"{rank}.")
+        if len(qualifying) > SHOWN:
+            lines.append(f"{len(qualifying) - SHOWN} more qualify; --json lists all.")
+        if len(rejected) <= SHOWN:
+            lines += [line for row in rejected for line in self._lines(row, "✗")]
+        else:
+            lines += self._summary(rejected)
+        return printable("\n".join([*lines, "", *self._legend()]))
+
+    def _lines(self, row: Ranked, place: str) -> Iterator[str]:
+        start = f"{place:3} {row.name}{f' ({NO_SKILL})' if row.standing == NO_SKILL else ''}"
+        if row.option.refusal:
+            yield f"{start}: {row.option.refusal}"
+            return
+        tested = row.distinction is not None and row.distinction.reason != UNTESTED
+        tie = f"; against the first: {row.distinction}" if tested else ""
+        point = f" ({row.best.where})" if row.best.where else ""
+        yield f"{start}: {self.metric.title} {row.best.text(self.metric.unit)}{point}{tie}"
+        yield from (f"      {check}" for check in row.checks)
+
+    def _summary(self, rejected: Sequence[Ranked]) -> Iterator[str]:
+        """Why many options were rejected, the most frequent reason first, with the one that came nearest."""
+        kinds: dict[str, list[tuple[float, str]]] = {}
+        for row in rejected:
+            missed = {f"misses {c.bound}": (c.bound.excess(c.value), str(c)) for c in row.checks}
+            missed = {kind: one for kind, one in missed.items() if one[1] in row.reasons}
+            for kind, (excess, reason) in (missed or {"cannot be deployed": (0.0, row.reasons[0])}).items():
+                kinds.setdefault(kind, []).append((excess, f"{row.name} ({reason})"))
+        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
+            yield f"✗   {len(found)} rejected, {kind}; nearest: {min(found, key=lambda one: one[0])[1]}"
+
+    def _legend(self) -> Iterator[str]:
+        shown = [one for row in self.ranked for one in (row.best, *(check.value for check in row.checks))]
+        shares = sorted({f"{one.confidence:.0%}" for one in shown if one.confidence})
+        yield (
+            f"{join(shares or ['95%'])} intervals in brackets; a bound is met only if the interval's limit "
+            "meets it, where there is one."
+        )
+        described = (one.note for one in shown if BY_DESCRIPTION in one.flags)
+        yield from dict.fromkeys(f"Forecasts {note}." for note in described if note)
 
     def to_json(self) -> str:
         """The whole answer as JSON; what is not finite is null."""
         content = {
-            "best": self.metric.name,
+            "best": self.metric.key,
             "at": self.at,
             "bounds": [_bound_fields(bound) for bound in self.bounds],
             "ranked": [_ranked_fields(row) for row in self.ranked],
@@ -156,71 +252,122 @@ class Decision:
         }
         return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
 
-    def answer(self) -> str:
-        """The answer in one or two sentences."""
-        asked = " and ".join(str(bound) for bound in self.bounds) or "no bound"
-        nearly = (
-            f" {join(self.nearly)} would by the point estimate, but not by the 95% limit."
-            if self.nearly
-            else ""
-        )
-        if self.choice is None:
-            return printable(f"{self._nobody(asked)}{nearly}{self._without_skill()}")
-        chosen = next(r for r in self.ranked if r.candidate == self.choice)
-        value = _value_text(chosen.best, self.metric)
-        point = _where(chosen.best) or f" ({self.at})"
-        text = f"{self.choice}: the best {self.metric.title}, {value}, under {asked}{point}."
-        if self.ties:
-            text += f" Not distinguishable from it: {join(self.ties)}."
-        if self.untested:
-            reason = next(str(r.outcome) for r in self.ranked if r.candidate == self.untested[0])
-            text += f" {join(self.untested)}: {reason}."
-        if self.nearly:
-            text += f" {join(self.nearly)} would qualify by the point estimate, but not by the 95% limit."
-        values = [chosen.best, *(check.value for check in chosen.checks)]
-        cautions = [
-            note for value in values for note in value.note.split("; ") if note.startswith(MEANINGLESS)
+    def _repr_html_(self) -> str:
+        """The answer and a table of all options, for a notebook."""
+        rows = [
+            (
+                str(rank) if row.standing == "met" else "✗",
+                row.name,
+                row.best.text(self.metric.unit),
+                *(f"{c.value.text(c.bound.metric.unit)}: {c.standing}" for c in row.checks),
+                "; ".join(row.reasons),
+            )
+            for rank, row in enumerate(self.ranked, start=1)
         ]
-        cautions += ["a split is partial"] if any(value.partial for value in values) else []
-        said = "".join(f" Caution: {caution}." for caution in dict.fromkeys(cautions))
-        return printable(text + said + self._without_skill())
+        header = ("", "option", self.metric.title, *map(str, self.bounds), "rejected because")
+        return paragraph(self.answer()) + table(header, rows)
 
-    def _nobody(self, asked: str) -> str:
-        if all(row.standing == NO_SKILL for row in self.ranked):
-            return "No candidate can be recommended."
-        if not self.bounds:
-            return f"No candidate with skill has a value of {self.metric.title}."
-        return f"No candidate meets {asked} (95% limits, {self.at})."
 
-    def _without_skill(self) -> str:
-        names = [row.candidate for row in self.ranked if row.standing == NO_SKILL]
-        if not names:
-            return ""
-        return (
-            f" Caution: no skill: {join(names)}; clean accuracy is not distinguishably above that of the "
-            f"majority class, so {MEANINGLESS}."
-        )
+def choose(
+    options: Sequence[Option],
+    best: Metric,
+    bounds: Sequence[Bound],
+    at: str,
+    evidence: Evidence | None = None,
+) -> Decision:
+    """Hold every option against every bound and rank those that meet them.
 
-    def text(self) -> str:
-        """The answer, the ranking and the reason for each rejection, for a terminal."""
-        lines = [self.answer(), ""]
-        for rank, row in enumerate(self.ranked, start=1):
-            place = f"{rank}." if row.standing == "met" else "✗"
-            tie = f"; against the first: {row.outcome}" if row.outcome else ""
-            skill = f" ({NO_SKILL})" if row.standing == NO_SKILL else ""
-            value = _value_text(row.best, self.metric)
-            point = _where(row.best)
-            lines.append(f"{place:3} {row.candidate}{skill}: {self.metric.title} {value}{point}{tie}")
-            lines += [f"      {check}" for check in row.checks]
-        lines += [
-            "",
-            "95% intervals in brackets; a bound is met only if the 95% limit meets it, where there is one.",
-        ]
-        return printable("\n".join(lines))
+    A candidate without skill is never the answer.
+
+    Args:
+        options: what can be chosen.
+        best: the metric to optimise among options that meet every bound.
+        bounds: the limits.
+        at: the operating point, in words.
+        evidence: of the run, if there is one: it titles metrics and tests candidates.
+
+    Raises:
+        TrilemmaError: for a metric that no option has a value of.
+    """
+    if evidence is not None:
+        best = replace(best, title=evidence.title(best))
+        metrics = [replace(bound.metric, title=evidence.title(bound.metric)) for bound in bounds]
+        bounds = [replace(bound, metric=metric) for bound, metric in zip(bounds, metrics, strict=True)]
+    lacking = evidence.without_skill() if evidence is not None else frozenset[str]()
+    rows = [_hold(option, best, bounds, option.deployment.candidate in lacking) for option in options]
+    possible = [row for row in rows if not row.option.refusal]
+    for metric, values in (
+        (best, [row.best for row in possible]),
+        *((bound.metric, [row.checks[i].value for row in possible]) for i, bound in enumerate(bounds)),
+    ):
+        if possible and all(value.value is None for value in values):
+            raise TrilemmaError(_absent(metric, values))
+    rows.sort(key=lambda row: (ORDER.index(row.standing), *_rank(best, row)))
+    first = rows[0].option if rows else None
+    ranked = [
+        replace(row, distinction=_distinguish(best, first, row.option, evidence))
+        if first and index and row.standing == "met"
+        else row
+        for index, row in enumerate(rows)
+    ]
+    return Decision(best, at, tuple(bounds), tuple(ranked))
+
+
+def _hold(option: Option, best: Metric, bounds: Sequence[Bound], unskilled: bool) -> Ranked:
+    values = [(bound, option.estimate(bound.metric)) for bound in bounds]
+    checks = tuple(Check(bound, value, bound.standing(value)) for bound, value in values)
+    value = option.estimate(best)
+    standings: list[Standing] = [check.standing for check in checks]
+    standings.append("not measured" if value.value is None else "not met" if option.refusal else "met")
+    worst = NO_SKILL if unskilled else max(standings, key=ORDER.index)
+    return Ranked(option, worst, value, checks)
+
+
+_REMEDIES = {
+    "cost_per_million": "; give each machine a `price` per hour in a YAML file of machines",
+    "energy_j_per_example": "; give each machine its `watts` in a YAML file of machines, or meter them",
+}
+
+
+def _absent(metric: Metric, values: Sequence[Estimate]) -> str:
+    """That no option has a metric, so that a bound on it would reject all of them, whatever they are."""
+    reasons = sorted({value.absence for value in values})
+    remedy = _REMEDIES.get(metric.name, "")
+    if metric.axis == "E" and reasons == ["not measured"]:
+        remedy = "; name what is to be measured in the study's `efficiency` block and run it again"
+    return f"no candidate has a value of {metric.key}: {'; '.join(reasons)}{remedy}"
+
+
+def _rank(best: Metric, row: Ranked) -> tuple[float, ...]:
+    """The smaller the better; forecasts that are alike by cost, then by how much they answer in a second."""
+    ties = () if row.option.measured else (METRICS["cost_per_million"], METRICS["examples_per_s"])
+    values = [(best, row.best), *((metric, row.option.estimate(metric)) for metric in ties)]
+    return tuple(
+        math.inf if one.value is None else one.value if metric.better == "lower" else -one.value
+        for metric, one in values
+    )
+
+
+def _distinguish(best: Metric, first: Option, other: Option, evidence: Evidence | None) -> Distinction | None:
+    a, b = first.candidate, other.candidate
+    if a is not None and b is not None and evidence is not None:
+        if best.axis != "E" and a == b:
+            return None
+        if best.axis != "E" or (first.measured and other.measured):
+            (found,) = evidence.distinguish(best, a, [b])
+            return found
+    if best.exact:
+        return Distinction(first.estimate(best).value != other.estimate(best).value, reason="exact")
+    return Distinction(None, reason=UNTESTED)
+
+
+def _few(names: Sequence[str]) -> Sequence[str]:
+    """The first names, and how many more there are."""
+    return names if len(names) <= _FEW else [*names[: _FEW - 1], f"{len(names) - _FEW + 1} others"]
 
 
 def _bound_fields(bound: Bound) -> dict[str, Any]:
-    return {"metric": bound.metric.name, "side": bound.side, "limit": bound.limit}
+    return {"metric": bound.metric.key, "side": bound.side, "limit": bound.limit}
 
 
 def _ranked_fields(row: Ranked) -> dict[str, Any]:
@@ -228,125 +375,23 @@ def _ranked_fields(row: Ranked) -> dict[str, Any]:
         {"bound": _bound_fields(c.bound), "value": asdict(c.value), "standing": c.standing}
         for c in row.checks
     ]
+    deployment = row.option.deployment
     return {
-        "candidate": row.candidate,
+        **asdict(deployment),
+        "point": deployment.point._asdict(),
         "standing": row.standing,
+        "reasons": row.reasons,
         "best": asdict(row.best),
         "checks": checks,
-        "distinguishable": row.outcome.apart if row.outcome else None,
-        "p_adjusted": row.outcome.p if row.outcome else None,
-        "test": str(row.outcome) if row.outcome else "",
+        "distinguishable": row.distinction.apart if row.distinction else None,
+        "p_adjusted": row.distinction.p if row.distinction else None,
+        "test": str(row.distinction) if row.distinction else "",
     }
 
 
-def _where(value: Value) -> str:
-    """The point that a value was read at where it is not the operating point."""
-    first = value.note.split("; ")[0]
-    return f" ({first})" if first.startswith("at ") else ""
-
-
 def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
+    if isinstance(content, Mapping):
         return {key: _finite(part) for key, part in content.items()}
     if isinstance(content, (list, tuple)):
         return [_finite(part) for part in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def _value_text(value: Value, metric: Metric) -> str:
-    if value.value is None:
-        return value.note or "not measured"
-    return format_value(value.value, metric.unit, value.low, value.high)
-
-
-def read_bounds(limits: Mapping[str, str | float], records: pd.DataFrame) -> list[Bound]:
-    """Bounds from ``{"max_memory": "8GB", "min_clean": 0.88}``: ``max_`` or ``min_`` and a metric or alias.
-
-    Raises:
-        TrilemmaError: for another prefix, an unknown metric or an unreadable limit.
-    """
-    bounds = []
-    for name, limit in limits.items():
-        side, _, metric_name = name.replace("-", "_").partition("_")
-        if side not in ("max", "min") or not metric_name:
-            raise TrilemmaError(
-                f"cannot read the bound {name!r}; write max_METRIC or min_METRIC, for example max_memory"
-            )
-        metric = metric_of(records, metric_name)
-        number = parse_limit(metric, limit)
-        bare = not re.search("[a-zA-Z]", str(limit))
-        if metric.unit == "bytes" and bare and number < _FEW_BYTES:
-            raise TrilemmaError(
-                f"{name} {limit} means {number:g} bytes; write the unit, for example {number:g}GB"
-            )
-        bounds.append(Bound(metric, "max" if side == "max" else "min", number))
-    return bounds
-
-
-def decide(evidence: Evidence, best: str, bounds: Sequence[Bound] = ()) -> Decision:
-    """Answer a query.
-
-    A candidate without skill (:mod:`trilemma.analysis.skill`) is never the answer.
-
-    Args:
-        evidence: the study's two tables; its operating point is where efficiency is read.
-        best: the metric to optimise among candidates that meet every bound.
-        bounds: the limits.
-
-    Raises:
-        TrilemmaError: for an unknown metric, or one that no candidate was measured on.
-    """
-    lacking = without_skill(evidence)
-
-    def titled(metric: Metric) -> Metric:
-        return replace(metric, title=evidence.title(metric))
-
-    metric = titled(metric_of(evidence.records, best))
-    bounds = [replace(bound, metric=titled(bound.metric)) for bound in bounds]
-    rows = [_hold(evidence, c, metric, bounds, c.name in lacking) for c in evidence.candidates]
-    _refuse_unmeasured(metric, [row.best for row in rows])
-    for index, bound in enumerate(bounds):
-        _refuse_unmeasured(bound.metric, [row.checks[index].value for row in rows])
-    rows.sort(key=lambda row: (ORDER.index(row.standing), _rank(metric, row.best)))
-    accepted = [row for row in rows if row.standing == "met"]
-    choice = accepted[0].candidate if accepted else None
-    if len(accepted) > 1:
-        rows[: len(accepted)] = _compare_with_first(evidence, metric, accepted)
-    return Decision(metric, str(evidence.at), tuple(bounds), tuple(rows), choice)
-
-
-def _hold(
-    evidence: Evidence, candidate: Candidate, best: Metric, bounds: Sequence[Bound], unskilled: bool
-) -> Ranked:
-    checks = []
-    for bound in bounds:
-        value = evidence.value(bound.metric, candidate)
-        checks.append(Check(bound, value, bound.standing(value)))
-    value = evidence.value(best, candidate)
-    standings = [check.standing for check in checks] + (["not measured"] if value.value is None else ["met"])
-    worst = max(standings, key=ORDER.index)
-    return Ranked(candidate.name, NO_SKILL if unskilled else worst, value, tuple(checks))
-
-
-def _refuse_unmeasured(metric: Metric, values: Sequence[Value]) -> None:
-    if all(value.value is None for value in values):
-        notes = {value.note for value in values if value.note}
-        remedy = "; name what is to be measured in the study's `efficiency` block and run it again"
-        raise TrilemmaError(
-            f"no candidate has a value of {metric.name}: {'; '.join(sorted(notes)) or 'not measured'}"
-            + (remedy if metric.axis == "E" and notes <= {"not measured"} else "")
-        )
-
-
-def _rank(metric: Metric, value: Value) -> float:
-    if value.value is None:
-        return math.inf
-    return value.value if metric.better == "lower" else -value.value
-
-
-def _compare_with_first(evidence: Evidence, metric: Metric, accepted: list[Ranked]) -> list[Ranked]:
-    by_name = {candidate.name: candidate for candidate in evidence.candidates}
-    first, *others = (by_name[row.candidate] for row in accepted)
-    found = outcomes(evidence, metric, first, others)
-    compared = [replace(row, outcome=outcome) for row, outcome in zip(accepted[1:], found, strict=True)]
-    return [accepted[0], *compared]

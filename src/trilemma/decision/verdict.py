@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trilemma.analysis.apart import Outcome, format_p, outcomes
-from trilemma.analysis.cautions import cautions, join
-from trilemma.analysis.comparisons import Comparison
+from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.cautions import cautions
+from trilemma.analysis.comparisons import Comparison, Distinction, say_p
 from trilemma.analysis.crossovers import crossovers
 from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.metrics import METRICS, Metric, format_value
+from trilemma.analysis.lookup import Estimate
 from trilemma.analysis.pareto import SETTLED, Front
-from trilemma.analysis.skill import meaningless_on, with_skill, without_skill
-from trilemma.analysis.values import Candidate, Value
+from trilemma.metrics import METRICS, Metric
+from trilemma.units import join
 
 AxisName = Literal["efficiency", "performance", "robustness"]
 
@@ -21,10 +21,10 @@ HEADLINE: dict[AxisName, str] = {
     "performance": "accuracy",
     "robustness": "robust_accuracy",
 }
-"""The metric that stands for each axis."""
+"""The metric by which candidates are ranked on each axis."""
 
-_FEW_LEADERS = 2
-"""Candidates that a headline names as leading together."""
+_MOST_LEADERS = 2
+"""Candidates that a headline names at most as leading together."""
 
 _SUPERLATIVE: dict[AxisName, str] = {
     "efficiency": "fastest",
@@ -39,20 +39,22 @@ class Ranking:
 
     Attributes:
         axis: which axis.
-        metric: the metric that stands for it.
+        metric: the metric by which they are ranked.
         title: what a reader calls its values.
         values: candidate name to value, best first; those without skill after them, those not measured
             last.
-        outcomes: the leader against each other candidate that could be the best.
+        distinctions: the leader against each other candidate that could be the best.
         without_skill: candidates whose robustness means nothing on any task: none of them leads.
+        meaningless: candidates whose value means nothing on some tasks, with those tasks.
     """
 
     axis: AxisName
     metric: Metric
     title: str
-    values: dict[str, Value]
-    outcomes: Mapping[str, Outcome]
-    without_skill: frozenset[str] = frozenset()
+    values: dict[str, Estimate]
+    distinctions: Mapping[str, Distinction]
+    without_skill: frozenset[str]
+    meaningless: Mapping[str, tuple[str, ...]]
 
     @property
     def leader(self) -> str | None:
@@ -69,23 +71,23 @@ class Ranking:
     @property
     def ties(self) -> list[str]:
         """Candidates that are not distinguishable from the leader."""
-        return [name for name in self.others if self.outcomes[name].apart is False]
+        return [name for name in self.others if self.distinctions[name].apart is False]
 
     @property
     def first(self) -> list[str]:
         """The leader, if any, and those that have the same measurement."""
-        shared = [name for name, outcome in self.outcomes.items() if outcome.shared]
+        shared = [name for name, one in self.distinctions.items() if one.shared]
         return [self.leader, *shared] if self.leader else []
 
     @property
     def others(self) -> list[str]:
         """The candidates that are held against the first."""
-        return [name for name, outcome in self.outcomes.items() if not outcome.shared]
+        return [name for name, one in self.distinctions.items() if not one.shared]
 
     @property
     def untested(self) -> list[str]:
         """Candidates that could not be tested against the leader."""
-        return [name for name, outcome in self.outcomes.items() if outcome.apart is None]
+        return [name for name, one in self.distinctions.items() if one.apart is None]
 
     @property
     def crowned(self) -> bool:
@@ -96,12 +98,6 @@ class Ranking:
     def ahead(self) -> bool:
         """Whether the leader, and with it those it ties with, is distinguishable from somebody."""
         return not self.untested and 0 < len(self.ties) < len(self.others)
-
-    @property
-    def meaningless(self) -> dict[str, tuple[str, ...]]:
-        """Candidates whose value means nothing on some tasks, with those tasks."""
-        found = {name: meaningless_on(value) for name, value in self.values.items()}
-        return {name: tasks for name, tasks in found.items() if tasks}
 
     @property
     def partly_meaningless(self) -> dict[tuple[str, ...], list[str]]:
@@ -119,8 +115,8 @@ class Verdict:
 
     Attributes:
         headline: one or two sentences.
-        advice: whom to choose where nothing is distinguishable; "" where a candidate leads.
-        rankings: one an axis.
+        advice: what to choose where nothing is distinguishable; "" where a candidate leads.
+        rankings: one for each axis.
         findings: sentences, by topic (``efficiency``, ``performance``, ``robustness``, ``trade-off``,
             ``certainty``).
         cautions: what limits the claims: meaningless robustness, partial splits, things not measured.
@@ -172,14 +168,16 @@ def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Compa
 
 def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
     metric, attacked = METRICS[HEADLINE[axis]], axis == "robustness"
-    lacking = without_skill(evidence, attacked=attacked)
+    lacking = evidence.without_skill(attacked=attacked)
     known, others = _ordered(evidence, metric)
-    eligible = with_skill(evidence, known, attacked=attacked)
-    compared = outcomes(evidence, metric, eligible[0], eligible[1:]) if eligible else []
-    named = {other.name: outcome for other, outcome in zip(eligible[1:], compared, strict=True)}
+    eligible = evidence.with_skill(known, attacked=attacked)
+    compared = evidence.distinguish(metric, eligible[0], eligible[1:]) if eligible else []
+    named = {other.name: one for other, one in zip(eligible[1:], compared, strict=True)}
     below = [candidate for candidate in known if candidate not in eligible]
-    values = {c.name: evidence.value(metric, c) for c in [*eligible, *below, *others]}
-    return Ranking(axis, metric, evidence.title(metric), values, named, lacking)
+    ordered = [*eligible, *below, *others]
+    values = {candidate.name: evidence.estimate(metric, candidate) for candidate in ordered}
+    flagged = {c.name: tasks for c in ordered if attacked and (tasks := evidence.meaningless_on(c))}
+    return Ranking(axis, metric, evidence.title(metric), values, named, lacking, flagged)
 
 
 def _ordered(
@@ -188,7 +186,7 @@ def _ordered(
     """The candidates that have a value, best first, and those that have none."""
     known, others = [], []
     for candidate in evidence.candidates:
-        value = evidence.value(metric, candidate, level).value
+        value = evidence.estimate(metric, candidate, level).value
         if value is None:
             others.append(candidate)
         else:
@@ -197,7 +195,7 @@ def _ordered(
 
 
 def _headline(rankings: Sequence[Ranking]) -> str:
-    """Who is clearly best at what; which axes do not tell the first from the others."""
+    """Who is clearly best at what, and on which axes the first is not distinguishable from the others."""
     everyone = list(rankings[0].values)
     if len(everyone) == 1:
         return f"{everyone[0]} is the only candidate: there is nothing to compare it with."
@@ -211,28 +209,26 @@ def _headline(rankings: Sequence[Ranking]) -> str:
         elif ranking.crowned:
             crowns.setdefault(tuple(ranking.first), []).append(_SUPERLATIVE[ranking.axis])
         elif ranking.leader is not None and ranking.untested and not ranking.ties:
-            reason = ranking.outcomes[ranking.untested[0]]
+            reason = ranking.distinctions[ranking.untested[0]]
             doubts.append(
                 f"{ranking.leader} is the {_SUPERLATIVE[ranking.axis]} by the point estimate, {reason}"
             )
         elif ranking.leader is not None and not alone:
             shown = [*ranking.first, *ranking.ties]
-            if ranking.ahead and len(shown) <= _FEW_LEADERS:
+            if ranking.ahead and len(shown) <= _MOST_LEADERS:
                 leading.append(f"On {ranking.axis} {join(shown)} lead, not distinguishable from one another")
             else:
                 open_axes.append(ranking.axis)
         if own := [name for name in ranking.without_skill if name not in lacking]:
             doubts.append(
-                f"Robustness is meaningless for {join(own)}, for want of skill on the tasks that are attacked"
+                f"Robustness is meaningless for {join(own)}: no skill on the tasks that are attacked"
             )
         for tasks, names in ranking.partly_meaningless.items():
             if ranking.leader in names:
                 who = "every candidate" if len(names) == len(ranking.measured) > 1 else join(names)
-                doubts.append(
-                    f"On {join(tasks)} robustness is meaningless for {who}, for want of skill on clean text"
-                )
-    told = [f"{join(who)} {'is' if len(who) == 1 else 'are'} the {join(of)}" for who, of in crowns.items()]
-    sentences = [*(["; ".join(told)] if told else []), *leading]
+                doubts.append(f"On {join(tasks)} robustness is meaningless for {who}: no skill on clean text")
+    crowned = [f"{join(who)} {'is' if len(who) == 1 else 'are'} the {join(of)}" for who, of in crowns.items()]
+    sentences = [*(["; ".join(crowned)] if crowned else []), *leading]
     if len(open_axes) == 3:
         sentences.append("No candidate is distinguishable as best on any axis")
     elif open_axes:
@@ -248,7 +244,7 @@ def _headline(rankings: Sequence[Ranking]) -> str:
                 "robustness is meaningless"
             )
         else:
-            sentences.append(f"Robustness is meaningless for {who}, for want of skill on clean text")
+            sentences.append(f"Robustness is meaningless for {who}: no skill on clean text")
     sentences += doubts
     if absent:
         verb = "was" if len(absent) == 1 else "were"
@@ -257,23 +253,23 @@ def _headline(rankings: Sequence[Ranking]) -> str:
 
 
 def _advice(evidence: Evidence, rankings: Sequence[Ranking], front: Front | None) -> str:
-    """Whom to choose where no axis has a clear first: the cheapest that nobody dominates."""
+    """What to choose where no axis has a clear first: the cheapest that is not dominated."""
     if any(ranking.crowned or ranking.ahead for ranking in rankings) or len(evidence.candidates) == 1:
         return ""
     undominated = {position.candidate for position in front.positions if position.on_front} if front else None
     cost = METRICS["latency_ms"]
-    if all(evidence.value(cost, candidate).value is None for candidate in evidence.candidates):
+    if all(evidence.estimate(cost, candidate).value is None for candidate in evidence.candidates):
         cost = METRICS["parameters"]
-    known = with_skill(evidence, _ordered(evidence, cost)[0])
+    known = evidence.with_skill(_ordered(evidence, cost)[0])
     eligible = [c for c in known if undominated is None or c.name in undominated]
     if len(known) < 2 or not eligible:
         return ""
-    best, price = eligible[0], _text(evidence.value(cost, eligible[0]), cost)
+    best, price = eligible[0], evidence.estimate(cost, eligible[0]).text(cost.unit)
     scored = any(ranking.measured for ranking in rankings if ranking.axis != "efficiency")
-    whom = "those with skill" if scored else "all candidates"
-    whom = whom if undominated is None else "those that no other dominates"
+    pool = "those with skill" if scored else "all candidates"
+    pool = pool if undominated is None else "those that no other dominates"
     return (
-        f"If you must choose: {best.name}, because by the point estimates it is the cheapest of {whom} "
+        f"If you must choose: {best.name}, because by the point estimates it is the cheapest of {pool} "
         f"({cost.title} {price})."
     )
 
@@ -293,24 +289,26 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
     if leader is None:
         return f"{start}no candidate has skill on clean text, so none is ranked.{doubts}"
     verb = "comes" if len(ranking.first) == 1 else "come"
-    text = f"{start}{join(ranking.first)} {verb} first with {_text(ranking.values[leader], metric)}"
+    text = f"{start}{join(ranking.first)} {verb} first with {ranking.values[leader].text(metric.unit)}"
     others = ranking.others
     if not others and len(ranking.first) == len(ranking.measured) > 1:
-        return f"{start}{join(ranking.first)} have one measurement, {_text(ranking.values[leader], metric)}."
+        return (
+            f"{start}{join(ranking.first)} have one measurement, {ranking.values[leader].text(metric.unit)}."
+        )
     if not others:
         left = [name for name in ranking.measured if name not in ranking.first]
         return f"{text}; no other candidate has {'skill' if left else 'a value'}.{doubts}"
-    text += f", then {others[0]} with {_text(ranking.values[others[0]], metric)}.{doubts}"
+    text += f", then {others[0]} with {ranking.values[others[0]].text(metric.unit)}.{doubts}"
     if ranking.ties:
         text += f" Not distinguishable from the first: {join(ranking.ties)}."
     if ranking.untested:
-        reason = ranking.outcomes[ranking.untested[0]]
+        reason = ranking.distinctions[ranking.untested[0]]
         text += f" Against {join(ranking.untested)}: {reason}."
     if not ranking.crowned:
         return text
-    whom = "every other" if len(others) > 1 else "the other"
-    p_values = [outcome.p for outcome in ranking.outcomes.values() if outcome.p is not None]
-    return f"{text} The lead over {whom} is distinguishable ({format_p(max(p_values))})."
+    which = "every other" if len(others) > 1 else "the other"
+    p_values = [one.p for one in ranking.distinctions.values() if one.p is not None]
+    return f"{text} The lead over {which} is distinguishable ({say_p(max(p_values))})."
 
 
 def _doubts(ranking: Ranking) -> str:
@@ -324,14 +322,15 @@ def _doubts(ranking: Ranking) -> str:
 def _memory(evidence: Evidence) -> list[str]:
     """Least and most peak memory, in inference and in fine-tuning, and whether they differ."""
     sentences = []
-    for metric in (METRICS["peak_inference_memory_bytes"], METRICS["peak_training_memory_bytes"]):
+    peak = METRICS["peak_memory_bytes"]
+    for metric in (peak, peak.in_phase("train")):
         known, _ = _ordered(evidence, metric)
         if len(known) > 1:
-            least, most = (_text(evidence.value(metric, c), metric) for c in (known[0], known[-1]))
-            where = evidence.value(metric, known[0]).note.split("; ")[0]
-            name = metric.title.capitalize() + (f" ({where})" if where.startswith("at ") else "")
-            outcome = outcomes(evidence, metric, known[0], known[-1:])[0]
-            doubt = "" if outcome.apart else f"; {outcome}"
+            least, most = (evidence.estimate(metric, c).text(metric.unit) for c in (known[0], known[-1]))
+            where = evidence.estimate(metric, known[0]).where
+            name = metric.title.capitalize() + (f" ({where})" if where else "")
+            (distinction,) = evidence.distinguish(metric, known[0], known[-1:])
+            doubt = "" if distinction.apart else f"; {distinction}"
             sentences.append(
                 f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}{doubt}."
             )
@@ -339,21 +338,23 @@ def _memory(evidence: Evidence) -> list[str]:
 
 
 def _levels(evidence: Evidence) -> list[str]:
-    """The best candidate at each attack level, and from whom it is not distinguishable."""
+    """The best candidate at each attack level, and the others from which it is not distinguishable."""
     metric = METRICS["robust_accuracy"]
     sentences = []
     for level in ("word", "sentence", "human"):
-        known = with_skill(evidence, _ordered(evidence, metric, level)[0], attacked=True)
+        known = evidence.with_skill(_ordered(evidence, metric, level)[0], attacked=True)
         if len(known) < 2:
             continue
-        found = outcomes(evidence, metric, known[0], known[1:], level)
-        ties = [c.name for c, outcome in zip(known[1:], found, strict=True) if outcome.apart is False]
-        untested = [c.name for c, outcome in zip(known[1:], found, strict=True) if outcome.apart is None]
-        best = f"{known[0].name} comes first with {_text(evidence.value(metric, known[0], level), metric)}"
+        found = evidence.distinguish(metric, known[0], known[1:], level)
+        ties = [c.name for c, one in zip(known[1:], found, strict=True) if one.apart is False]
+        untested = [c.name for c, one in zip(known[1:], found, strict=True) if one.apart is None]
+        best = (
+            f"{known[0].name} comes first with {evidence.estimate(metric, known[0], level).text(metric.unit)}"
+        )
         parts = [f"not distinguishable from {join(ties)}"] if ties else []
         parts += [f"not tested against {join(untested)}"] if untested else []
-        whom = "the others" if len(known) > 2 else known[1].name
-        apart = ", ".join(parts) or f"distinguishable from {whom}"
+        rest = "the others" if len(known) > 2 else known[1].name
+        apart = ", ".join(parts) or f"distinguishable from {rest}"
         sentences.append(f"{level.capitalize()} level: {best}, {apart}.")
     return sentences
 
@@ -368,7 +369,7 @@ def _trade_off(front: Front | None) -> list[str]:
         if not position.skill:
             sentences.append(f"{name} is not placed on the front: no skill.")
         elif position.on_front is None:
-            values = zip(front.titles, position.values.values(), strict=True)
+            values = zip(front.titles, position.values, strict=True)
             lacking = [title for title, value in values if value.value is None]
             sentences.append(f"{name} is not placed on the front: no {join(lacking)}.")
         elif not position.on_front:
@@ -389,17 +390,11 @@ def _trade_off(front: Front | None) -> list[str]:
 
 
 def _tested(comparisons: Sequence[Comparison]) -> list[str]:
-    """How many of all paired tests tell two candidates apart."""
+    """How many of all paired tests distinguish two candidates."""
     tested = [c for c in comparisons if c.p_adjusted is not None]
     apart = sum(c.verdict in ("a better", "b better") for c in tested)
     if not tested:
         return []
-    verb = "tells" if apart == 1 else "tell"
+    verb = "distinguishes" if apart == 1 else "distinguish"
     count = f"Of all {len(tested)} paired tests" if len(tested) > 1 else "Of the only paired test"
-    return [
-        f"{count}, by task and level, {apart or 'none'} {verb} two candidates apart after Holm's correction."
-    ]
-
-
-def _text(value: Value, metric: Metric) -> str:
-    return format_value(value.value, metric.unit, value.low, value.high)
+    return [f"{count}, by task and level, {apart or 'none'} {verb} two candidates after Holm's correction."]

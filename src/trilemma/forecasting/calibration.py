@@ -1,36 +1,34 @@
 """Calibrating forecasts to this machine: its rates, a few small models timed on it, and the file of both."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from trilemma.errors import DeployError
-from trilemma.files import write_text
+from trilemma.files import cache_folder, write_text
 from trilemma.forecasting.forecaster import Forecaster, Measured, MeasuredOperation
-from trilemma.forecasting.measuring import FEWEST_RUNS, Subject, measure
-from trilemma.hardware.catalogue import Machine
-from trilemma.hardware.roofline import cache_folder, find, fingerprint
+from trilemma.forecasting.measuring import Bench, RandomModel, rotating
+from trilemma.hardware.machine import HERE, Machine
+from trilemma.hardware.roofline import find, fingerprint
 from trilemma.models.sizes import configuration
-from trilemma.profiling.operations import Operation, forward, shape_of
-from trilemma.profiling.points import Point
+from trilemma.operating_point import OperatingPoint
+from trilemma.profiling.operations import Operation, forward
 from trilemma.progress import Progress, silent
 
-HERE = "here"
-"""Name of the machine that this process runs on."""
+__all__ = ["HERE", "Calibration", "calibrate", "families", "here", "read", "this_machine", "write"]
 
-VERSION = 2
-"""Of the file."""
+VERSION = 3
+"""Of the file's format."""
 
 LARGEST_FILE = 16 << 20
-"""Bytes of a calibration; a larger file is none."""
+"""Bytes; a larger file is not a calibration."""
 
 VOCABULARY = 4096
 """Rows of the embeddings of the models that are timed."""
@@ -38,13 +36,11 @@ VOCABULARY = 4096
 SHAPES = ((128, 2), (256, 4), (384, 2), (512, 6))
 """Width and layers of the models that are timed, of each family."""
 
-POINTS = (Point(1, 16), Point(1, 256), Point(4, 64), Point(16, 32))
-
-DECODE = 33
-"""Tokens generated after each prompt."""
+POINTS = tuple(OperatingPoint(*point, decode=33) for point in ((1, 16), (1, 256), (4, 64), (16, 32)))
+"""Where they are timed."""
 
 SECONDS = 0.05
-"""Aimed at for the runs of a point, of which there are at least five."""
+"""Time that the repetitions of a model at a point, or of an operation, aim at."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +52,14 @@ class Calibration:
         fingerprint: of hardware and software; a calibration of another one is not used.
         measured: passes of small models.
         operations: operations by themselves.
+        unsteady: how many of these times scattered, drifted, or were repeated too rarely to tell.
     """
 
     machine: Machine
     fingerprint: str
     measured: tuple[Measured, ...]
     operations: tuple[MeasuredOperation, ...]
+    unsteady: int = 0
 
 
 def path_here() -> Path:
@@ -69,7 +67,7 @@ def path_here() -> Path:
     return cache_folder() / "calibration.json"
 
 
-def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str, Subject]:
+def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str, RandomModel]:
     """One model of each family that forecasts know, of about that shape, in float32."""
     from transformers import BertConfig, LlamaConfig
 
@@ -94,56 +92,48 @@ def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str,
     }
     llama = LlamaConfig(**common, num_key_value_heads=heads, intermediate_size=64 * round(width * 8 / 192))
     bert = BertConfig(**common, intermediate_size=4 * width)
-    subjects = {name: Subject(config) for name, config in own.items()}
-    return {**subjects, "llama": Subject(llama), "bert": Subject(bert, classifier=True)}
+    models = {name: RandomModel(config) for name, config in own.items()}
+    return {**models, "llama": RandomModel(llama), "bert": RandomModel(bert, classifier=True)}
 
 
 def this_machine(device: str = "cpu") -> Machine:
-    """The rates of this machine, measured now or known from before.
+    """This machine, its rates measured now or known from before.
 
     Args:
         device: torch device that is meant.
     """
-    roofline = find(device, ("float32", "bfloat16", "float16", "int8", "packed")).roofline
-    gpu = torch.device(device).type == "cuda"
-    memory = torch.cuda.get_device_properties(device).total_memory if gpu else psutil.virtual_memory().total
-    return Machine(
-        name=HERE,
-        kind="gpu" if gpu else "cpu",
-        cores=1 if gpu else torch.get_num_threads(),
-        flops=dict(roofline.flops),
-        bandwidth=roofline.bandwidth,
-        memory=memory,
-    )
+    return find(device).machine
 
 
 def calibrate(progress: Progress = silent) -> Calibration:
     """Time small models of every family and their operations on this machine's processor."""
-    subjects = [one for shape in SHAPES for one in families(*shape).values()]
-    total = len(subjects) * len(POINTS)
+    machine, bench = this_machine(), Bench(SECONDS)
+    measured: list[Measured] = []
+    for number, shape in enumerate(SHAPES):
 
-    def told(done: float, total: float, unit: str) -> None:
-        progress(done, total + 1, unit)
+        def report(done: float, total: float, unit: str, before: int = number) -> None:
+            progress(before + done / total, len(SHAPES) + 1, "shapes")
 
-    machine = this_machine()
-    measured = measure(subjects, POINTS, decode=DECODE, seconds=SECONDS, progress=told)
-    timed = list(operations())
-    progress(total + 1, total + 1, "points")
-    return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed))
+        measured += bench.passes(list(families(*shape).values()), POINTS, report)
+    timed = list(operations(bench))
+    progress(len(SHAPES) + 1, len(SHAPES) + 1, "shapes")
+    unsteady = bench.verdicts.total() - bench.verdicts["steady"]
+    return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed), unsteady)
 
 
-def operations() -> Iterator[MeasuredOperation]:
+def operations(bench: Bench | None = None) -> Iterator[MeasuredOperation]:
     """Kernels by themselves: what mixes tokens, and products of matrices, of few tokens and of many."""
+    bench = bench or Bench(SECONDS)
     for width in (256, 512, 1024):
         for tokens in (1, 4, 16, 64, 256, 1024):
-            yield from _products(width, tokens)
+            yield from _products(bench, width, tokens)
     for width in (256, 512):
         for batch, length in ((1, 128), (1, 512), (8, 64)):
-            yield from _mixing(width, batch, length)
+            yield from _mixing(bench, width, batch, length)
 
 
-def _products(width: int, tokens: int) -> Iterator[MeasuredOperation]:
-    """A weight of ``width`` by four of it, not in the caches: by PyTorch, by our kernels, and ternary."""
+def _products(bench: Bench, width: int, tokens: int) -> Iterator[MeasuredOperation]:
+    """A weight of ``width`` by four of it, not in the caches: dense by PyTorch and compiled, and ternary."""
     from trilemma.ops import dense
     from trilemma.ops.ternary import packed as packed_ternary
 
@@ -158,25 +148,20 @@ def _products(width: int, tokens: int) -> Iterator[MeasuredOperation]:
         return packed_ternary.packed_linear(x, weight, scale, norm, 1e-6, lambda: levels)
 
     flops, moved = 8.0 * tokens * width * width, 20.0 * tokens * width
-    runs: list[tuple[Operation, str, list[torch.Tensor], Callable[[torch.Tensor], object]]] = [
-        (
-            Operation("linear", flops, 16.0 * width * width, moved, 1.0),
-            "float32",
-            dense_weights,
-            lambda weight: torch.nn.functional.linear(x, weight),
-        ),
-        (Operation("ternary", flops, 1.0 * width * width, moved, 1.0), "packed", packed, ternary),
-    ]
-    if tokens <= dense.FEW:
-        compiled = Operation("linear", flops, 16.0 * width * width, moved, 1.0, "compiled")
-        runs.append((compiled, "float32", dense_weights, lambda weight: dense.linear(x, weight)))
-    for operation, precision, weights, run in runs:
-        works = [partial(run, weight) for weight in weights]
-        with torch.inference_mode():
-            yield MeasuredOperation(operation, precision, tokens, _median(works))
+    linear = Operation("linear", flops, 16.0 * width * width, moved, 1.0)
+    runs: dict[tuple[Operation, str], Callable[[], object]] = {
+        (linear, "float32"): rotating(lambda weight: torch.nn.functional.linear(x, weight), dense_weights),
+        (Operation("ternary", flops, 1.0 * width * width, moved, 1.0), "packed"): rotating(ternary, packed),
+    }
+    if tokens <= dense.FEW_TOKENS:
+        compiled = replace(linear, kernel="compiled")
+        runs[compiled, "float32"] = rotating(lambda weight: dense.linear(x, weight), dense_weights)
+    for (operation, precision), run in runs.items():  # in turn, one kind would evict the other's weights
+        for seconds in bench.operations({operation: run}).values():
+            yield MeasuredOperation(operation, precision, tokens, seconds)
 
 
-def _mixing(width: int, batch: int, length: int) -> Iterator[MeasuredOperation]:
+def _mixing(bench: Bench, width: int, batch: int, length: int) -> Iterator[MeasuredOperation]:
     """Attention, chunkwise GLA and the scan."""
     from trilemma.ops.attention import attention
     from trilemma.ops.gla import gla
@@ -187,31 +172,18 @@ def _mixing(width: int, batch: int, length: int) -> Iterator[MeasuredOperation]:
     keys, values = width // 8, width // 4
     gq, gk = (torch.randn(batch, length, 4, keys) for _ in range(2))
     gv, decay = torch.randn(batch, length, 4, values), -torch.rand(batch, length, 4, keys)
-    runs: dict[str, tuple[str, Callable[[], object]]] = {
-        "transformer-pp": ("attention", partial(attention, q, k, v, is_causal=True)),
-        "gla": ("gla", partial(gla, gq, gk, gv, decay)),
-        "matmul-free": ("scan", partial(mlgru, *torch.randn(2, batch, length, width))),
+    kinds = {"transformer-pp": "attention", "gla": "gla", "matmul-free": "scan"}
+    runs: dict[str, Callable[[], object]] = {
+        "transformer-pp": partial(attention, q, k, v, is_causal=True),
+        "gla": partial(gla, gq, gk, gv, decay),
+        "matmul-free": partial(mlgru, *torch.randn(2, batch, length, width)),
     }
     known = families(width, 1)
-    for name, (kind, run) in runs.items():
-        subject = known[name]
-        work = forward(shape_of(subject.config), batch, length, length, subject.precision)
-        operation = next(one for one in work if one.kind == kind)
-        with torch.inference_mode():
-            yield MeasuredOperation(operation, subject.precision, batch * length, _median([run]))
-
-
-def _median(runs: Sequence[Callable[[], object]]) -> float:
-    """Seconds of one run, those given in turn so that none finds its weight in the caches."""
-    import time
-
-    taken = []
-    for place in range(max(2 * len(runs), FEWEST_RUNS + 1)):
-        start = time.perf_counter()
-        runs[place % len(runs)]()
-        taken.append(time.perf_counter() - start)
-    half = sorted(taken[len(taken) // 2 :])  # the first half warms up
-    return half[len(half) // 2]
+    for name, seconds in bench.operations(runs).items():
+        model = known[name]
+        work = forward(model.shape, batch, length, length, model.precision)
+        operation = next(one for one in work if one.kind == kinds[name])
+        yield MeasuredOperation(operation, model.precision, batch * length, seconds)
 
 
 def write(calibration: Calibration, path: Path) -> None:
@@ -226,6 +198,7 @@ def write(calibration: Calibration, path: Path) -> None:
         "fingerprint": calibration.fingerprint,
         "measured": [asdict(one) for one in calibration.measured],
         "operations": [asdict(one) for one in calibration.operations],
+        "unsteady": calibration.unsteady,
     }
     write_text(path, json.dumps(content, indent=1))
 
@@ -243,7 +216,7 @@ def read(path: Path) -> Calibration:
         version = content.pop("version")
         if version != VERSION:
             raise DeployError(
-                f"{path} is of version {version}, not {VERSION}; run `trilemma calibrate` again"
+                f"{path} has the format {version}, not {VERSION}; run `trilemma calibrate` again"
             )
         return TypeAdapter(Calibration).validate_python(content)
     except FileNotFoundError as error:
@@ -257,31 +230,19 @@ def read(path: Path) -> Calibration:
 
 
 def forecaster(known: Calibration) -> Forecaster:
-    """Of the machine that was calibrated.
+    """The forecaster of the machine that was calibrated.
 
     Raises:
-        DeployError: if its numbers are none that a machine can have.
+        DeployError: if no machine can have its numbers.
     """
     try:
         return Forecaster(known.machine, known.measured, known.operations)
     except DeployError:
         raise
-    except Exception as error:  # numbers from a file, of which types alone are known
+    except Exception as error:  # numbers from a file, of which only the types were checked
         raise DeployError(
             f"the calibration cannot be used ({error}); run `trilemma calibrate` again"
         ) from error
-
-
-def forecaster_like_here(machine: Machine) -> Forecaster:
-    """Of a machine of a file; with this machine's measurements where it is this one in all but its costs."""
-    try:
-        known = here()
-    except DeployError:  # not calibrated, or not any more: then no machine of a file is like this one
-        return Forecaster(machine)
-    costs = machine.model_dump(include={"name", "price", "watts", "sources"})
-    if known.machine.model_copy(update=costs) != machine:
-        return Forecaster(machine)
-    return forecaster(replace(known, machine=machine))
 
 
 def here() -> Calibration:

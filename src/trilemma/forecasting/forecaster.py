@@ -1,7 +1,7 @@
 """How long a forward pass will take on a machine: fitted roofline terms and a learned residual.
 
 After GUIDE (arXiv 2412.04788), whose own equations are not public: seconds are a sum of the terms in
-:data:`trilemma.forecasting.cases.PARTS`. Without measurements each term has a usual share of the machine's
+:data:`trilemma.forecasting.passes.PARTS`. Without measurements each term has a usual share of the machine's
 peak. With some, the shares are fitted by relative least squares, kept near the usual ones where nothing
 tells them apart, and what they leave is learned by a Gaussian process on logarithms, which falls back to no
 correction far from what was measured. Intervals are quantiles of the errors at shapes, or
@@ -17,15 +17,23 @@ import numpy as np
 from scipy.optimize import nnls
 
 from trilemma.errors import DeployError
-from trilemma.forecasting.cases import PARTS, Case, Floats, Phase, analytic_seconds, coordinates, parts
-from trilemma.hardware.catalogue import Machine
+from trilemma.forecasting.passes import (
+    PARTS,
+    Floats,
+    ForwardPass,
+    PassPhase,
+    analytic_seconds,
+    coordinates,
+    parts,
+)
+from trilemma.hardware.machine import Machine
 from trilemma.profiling.operations import Operation
 
 CONFIDENCE = 0.9
-"""Of every interval of a forecast."""
+"""Confidence of every interval of a forecast that rests on measured passes."""
 
 UNMEASURED_FACTOR = 2.5
-"""Half width, as a factor, of the interval without measurements: no quantile, about GUIDE's worst case."""
+"""Half width, as a factor, of the interval without measurements: not a quantile, about GUIDE's worst case."""
 
 _PRIOR = 0.02
 """Weight of a usual share against a measurement of which it is the only term."""
@@ -34,22 +42,28 @@ _FEWEST = 8
 """Measurements of a phase from which a residual can be learned."""
 
 _FOLDS = 6
+"""Fits from which groups are left out in turn, to see how far forecasts of them are off."""
 
 _STEPS = 15
-"""Of the search for the scales of the residual's process."""
+"""Steps of the search for the scales of the residual's process."""
 
 _UNKNOWN_SCALE = 3.0
 """Standard deviations of an interval where no group could be left out."""
 
 _FEW_TOKENS = 32
-"""Operations over at most so many tokens tell of decoding, others of passes over whole inputs."""
+"""Operations over at most so many tokens count for decoding, others for passes over whole inputs."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds that a forward pass took."""
+    """Seconds that a forward pass took.
 
-    case: Case
+    Attributes:
+        work: the pass.
+        seconds: of one repetition.
+    """
+
+    work: ForwardPass
     seconds: float
 
 
@@ -80,7 +94,7 @@ class Forecaster:
         operations: operations timed on it.
 
     Raises:
-        DeployError: for a measurement that is no positive number.
+        DeployError: for a measurement that is not a positive number.
     """
 
     def __init__(
@@ -90,31 +104,31 @@ class Forecaster:
         operations: Sequence[MeasuredOperation] = (),
     ) -> None:
         if not all(0 < one.seconds < float("inf") for some in (measured, operations) for one in some):
-            raise DeployError("a measured time is no positive number; calibrate again")
+            raise DeployError("a measured time is not a positive number; run `trilemma calibrate` again")
         self.machine = machine
         self._fits: dict[bool, _Fit] = {}
         for decoding in (False, True):
-            known = [one for one in measured if _decodes(one.case.phase) == decoding]
+            known = [one for one in measured if _decodes(one.work.phase) == decoding]
             if len(known) >= _FEWEST:
                 alone = [one for one in operations if (one.tokens <= _FEW_TOKENS) == decoding]
                 self._fits[decoding] = _Fit(machine, known, alone)
 
-    def seconds(self, cases: Sequence[Case]) -> list[Seconds]:
+    def seconds(self, passes: Sequence[ForwardPass]) -> list[Seconds]:
         """Forecasts, in order."""
         found: dict[int, Seconds] = {}
         for decoding in (False, True):
-            places = [i for i, case in enumerate(cases) if _decodes(case.phase) == decoding]
-            own = [cases[i] for i in places]
+            places = [i for i, one in enumerate(passes) if _decodes(one.phase) == decoding]
+            own = [passes[i] for i in places]
             fit = self._fits.get(decoding) if own else None
             found.update(zip(places, fit.seconds(own) if fit else self._analytic(own), strict=True))
-        return [found[i] for i in range(len(cases))]
+        return [found[i] for i in range(len(passes))]
 
-    def measured(self, phase: Phase) -> bool:
+    def measured(self, phase: PassPhase) -> bool:
         """Whether forecasts of a phase rest on measurements."""
         return _decodes(phase) in self._fits
 
-    def _analytic(self, cases: Sequence[Case]) -> list[Seconds]:
-        values = [analytic_seconds(case, self.machine) for case in cases]
+    def _analytic(self, passes: Sequence[ForwardPass]) -> list[Seconds]:
+        values = [analytic_seconds(one, self.machine) for one in passes]
         return [Seconds(t, t / UNMEASURED_FACTOR, t * UNMEASURED_FACTOR) for t in values]
 
 
@@ -125,37 +139,37 @@ class _Fit:
         self, machine: Machine, measured: Sequence[Measured], operations: Sequence[MeasuredOperation]
     ) -> None:
         self._machine = machine
-        cases = [one.case for one in measured]
+        passes = [one.work for one in measured]
         seconds = np.array([one.seconds for one in measured])
         single = np.array([parts([one.operation], one.precision, machine) for one in operations])
         single = single.reshape(len(operations), len(PARTS))
         alone = np.array([one.seconds for one in operations])
-        terms, places = self._terms(cases), coordinates(cases)
+        terms, places = self._terms(passes), coordinates(passes)
 
         def fitted(keep: "np.ndarray[Any, Any]") -> "tuple[Floats, Any]":
             shares = _shares(np.vstack([terms[keep], single]), np.concatenate([seconds[keep], alone]))
             residual = np.log(seconds[keep] / (terms[keep] @ shares))
             return shares, _process(places[keep], residual)
 
-        everything = np.ones(len(cases), bool)
+        everything = np.ones(len(passes), bool)
         self._shares, self._process = fitted(everything)
-        self._families = {_family(case) for case in cases}
+        self._families = {_family(one) for one in passes}
         self._scale, self._far_scale = (
             _left_out(groups, fitted, terms, places, seconds)
-            for groups in ([_shape(case) for case in cases], [_family(case) for case in cases])
+            for groups in ([str(one.dimensions) for one in passes], [_family(one) for one in passes])
         )
 
-    def _terms(self, cases: Sequence[Case]) -> Floats:
-        rows = [parts(case.operations(self._machine), case.precision, self._machine) for case in cases]
+    def _terms(self, passes: Sequence[ForwardPass]) -> Floats:
+        rows = [parts(one.operations(self._machine), one.precision, self._machine) for one in passes]
         return np.array(rows)
 
-    def seconds(self, cases: Sequence[Case]) -> list[Seconds]:
-        base = self._terms(cases) @ self._shares
-        residual, spread = self._process.predict(coordinates(cases), return_std=True)
+    def seconds(self, passes: Sequence[ForwardPass]) -> list[Seconds]:
+        base = self._terms(passes) @ self._shares
+        residual, spread = self._process.predict(coordinates(passes), return_std=True)
         values = base * np.exp(residual)
         found = []
-        for case, value, std in zip(cases, values, spread, strict=True):
-            scale = self._scale if _family(case) in self._families else self._far_scale
+        for one, value, std in zip(passes, values, spread, strict=True):
+            scale = self._scale if _family(one) in self._families else self._far_scale
             half = float(np.exp(scale * std))
             found.append(Seconds(float(value), float(value) / half, float(value) * half))
         return found
@@ -192,9 +206,9 @@ def _process(places: Floats, residual: Floats) -> Any:
 
 
 def _left_out(groups: Sequence[Any], fitted: Any, terms: Floats, places: Floats, seconds: Floats) -> float:
-    """Standard deviations within which the wanted share of errors lies where a group was left out of the fit.
+    """Standard deviations within which the wanted share of errors is where a group was left out of the fit.
 
-    Everything that is fitted is fitted anew without it. Errors of one group go together, so the share is
+    Everything that is fitted is fitted again without it. Errors of one group go together, so the share is
     corrected by the number of groups, as that of a conformal quantile is by the number of points (Vovk et
     al. 2005).
     """
@@ -214,15 +228,12 @@ def _left_out(groups: Sequence[Any], fitted: Any, terms: Floats, places: Floats,
     return float(np.quantile(np.concatenate(errors), share))
 
 
-def _decodes(phase: Phase) -> bool:
+def _decodes(phase: PassPhase) -> bool:
     """Passes over many tokens and those of one token are limited by other things: each has its own fit."""
     return phase == "decode"
 
 
-def _shape(case: Case) -> str:
-    return str(case.shape)
-
-
-def _family(case: Case) -> tuple[str, bool, bool, bool, str]:
+def _family(one: ForwardPass) -> tuple[str, bool, bool, bool, str]:
     """What a family is to a forecast: how it mixes tokens, whose code runs, encoder or not, precision."""
-    return case.shape.family, case.shape.own, case.shape.causal, case.shape.gated, case.precision
+    model = one.dimensions
+    return model.family, model.own, model.causal, model.gated, one.precision

@@ -1,32 +1,37 @@
-"""Timing forward passes of models made from configurations, for calibration and for checking forecasts."""
+"""Timing models made from configurations, and operations, for calibration and for checking forecasts."""
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
-from trilemma.forecasting.cases import Case
 from trilemma.forecasting.forecaster import Measured
-from trilemma.inference.classifier import fixed_arguments
-from trilemma.models.loading import deploy
-from trilemma.profiling.measurements.generation import generate
-from trilemma.profiling.operations import Shape, shape_of
-from trilemma.profiling.points import Point
-from trilemma.profiling.session import random_inputs
-from trilemma.profiling.timing import median
+from trilemma.forecasting.passes import ForwardPass
+from trilemma.hardware import Unmeasured
+from trilemma.models.description import is_ternary
+from trilemma.models.loading import deploy, describe
+from trilemma.operating_point import OperatingPoint
+from trilemma.profiling.grid import EfficiencyGrid
+from trilemma.profiling.measurements import generation, latency
+from trilemma.profiling.models import ModelUnderTest
+from trilemma.profiling.operations import Dimensions, dimensions_of
+from trilemma.profiling.session import LoadedModel, Session
+from trilemma.profiling.timing import Key, Quantity, Run, Sample
 from trilemma.progress import Progress, silent
 
-FEWEST_RUNS = 5
-"""Runs of a point, whose median counts."""
+Weight = TypeVar("Weight")
 
-WARM_UP_TOKENS = 4
-"""Generated before a point is timed: later tokens are like the second."""
+SHORTEST = 1e-6
+"""Seconds that repetitions aim at where as few as possible are asked for."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class RandomModel:
     """A model with random weights, to be timed.
 
     Attributes:
@@ -40,14 +45,14 @@ class Subject:
     classifier: bool = False
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Dimensions:
         """Its dimensions."""
-        return shape_of(self.config)
+        return dimensions_of(self.config)
 
     @property
     def precision(self) -> str:
         """Of its weights as they are deployed."""
-        return "packed" if self.config.model_type == "hgrn_bit" else self.dtype
+        return "packed" if is_ternary(self.config) else self.dtype
 
     @property
     def generates(self) -> bool:
@@ -55,95 +60,121 @@ class Subject:
         return self.shape.causal and not self.classifier
 
 
-def built(subject: Subject) -> Any:
-    """The model, as it is deployed on a processor."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+class Bench:
+    """Times models and operations on this machine's processor, as profiles are timed.
 
-    made_by = AutoModelForCausalLM if subject.generates else AutoModelForSequenceClassification
-    torch.manual_seed(0)
-    model = made_by.from_config(subject.config, dtype=getattr(torch, subject.dtype))
-    return deploy(model.eval())
+    Args:
+        seconds: time that the repetitions of a model at a point, or of an operation, aim at.
+        clock: seconds, monotonic.
+
+    Attributes:
+        verdicts: how many times were steady, noisy, ...
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        grid = EfficiencyGrid(seconds=max(seconds, SHORTEST), time_limit=1e6)
+        self._session = Session([], grid, device="cpu", clock=clock)
+        self.verdicts: Counter[str] = Counter()
+
+    def passes(
+        self,
+        models: Sequence[RandomModel],
+        points: Sequence[OperatingPoint],
+        progress: Progress = silent,
+    ) -> Iterator[Measured]:
+        """Seconds of every model's passes at every point; all are in memory together, and take turns.
+
+        Args:
+            models: those that generate are timed in prefill and decoding, others as they classify.
+            points: with the tokens to generate; those beyond a model's positions are left out.
+            progress: is given the finished points.
+        """
+        loaded = [self._built(model, number) for number, model in enumerate(models)]
+        of = dict(zip((one.model for one in loaded), models, strict=True))
+
+        def prepare(one: LoadedModel, point: OperatingPoint) -> Run:
+            prepared = generation.prepared if of[one.model].generates else latency.prepared
+            return prepared(self._session, one, point)
+
+        timed = self._session.time_grid(loaded, points, prepare)
+        for number, (one, point, samples) in enumerate(timed, 1):
+            if not isinstance(samples, Unmeasured):
+                yield from self._measured(of[one.model], point, samples)
+            progress(number / len(loaded), len(points), "points")
+
+    def _built(self, model: RandomModel, number: int) -> LoadedModel:
+        """The model, as it is deployed on a processor."""
+        from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+        made_by = AutoModelForCausalLM if model.generates else AutoModelForSequenceClassification
+        torch.manual_seed(0)
+        module = made_by.from_config(model.config, dtype=getattr(torch, model.dtype))
+        module = deploy(module.eval())
+        return LoadedModel(ModelUnderTest((str(number),), Path()), module, describe(module))
+
+    def _measured(
+        self, model: RandomModel, point: OperatingPoint, samples: Sequence[Sample]
+    ) -> Iterator[Measured]:
+        batch, length, decode = point
+        steps = decode - 1
+        # Time grows nearly linearly with the context, so that of the middle one is the mean.
+        passes = {"forward": ("classify", length, 1), "prefill": ("prefill", length, 1)}
+        passes["decode"] = ("decode", length + steps // 2, steps)
+        for part in samples[0]:
+            phase, context, count = passes[part]
+            seconds = self._settled([sample[part] for sample in samples]) / count
+            one = ForwardPass(model.shape, model.precision, phase, batch, context)  # type: ignore[arg-type]
+            yield Measured(one, seconds)
+
+    def _settled(self, seconds: Sequence[float]) -> float:
+        found = Quantity.of_times(seconds)
+        self.verdicts[found.verdict] += 1
+        return found.value
+
+    def operations(self, runs: Mapping[Key, Callable[[], object]]) -> dict[Key, float]:
+        """Seconds of each operation; they take turns."""
+        clock = self._session.clock
+
+        def timed(work: Callable[[], object]) -> Run:
+            def run() -> Sample:
+                start = clock()
+                work()
+                return {"operation": clock() - start}
+
+            return run
+
+        found = {}
+        with torch.inference_mode():
+            for key, samples in self._session.time({key: timed(work) for key, work in runs.items()}).items():
+                if not isinstance(samples, Unmeasured):
+                    found[key] = self._settled([sample["operation"] for sample in samples])
+        return found
+
+
+def rotating(work: Callable[[Weight], object], weights: Sequence[Weight]) -> Callable[[], object]:
+    """The same work with one weight after the other, so that none is found in the caches."""
+    rest = itertools.cycle(weights)
+    return lambda: work(next(rest))
 
 
 def measure(
-    subjects: Sequence[Subject],
-    points: Sequence[Point],
+    models: Sequence[RandomModel],
+    points: Sequence[OperatingPoint],
     *,
     decode: int,
     seconds: float,
-    runs: int = FEWEST_RUNS,
     progress: Progress = silent,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Measured]:
-    """Time every subject at every point.
+    """Time every model at every point; arguments as for :class:`Bench` and :meth:`Bench.passes`.
 
     Args:
-        subjects: the models; one is in memory at a time.
-        points: batches and lengths; those beyond a model's positions are left out.
+        models: all of them are in memory together.
+        points: batches and lengths.
         decode: tokens generated after each prompt, at least 2.
-        seconds: time that the runs of a point aim at.
-        runs: fewest runs of a point, whose median counts.
-        progress: told of points.
+        seconds: time that the repetitions of a point aim at; 0 for as few as possible.
+        progress: is given the finished points.
         clock: seconds, monotonic.
     """
-    found: list[Measured] = []
-    for number, subject in enumerate(subjects):
-        model = built(subject)
-        for place, point in enumerate(points):
-            found += _measure_one(subject, model, point, decode, seconds, runs, clock)
-            progress(number * len(points) + place + 1, len(subjects) * len(points), "points")
-    return found
-
-
-def _measure_one(
-    subject: Subject,
-    model: Any,
-    point: Point,
-    decode: int,
-    seconds: float,
-    fewest: int,
-    clock: Callable[[], float],
-) -> Iterator[Measured]:
-    limit = subject.shape.positions
-    if limit is not None and point.length + decode > limit:
-        return
-    inputs = random_inputs(subject.config, point, "cpu")
-    if subject.generates:
-        _generation(model, inputs, min(WARM_UP_TOKENS, decode), clock)()
-        run = _generation(model, inputs, decode, clock)
-    else:
-        run = _pass(model, inputs, clock)
-        run()
-    runs: list[tuple[float, float]] = []
-    begun = clock()
-    while len(runs) < fewest or clock() - begun < seconds:
-        runs.append(run())
-    first, further = (median(column).value for column in zip(*runs, strict=True))
-    shape, precision = subject.shape, subject.precision
-    phase = "prefill" if subject.generates else "classify"
-    yield Measured(Case(shape, precision, phase, point.batch, point.length), first)  # type: ignore[arg-type]
-    if subject.generates:
-        middle = point.length + (decode - 1) // 2
-        yield Measured(Case(shape, precision, "decode", point.batch, middle), further)
-
-
-def _pass(model: Any, inputs: Any, clock: Callable[[], float]) -> Callable[[], tuple[float, float]]:
-    arguments = {**inputs, **fixed_arguments(model)}
-
-    def run() -> tuple[float, float]:
-        start = clock()
-        with torch.inference_mode():
-            model(**arguments)
-        return clock() - start, 0.0
-
-    return run
-
-
-def _generation(
-    model: Any, inputs: Any, decode: int, clock: Callable[[], float]
-) -> Callable[[], tuple[float, float]]:
-    def run() -> tuple[float, float]:
-        seconds = generate(model, inputs["input_ids"], decode, clock).seconds
-        return seconds["prefill"], seconds["decode"] / (decode - 1)
-
-    return run
+    bench = Bench(seconds, clock)
+    return list(bench.passes(models, [point._replace(decode=decode) for point in points], progress))

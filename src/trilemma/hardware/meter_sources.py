@@ -3,11 +3,12 @@
 What is metered depends on the machine, and every meter names its source:
 
 - processors and their memory by RAPL, read from the kernel's ``powercap`` files. Zeus would read the same
-  files, but from one more process a counter, which imports the user's program anew;
+  files, but from one more process per counter, which imports the user's program again;
 - NVIDIA GPUs by NVML, found by their UUID; the bindings come with the extra ``[energy]``;
 - what else Zeus knows (AMD GPUs, processors that only its daemon may read) through ``zeus``.
 
-A counter that stands still is none: Zeus and some virtual machines answer 0 where there is nothing to read.
+A counter that stands still is not used: Zeus and some virtual machines answer 0 where there is nothing to
+read.
 """
 
 import contextlib
@@ -21,21 +22,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trilemma.hardware import Unmeasured
 from trilemma.hardware import nvml as nvidia
 from trilemma.hardware.meters import Counter, CounterMeter, JoinedMeter, Meter, MeterError, SampledMeter
-from trilemma.profiling.points import Unmeasured
 
 POWERCAP = Path("/sys/class/powercap")
 
 RAPL_WINDOW = 0.25
 """Shortest window over a RAPL counter in seconds: it is updated about every millisecond (Intel SDM, volume 3,
-"RAPL interfaces"), so what is missed at the ends of a window is under a percent of it."""
+"RAPL interfaces"), so what is missed at the ends of a window is less than 1% of it."""
 
 GPU_WINDOW = 1.0
 """Shortest window over a GPU's counter or power in seconds: they are updated every 20 to 100 ms (Yang et al.
-2023, arXiv 2312.02741), so at most a tenth of a window is that of the moments before it."""
+2023, arXiv 2312.02741), so at most a tenth of a window belongs to the moments before it."""
 
-MOVES_WITHIN = 0.5  # seconds in which a working counter of whatever is switched on has moved
+MOVES_WITHIN = 0.5
+"""Seconds in which a working counter of a device that is switched on has moved."""
 
 _ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # AMD processors have the same names
 
@@ -44,8 +46,8 @@ def open_meter(device: str = "cpu") -> Meter | Unmeasured:
     """The meter of what works where torch's ``device`` is: the GPU and the processors that drive it.
 
     Returns:
-        Why there is none, where the device has no meter; processors without one beside a GPU are left out,
-        and the source says what is in.
+        The reason, where the device has no meter; processors without one beside a GPU are left out, as the
+        meter's source says.
     """
     kind = device.partition(":")[0]
     processors = processor_meter()
@@ -69,7 +71,7 @@ class Zone(NamedTuple):
 
 
 def rapl_zones(powercap: Path = POWERCAP) -> list[Zone]:
-    """Zones that together are the processors and their memory, each once.
+    """The zones that together are the processors and their memory, each once.
 
     Left out are cores and graphics, which are part of their package, ``psys``, which contains the packages,
     and the second interface to the same packages (``intel-rapl-mmio``).
@@ -97,7 +99,7 @@ def processor_meter(
 
     Args:
         powercap: the kernel's folder of zones.
-        zeus: the module ``zeus.device``; by default the installed one.
+        zeus: the module ``zeus.device``; by default the one that is installed.
         sleep: waits so many seconds for counters to move.
     """
     zones = rapl_zones(powercap)
@@ -120,7 +122,7 @@ def _rapl_counter(zone: Zone) -> Counter:
         try:
             return int(path.read_text()) / 1e6
         except (OSError, ValueError) as error:
-            raise MeterError(f"{path} cannot be read any more ({error}); measure again") from error
+            raise MeterError(f"{path} can no longer be read ({error}); measure again") from error
 
     return Counter(zone.component, joules, int((zone.folder / "max_energy_range_uj").read_text()) / 1e6)
 
@@ -150,7 +152,7 @@ def _gpu_meter(device: str) -> Meter | Unmeasured:
     return nvml if isinstance(nvml, Unmeasured) else nvml_meter(nvml, nvidia.uuid(device))
 
 
-def nvml_meter(nvml: Any, uuid: str, *, sleep: Callable[[float], None] = time.sleep) -> "Meter | Unmeasured":
+def nvml_meter(nvml: Any, uuid: str, *, sleep: Callable[[float], None] = time.sleep) -> Meter | Unmeasured:
     """A GPU's energy counter (Volta and later), or samples of its power.
 
     Args:
@@ -164,7 +166,7 @@ def nvml_meter(nvml: Any, uuid: str, *, sleep: Callable[[float], None] = time.sl
             try:
                 return float(getattr(nvml, function)(handle)) / 1e3  # millijoules, milliwatts
             except nvml.NVMLError as error:
-                raise MeterError(f"NVML cannot read the GPU any more ({error}); measure again") from error
+                raise MeterError(f"NVML can no longer read the GPU ({error}); measure again") from error
 
         return read
 
@@ -172,7 +174,7 @@ def nvml_meter(nvml: Any, uuid: str, *, sleep: Callable[[float], None] = time.sl
         handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
         nvml.nvmlDeviceGetPowerUsage(handle)
     except nvml.NVMLError as error:
-        return Unmeasured(f"NVML tells no power of the GPU {uuid} ({error})")
+        return Unmeasured(f"NVML does not report the power of the GPU {uuid} ({error})")
     try:
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except nvml.NVMLError:
@@ -197,8 +199,8 @@ def import_zeus() -> Any:
 def shield_from_amdsmi() -> None:
     """Make a broken ``amdsmi``, which comes with zeus, look absent to whatever imports it later.
 
-    Where the driver's library is missing it raises KeyError on import (and prints), which those that can do
-    without it do not expect; they do expect ModuleNotFoundError.
+    Where the driver's library is missing it raises KeyError on import (and prints). Packages that can do
+    without it do not expect that; they do expect ModuleNotFoundError.
     """
     if "amdsmi" in sys.modules:
         return
@@ -223,13 +225,13 @@ def _zeus_processors(zeus: Any, sleep: Callable[[float], None]) -> Meter | None:
                     read = _zeus_reading(cpus.get_total_energy_consumption, index, field)
                     counters.append(Counter(f"{component}-{index}", read))
         return _moving(counters, "zeus counters", RAPL_WINDOW, sleep)
-    except Exception:  # zeus has an error a cause, of no common kind
+    except Exception:  # zeus raises errors of many kinds
         return None
 
 
 def zeus_gpu_meter(
     zeus: Any, index: int, *, sleep: Callable[[float], None] = time.sleep
-) -> "Meter | Unmeasured":
+) -> Meter | Unmeasured:
     """What Zeus reads of a GPU: its counter, or samples of its power.
 
     Args:
@@ -246,20 +248,20 @@ def zeus_gpu_meter(
                 return meter
         read = _zeus_reading(gpus.get_instant_power_usage, index)
         if read() <= 0:
-            return Unmeasured(f"zeus tells no power of GPU {index}")
-    except Exception as error:  # zeus has an error a cause, of no common kind
+            return Unmeasured(f"zeus does not report the power of GPU {index}")
+    except Exception as error:  # zeus raises errors of many kinds
         return Unmeasured(f"zeus cannot read GPU {index} ({type(error).__name__}: {error})")
     return SampledMeter({"GPU": read}, "zeus power samples of GPU", GPU_WINDOW)
 
 
 def _zeus_reading(function: Callable[[int], Any], index: int, field: str = "") -> Callable[[], float]:
-    """Joules or watts from one of Zeus's functions, which tell thousandths."""
+    """Joules or watts from one of Zeus's functions, which return thousandths."""
 
     def read() -> float:
         try:
-            told = function(index)
-            return float(getattr(told, field) if field else told) / 1e3
+            answer = function(index)
+            return float(getattr(answer, field) if field else answer) / 1e3
         except Exception as error:
-            raise MeterError(f"zeus cannot read the meter any more ({error}); measure again") from error
+            raise MeterError(f"zeus can no longer read the meter ({error}); measure again") from error
 
     return read

@@ -1,4 +1,4 @@
-"""Meters of energy: counters that the hardware keeps, and sums over samples where it only tells a power.
+"""Meters of energy: counters that the hardware keeps, and sums over samples where it reports only a power.
 
 Which of them a machine has is found in :mod:`trilemma.hardware.meter_sources`.
 """
@@ -12,12 +12,15 @@ from typing import Protocol
 
 from trilemma.errors import TrilemmaError
 
-SAMPLE_SECONDS = 0.05  # between samples of a power: several an update of the slowest sensor
-WATCH_SECONDS = 10.0  # between looks at counters that wrap; the smallest range holds a minute at 1 kW
+SAMPLE_SECONDS = 0.05
+"""Between samples of a power: several per update of the slowest sensor."""
+
+WATCH_SECONDS = 10.0
+"""Between readings of counters that wrap; the smallest range holds a minute at 1 kW."""
 
 
 class MeterError(TrilemmaError):
-    """A meter that cannot be read any more."""
+    """A meter that can no longer be read."""
 
 
 class Meter(Protocol):
@@ -35,7 +38,7 @@ class Meter(Protocol):
         """Joules by component since the meter was opened; a window's energy is the difference of two reads.
 
         Raises:
-            MeterError: where it cannot be read any more.
+            MeterError: where it can no longer be read.
         """
 
     def close(self) -> None:
@@ -43,7 +46,7 @@ class Meter(Protocol):
 
 
 class Repeating:
-    """Calls a function every so many seconds in a thread of its own, until it fails or is stopped."""
+    """Calls a function every so many seconds in a separate thread, until it fails or is stopped."""
 
     def __init__(self, seconds: float, action: Callable[[], object]) -> None:
         self._seconds, self._action = seconds, action
@@ -56,7 +59,7 @@ class Repeating:
             try:
                 self._action()
             except TrilemmaError:
-                return  # whoever reads next is told
+                return  # the next reader gets the error
 
     def stop(self) -> None:
         """End the thread; the function is not called after that."""
@@ -80,22 +83,25 @@ class Counter:
 
 
 class CounterMeter:
-    """Adds up counters; those that wrap are looked at often enough that no round is missed.
+    """Adds up counters; those that wrap are read often enough that no round is missed.
 
     Args:
         counters: of different components.
         source: what a reader calls them.
         shortest: seconds of the shortest window.
+        watch: seconds between readings of counters that wrap.
     """
 
-    def __init__(self, counters: Sequence[Counter], source: str, shortest: float) -> None:
+    def __init__(
+        self, counters: Sequence[Counter], source: str, shortest: float, *, watch: float = WATCH_SECONDS
+    ) -> None:
         self.source, self.shortest = source, shortest
         self._counters = list(counters)
         self._lock = threading.Lock()
         self._last = {counter.component: counter.joules() for counter in counters}
         self._total = dict.fromkeys(self._last, 0.0)
         wraps = any(math.isfinite(counter.wraps) for counter in counters)
-        self._watch = Repeating(WATCH_SECONDS, self.read) if wraps else None
+        self._watch = Repeating(watch, self.read) if wraps else None
 
     def read(self) -> Mapping[str, float]:
         """Joules by component since the meter was opened."""

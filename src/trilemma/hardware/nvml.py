@@ -7,13 +7,13 @@ on is the UUID.
 import importlib
 from typing import Any
 
-from trilemma.profiling.points import Unmeasured
+from trilemma.hardware import Unmeasured
 
 INSTALL = "pip install 'trilemma[energy]'"
 
 
 def load() -> Any:
-    """The module ``pynvml`` of NVIDIA's own bindings, initialised; or why there is none, as Unmeasured."""
+    """The module ``pynvml`` of NVIDIA's bindings, initialised; an Unmeasured where there is none."""
     try:
         nvml = importlib.import_module("pynvml")
     except ImportError:

@@ -8,12 +8,12 @@ milliseconds where nothing else runs, and many times faster beside another busy 
 
 
 def prepare() -> None:
-    """Let idle threads sleep soon and large tensors lie in large pages; call before torch is imported.
+    """Let idle threads sleep soon and put large tensors in large pages; call before torch is imported.
 
-    On a machine that anything else uses too, a worker that spins keeps the processor from the very thread it
-    waits for: training beside one other busy process became twenty times slower. A tensor of some megabytes
-    costs its time once more when it is new, a page of 4 KiB at a time: on a virtual machine a scan into a new
-    tensor took 2.4 times that into an old one, and 1.5 times over pages of 2 MiB.
+    On a machine that runs anything else, a worker that spins keeps the processor from the very thread that it
+    waits for: training beside one other busy process became twenty times slower. A new tensor of some
+    megabytes costs more than an old one, since it is mapped one page of 4 KiB after the other: on a virtual
+    machine a scan into a new tensor took 2.4 times as long as into an old one, with pages of 2 MiB 1.5 times.
 
     ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT``, and ``THP_MEM_ALLOC_ENABLE``, take precedence where set.
     """

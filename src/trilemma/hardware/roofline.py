@@ -1,22 +1,22 @@
 """What this machine's memory and multipliers give at best: the roof under which every model runs.
 
-Two kinds of rates (Williams, Waterman & Patterson 2009, Communications of the ACM 52(4)): bytes a second that
-memory is read at, and operations a second of a large product of matrices in each precision. They are measured
-once a machine and kept in the user's cache folder, by a fingerprint of the hardware.
+Two kinds of rates (Williams, Waterman & Patterson 2009, Communications of the ACM 52(4)): bytes per second
+that memory is read at, and operations per second of a large product of matrices in each precision. They are
+measured once on a machine and kept in the user's cache folder, by a fingerprint of the hardware.
 """
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trilemma.errors import StoreError
-from trilemma.files import write_text
+from trilemma.files import cache_folder, write_text
+from trilemma.hardware.machine import HERE, PRECISIONS, Machine, hardware, memory_of
 
 READ_BYTES = 256 << 20
 """Read at a time: several times the largest cache of a processor."""
@@ -28,7 +28,7 @@ SMALLEST, LARGEST = 512, 16384
 """Rows and columns of the matrices that are multiplied: doubled until a product takes long enough."""
 
 LONG_ENOUGH = 0.02
-"""Seconds: then starting a product costs nothing that could be seen."""
+"""Seconds of a product beside which starting it costs nothing."""
 
 SECONDS = 0.5
 """Spent on the repetitions of each rate, at least."""
@@ -36,155 +36,58 @@ SECONDS = 0.5
 FEWEST = 5
 """Repetitions; the fastest counts, since a roof is what the machine can do."""
 
-Rate = Annotated[float, Field(ge=1, le=1e30)]
-
-
-class Roofline(BaseModel):
-    """Rates of one machine.
-
-    Attributes:
-        machine: processor, cores, threads, memory, torch, compiled kernels; the GPU if that was measured.
-        bandwidth: bytes a second that memory is read at.
-        flops: operations a second of a product of matrices, by precision (``float32``, ``bfloat16``,
-            ``float16``, ``int8``, ``packed``); those that the machine cannot multiply are absent.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    machine: str = Field(max_length=1000)
-    bandwidth: Rate
-    flops: dict[str, Rate]
+Product = Callable[[], object]
+"""Multiplies two matrices."""
 
 
 class Found(NamedTuple):
-    """Rates, and what is to be said of where they come from ("" for nothing)."""
+    """This machine with its rates, and a remark on where they come from ("" for none)."""
 
-    roofline: Roofline
+    machine: Machine
     note: str
-
-
-def cache_folder() -> Path:
-    """Where rates are kept: ``trilemma`` in ``XDG_CACHE_HOME``, by default in ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trilemma"
 
 
 def fingerprint(device: str) -> str:
     """What rates depend on, in one line."""
     import torch
 
-    from trilemma.hardware.machine import hardware
     from trilemma.ops.ternary import packed as packed_ternary
 
     kernel = packed_ternary.kernel(device)
     return f"{hardware(device, clock=False)}, torch {torch.__version__}, ternary products by {kernel}"
 
 
-def find(device: str, precisions: Sequence[str], folder: Path | None = None) -> Found:
-    """This machine's rates, from the cache or measured now.
+def read_rate(
+    device: str, *, size: int | None = None, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Bytes per second at which memory is read, by a sum over far more than the caches hold.
 
     Args:
         device: torch device.
-        precisions: whose matrix rates are needed.
-        folder: of the cache; by default :func:`cache_folder`.
-
-    Returns:
-        The rates; its note says where a cached file was damaged, or could not be written.
+        size: bytes that are read at a time.
+        clock: seconds, monotonic.
     """
-    machine = fingerprint(device)
-    name = hashlib.sha256(machine.encode()).hexdigest()[:16]
-    path = (folder or cache_folder()) / f"roofline-{name}.json"
-    known, notes = _cached(path, machine)
-    missing = [one for one in dict.fromkeys(precisions) if known is None or one not in known.tried]
-    if known is not None and not missing:
-        return Found(known.roofline, "")
-    bandwidth = read_rate(device) if known is None else known.roofline.bandwidth
-    flops = {} if known is None else dict(known.roofline.flops)
-    for precision in missing:
-        rate = matrix_rate(device, precision)
-        if rate is not None:
-            flops[precision] = rate
-    roofline = Roofline(machine=machine, bandwidth=bandwidth, flops=flops)
-    tried = [*(known.tried if known else []), *missing]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, _Cached(roofline=roofline, tried=tried).model_dump_json(indent=1) + "\n")
-    except (OSError, StoreError) as error:
-        notes.append(
-            f"the machine's rates could not be kept in {path} ({error}); they are measured each time"
-        )
-    return Found(roofline, "; ".join(notes))
-
-
-class _Cached(BaseModel):
-    """The file: rates, and the precisions that were tried, of which the machine may lack some."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    roofline: Roofline
-    tried: list[str]
-
-
-def _cached(path: Path, machine: str) -> tuple[_Cached | None, list[str]]:
-    """What the cache holds for the machine, and what is wrong with it."""
-    try:
-        known = _Cached.model_validate(json.loads(path.read_text("utf-8")))
-        if known.roofline.machine == machine:
-            return known, []
-        reason = "it is of another machine"
-    except FileNotFoundError:
-        return None, []
-    except ValidationError as error:
-        reason = str(error.errors(include_url=False)[0]["msg"])
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error)
-    return None, [f"the machine's rates in {path} were damaged ({reason}); they were measured anew"]
-
-
-def read_rate(device: str) -> float:
-    """Bytes a second at which memory is read, by a sum over far more than the caches hold."""
     import torch
 
     from trilemma.models.placement import place_in_large_pages
 
-    size = GPU_READ_BYTES if torch.device(device).type == "cuda" else READ_BYTES
+    size = size or (GPU_READ_BYTES if torch.device(device).type == "cuda" else READ_BYTES)
     holder = torch.nn.Module()
     holder.register_buffer("source", torch.ones(size // 4, device=device))
     place_in_large_pages(holder)
     (source,) = holder.buffers()
-    return size / _fastest(lambda: source.sum(), device)
+    return size / fastest(lambda: source.sum(), device, clock)
 
 
-def matrix_rate(device: str, precision: str) -> float | None:
-    """Operations a second of a product of square matrices, a multiply-add as two.
+def product(device: str, precision: str, size: int) -> Product:
+    """A product of square matrices of so many rows.
 
     Args:
         device: torch device.
         precision: a name of torch's, ``int8`` (products of bytes), or ``packed`` (two-bit weights times
             bytes, by the kernel of MatMul-Free models).
-
-    Returns:
-        None where the device cannot multiply in that precision.
+        size: rows and columns.
     """
-    import torch
-
-    size, most = SMALLEST, LARGEST
-    try:
-        while True:
-            try:
-                product = _product(device, precision, size)
-                seconds = _once(product, device, warm=True)
-                if seconds >= LONG_ENOUGH or size >= most:
-                    return 2.0 * size**3 / _fastest(product, device)
-                size *= 2
-            except torch.OutOfMemoryError:
-                if size == SMALLEST:
-                    return None
-                size, most = size // 2, size // 2
-    except (RuntimeError, NotImplementedError, TypeError):  # what torch raises for a kernel that it lacks
-        return None
-
-
-def _product(device: str, precision: str, size: int) -> Callable[[], object]:
     import torch
 
     from trilemma.ops.ternary import packed as packed_ternary
@@ -207,7 +110,57 @@ def _product(device: str, precision: str, size: int) -> Callable[[], object]:
     return lambda: torch.mm(left, right)
 
 
-def _once(work: Callable[[], object], device: str, *, warm: bool = False) -> float:
+def matrix_rate(
+    device: str,
+    precision: str,
+    *,
+    smallest: int = SMALLEST,
+    product: Callable[[str, str, int], Product] = product,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float | None:
+    """Operations per second of a product of square matrices, a multiply-add as two.
+
+    Args:
+        device: torch device.
+        precision: as :func:`product` takes it.
+        smallest: rows of the first matrices that are tried.
+        product: makes what is timed, from device, precision and rows.
+        clock: seconds, monotonic.
+
+    Returns:
+        None where the device cannot multiply in that precision.
+    """
+    import torch
+
+    size, most = smallest, LARGEST
+    try:
+        while True:
+            try:
+                work = product(device, precision, size)
+                seconds = _once(work, device, clock, warm=True)
+                if seconds >= LONG_ENOUGH or size >= most:
+                    return 2.0 * size**3 / fastest(work, device, clock)
+                size *= 2
+            except torch.OutOfMemoryError:
+                if size == smallest:
+                    return None
+                size, most = size // 2, size // 2
+    except (RuntimeError, NotImplementedError, TypeError):  # what torch raises for a kernel that it lacks
+        return None
+
+
+def fastest(work: Callable[[], object], device: str, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of the fastest repetition."""
+    taken = [_once(work, device, clock, warm=True)]
+    begun = clock()
+    while len(taken) < FEWEST or clock() - begun < SECONDS:
+        taken.append(_once(work, device, clock))
+    return min(taken)
+
+
+def _once(
+    work: Callable[[], object], device: str, clock: Callable[[], float], *, warm: bool = False
+) -> float:
     """Seconds of one repetition, after one that does not count where ``warm``."""
     import torch
 
@@ -216,18 +169,92 @@ def _once(work: Callable[[], object], device: str, *, warm: bool = False) -> flo
     cuda = torch.device(device).type == "cuda"
     if cuda:
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     with torch.inference_mode():
         work()
     if cuda:
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def _fastest(work: Callable[[], object], device: str) -> float:
-    """Seconds of the fastest repetition."""
-    taken = [_once(work, device, warm=True)]
-    begun = time.perf_counter()
-    while len(taken) < FEWEST or time.perf_counter() - begun < SECONDS:
-        taken.append(_once(work, device))
-    return min(taken)
+def find(
+    device: str,
+    precisions: Sequence[str] = PRECISIONS,
+    *,
+    folder: Path | None = None,
+    read: Callable[[str], float] = read_rate,
+    multiply: Callable[[str, str], float | None] = matrix_rate,
+) -> Found:
+    """This machine with its rates, from the cache or measured now.
+
+    Args:
+        device: torch device.
+        precisions: whose matrix rates are needed.
+        folder: of the cache; by default the user's.
+        read: measures the rate of memory.
+        multiply: measures the rate of products in a precision.
+
+    Returns:
+        The machine; the note says where a cached file was damaged, or could not be written.
+    """
+    made_for = fingerprint(device)
+    name = hashlib.sha256(made_for.encode()).hexdigest()[:16]
+    path = (folder or cache_folder()) / f"machine-{name}.json"
+    known, notes = _cached(path, made_for)
+    missing = [one for one in dict.fromkeys(precisions) if known is None or one not in known.tried]
+    if known is not None and not missing:
+        return Found(known.machine, "")
+    machine = known.machine if known is not None else _bare(device, read(device))
+    rates = {precision: rate for precision in missing if (rate := multiply(device, precision)) is not None}
+    machine = Machine.model_validate(machine.model_dump() | {"flops": machine.flops | rates})
+    tried = [*(known.tried if known else []), *missing]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = _Cached(fingerprint=made_for, machine=machine, tried=tried)
+        write_text(path, kept.model_dump_json(indent=1) + "\n")
+    except (OSError, StoreError) as error:
+        notes.append(
+            f"the machine's rates could not be kept in {path} ({error}); they are measured each time"
+        )
+    return Found(machine, "; ".join(notes))
+
+
+def _bare(device: str, bandwidth: float) -> Machine:
+    """This machine without matrix rates."""
+    import torch
+
+    gpu = torch.device(device).type == "cuda"
+    return Machine(
+        name=HERE,
+        kind="gpu" if gpu else "cpu",
+        cores=1 if gpu else torch.get_num_threads(),
+        flops={},
+        bandwidth=bandwidth,
+        memory=memory_of(device),
+    )
+
+
+class _Cached(BaseModel):
+    """The file: a machine, and the precisions that were tried, of which it may lack some."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fingerprint: str
+    machine: Machine
+    tried: list[str]
+
+
+def _cached(path: Path, made_for: str) -> tuple[_Cached | None, list[str]]:
+    """What the cache holds for the fingerprint, and what is wrong with it."""
+    try:
+        known = _Cached.model_validate(json.loads(path.read_text("utf-8")))
+        if known.fingerprint == made_for:
+            return known, []
+        reason = "it is of another machine"
+    except FileNotFoundError:
+        return None, []
+    except ValidationError as error:
+        reason = str(error.errors(include_url=False)[0]["msg"])
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error)
+    return None, [f"the machine's rates in {path} were damaged ({reason}); they were measured again"]

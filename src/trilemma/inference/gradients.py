@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,30 @@ from numpy.typing import NDArray
 from trilemma.errors import ModelError
 
 
+@dataclass(frozen=True)
+class TokenGradients:
+    """How one text's loss changes with the embeddings of its tokens.
+
+    Attributes:
+        ids: the tokens, [T].
+        spans: where they are in the text, [T, 3], from :func:`trilemma.inference.batching.token_spans`.
+        gradients: gradients of the loss by each token's embedding, [T, D] float32.
+    """
+
+    ids: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    gradients: NDArray[np.float32]
+
+
 def embedding_gradients(model: Any, inputs: dict[str, Any], labels: NDArray[np.int64]) -> NDArray[np.float32]:
     """Gradients of each item's cross-entropy by the embeddings of its tokens.
 
-    Quantised models give those that they are trained with, straight through the rounding.
+    Of quantised models these are the gradients of training, straight through the rounding.
 
     Args:
-        model: a sequence classifier, in the mode that is meant.
+        model: a sequence classifier; its mode (training, evaluation) is left as it is.
         inputs: arguments of its forward pass, padded.
-        labels: the class index whose loss is meant, [B].
+        labels: the class indices whose loss is computed, [B].
 
     Returns:
         [B, T, D].
@@ -30,7 +46,7 @@ def embedding_gradients(model: Any, inputs: dict[str, Any], labels: NDArray[np.i
     with _weights_fixed(model), torch.inference_mode(False), torch.enable_grad():
         embedded, logits = _from_embeddings(model, inputs)
         classes = torch.from_numpy(labels).to(logits.device)
-        # Items do not meet in the model, so the sum's gradient by one of them is its own loss's.
+        # Items do not mix in the model, so the gradient of the sum by one item is that of its own loss.
         loss = torch.nn.functional.cross_entropy(logits.float(), classes, reduction="sum")
         (gradients,) = torch.autograd.grad(loss, embedded)
     found: NDArray[np.float32] = gradients.float().cpu().numpy()
@@ -38,10 +54,10 @@ def embedding_gradients(model: Any, inputs: dict[str, Any], labels: NDArray[np.i
 
 
 def embedding_matrix(model: Any) -> NDArray[np.float32]:
-    """The embedding of every token as the model's blocks are given it, [V, D]."""
+    """The embedding of every token as the first block receives it, [V, D]."""
     layer = model.get_input_embeddings()
     with torch.inference_mode():
-        # By the layer and not its weight: some scale what they look up.
+        # By the layer and not its weight, since some layers scale what they look up.
         found: NDArray[np.float32] = (
             layer(torch.arange(len(layer.weight), device=layer.weight.device)).float().cpu().numpy()
         )
@@ -50,7 +66,7 @@ def embedding_matrix(model: Any) -> NDArray[np.float32]:
 
 @contextmanager
 def _weights_fixed(model: Any) -> Iterator[None]:
-    """No gradients of weights, which would cost as much again."""
+    """Without gradients of weights, which would double the cost."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in trained:
         weight.requires_grad_(False)
@@ -62,10 +78,10 @@ def _weights_fixed(model: Any) -> Iterator[None]:
 
 
 def _from_embeddings(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The embeddings of a batch [B, T, D], cut off from what they come from, and its logits.
+    """The embeddings of a batch [B, T, D], detached from what they come from, and its logits.
 
-    The embedding layer's output is taken on its way: given ``inputs_embeds`` in place of ids, many
-    classifiers no longer find their last token.
+    A hook takes the embedding layer's output: given ``inputs_embeds`` in place of ids, many classifiers no
+    longer find their last token.
     """
     seen: list[torch.Tensor] = []
 
@@ -80,7 +96,7 @@ def _from_embeddings(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, 
         hook.remove()
     if len(seen) != 1:
         raise ModelError(
-            f"the model reads its embeddings {len(seen)} times a pass, and gradients need one that does so "
-            "once; use an attack that needs no gradients"
+            f"the model reads its embeddings {len(seen)} times per pass, where gradients need exactly one; "
+            "use an attack that needs no gradients"
         )
     return seen[0], logits

@@ -1,11 +1,11 @@
-"""The frame all three language models share: embeddings, residual blocks, final norm, language-model head.
+"""The frame that all language models here share: embeddings, residual blocks, final norm, head.
 
 An architecture supplies its configuration, its block, its cache and what its mixers need to know of a batch
 (:meth:`Backbone.context`); the frame supplies the Hugging Face interface.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -16,10 +16,10 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from trilemma.errors import ModelError
-from trilemma.models.blocks import Block, RMSNorm
+from trilemma.models.blocks import Block, Linear, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.decoding.dense_step import ChangedLayerError
+from trilemma.models.decoding.step import SingleTokenStep
 from trilemma.models.fused_gate import separate_gates
 
 
@@ -47,7 +47,7 @@ class LanguageModel(PreTrainedModel):  # type: ignore[misc]
         raise NotImplementedError
 
     def _as_asked(self, output: Any, return_dict: bool | None) -> Any:
-        """``output``, or a tuple of it if that is asked for here or in the configuration."""
+        """``output``, or a tuple of it where the call or the configuration asks for one."""
         as_is = self.config.return_dict if return_dict is None else return_dict
         return output if as_is else output.to_tuple()
 
@@ -76,6 +76,12 @@ class LanguageModel(PreTrainedModel):  # type: ignore[misc]
 class Backbone(LanguageModel):
     """Token ids to normed states [B, T, D]; subclasses define the blocks."""
 
+    step: ClassVar[SingleTokenStep | None] = None
+    """One new token through all blocks in one compiled call, where the architecture has such a kernel."""
+
+    prepared_step: Any = None
+    """What ``step`` keeps of the weights: dropped when they are moved, cast or loaded."""
+
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
@@ -83,18 +89,22 @@ class Backbone(LanguageModel):
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.gradient_checkpointing = False
 
-    @property
-    def decoding_kernel(self) -> str:
-        """What a language model's kernel is called further, if one token takes another path."""
-        return ""
+    def _apply(self, *args: Any, **kwargs: Any) -> "Backbone":
+        self.prepared_step = None
+        super()._apply(*args, **kwargs)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.prepared_step = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     def block(self, config: Any, index: int) -> Block:
         """Block number ``index``."""
         raise NotImplementedError
 
     def new_cache(self) -> Cache:
-        """An empty cache."""
-        raise NotImplementedError
+        """An empty cache; by default one of recurrent states."""
+        return RecurrentCache(self.config.num_hidden_layers)
 
     def context(
         self,
@@ -103,19 +113,8 @@ class Backbone(LanguageModel):
         position_ids: torch.Tensor | None,
         past: Cache | None,
     ) -> tuple[Any, ...]:
-        """What every mixer is given beside its input, computed once a forward pass."""
+        """What every mixer is given beside its input, computed once per forward pass."""
         raise NotImplementedError
-
-    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
-        """All blocks in one call of a compiled kernel, after the tokens of ``past``.
-
-        Returns:
-            [B, T, D], the cache advanced by its layers as the blocks do; None where it does not apply.
-
-        Raises:
-            ChangedLayerError: where a block is not as this model made it; nothing is changed then.
-        """
-        return None
 
     def through_blocks(
         self,
@@ -125,11 +124,8 @@ class Backbone(LanguageModel):
         inspect: Callable[[torch.Tensor], object] | None = None,
     ) -> torch.Tensor:
         """[B, T, D] to [B, T, D] through all blocks; ``inspect`` is shown the input of each."""
-        if inspect is None and past is not None and past.get_seq_length():
-            try:
-                out = self.one_step(hidden, context, past)
-            except ChangedLayerError:
-                out = None
+        if inspect is None and self.step is not None and past is not None and past.get_seq_length():
+            out = self.step(self, hidden, context, past)
             if out is not None:
                 return out
         for block in self.layers:
@@ -161,7 +157,7 @@ class Backbone(LanguageModel):
             inputs_embeds: [B, T, D], instead of ``input_ids``.
             use_cache: whether to return a cache; by default ``config.use_cache``, in training False.
             output_hidden_states: return L + 1 states: the input of every block, then the normed output.
-            output_attentions: must not be set, no architecture here forms its attention matrix.
+            output_attentions: must not be set, since no architecture here forms its attention matrix.
             token_type_ids: not used, since these models know one kind of token; many tokenizers give them.
             return_dict: False for a tuple.
 
@@ -196,18 +192,29 @@ class Backbone(LanguageModel):
 
 
 class CausalLanguageModel(LanguageModel, GenerationMixin):  # type: ignore[misc]
-    """Backbone and language-model head; subclasses build ``model`` and ``lm_head``."""
+    """Backbone and language-model head."""
 
+    backbone_class: ClassVar[type[Backbone]]
     accepts_loss_kwargs = True
     _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}  # noqa: RUF012
 
-    model: Backbone
     lm_head: nn.Module
+
+    def __init__(self, config: LanguageModelConfig) -> None:
+        super().__init__(config)
+        self.model = self.backbone_class(config)
+        self.lm_head = self.new_head(config)
+        self.post_init()
+
+    def new_head(self, config: Any) -> nn.Module:
+        """The language-model head."""
+        return Linear(config.hidden_size, config.vocab_size, bias=False)
 
     @property
     def kernel(self) -> str:
         """Names of the path that the token mixer runs on, and of what decodes where that is another."""
-        return self.model.kernel + self.model.decoding_kernel
+        step = self.model.step
+        return self.model.kernel + ("" if step is None else step.kernel(self.model))
 
     def forward(  # noqa: D417
         self,

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from trilemma.models.blocks import RMSNorm
-from trilemma.ops.ternary import bit_linear, ternary_weight
+from trilemma.ops.ternary import bit_linear
+from trilemma.ops.ternary.levels import ternary_weight
 
 BIT_LINEAR_EPS = 1e-6  # a constant of the published models, whatever their configuration says of norms
 
@@ -18,7 +19,7 @@ class RoundedWeight:
     Attributes:
         key: address, version, dtype and device of the latent weight.
         sample: some of its elements.
-        weight: levels and scale, from :func:`trilemma.ops.ternary.ternary_weight`.
+        weight: levels and scale, from :func:`trilemma.ops.ternary.levels.ternary_weight`.
     """
 
     key: tuple[int, int, torch.dtype, torch.device]

@@ -71,7 +71,7 @@ class Block(GradientCheckpointingLayer):  # type: ignore[misc]
         self.mlp = mlp
 
     def forward(self, x: torch.Tensor, *context: Any, past_key_values: Cache | None = None) -> torch.Tensor:
-        """[B, T, D] to [B, T, D]; ``context`` is what the backbone computed once for all its mixers."""
+        """[B, T, D] to [B, T, D]; ``context`` is what the backbone computed once for all mixers."""
         x = x + self.attn(self.attn_norm(x), *context, past_key_values=past_key_values)
         out: torch.Tensor = x + self.mlp(self.mlp_norm(x))
         return out

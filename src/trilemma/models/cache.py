@@ -1,4 +1,4 @@
-"""The recurrent cache: a state of constant size a layer, where attention keeps every past key and value."""
+"""The recurrent cache: a state of constant size per layer, where attention keeps every past key and value."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,13 +11,13 @@ from trilemma.errors import ModelError
 
 @dataclass
 class RecurrentState:
-    """What one recurrent layer remembers of the tokens it has read.
+    """What one recurrent layer keeps of the tokens it has read.
 
     Attributes:
         recurrent: float32 state, GLA [B, H, K, V], MatMul-Free [B, D]; None before the first token.
         q: the last ``conv_size`` inputs of the query convolution, [B, channels, conv_size], newest last.
-        k: the same for keys.
-        v: the same for values.
+        k: the last inputs of the key convolution.
+        v: the last inputs of the value convolution.
     """
 
     recurrent: torch.Tensor | None = None
@@ -117,10 +117,6 @@ class RecurrentCache(Cache):  # type: ignore[misc]
     def recurrent_states(self) -> list[torch.Tensor]:
         """The recurrent states of all layers, of a cache that has read a token."""
         return [state.recurrent for state in self.layers if state.recurrent is not None]
-
-    def state_bytes(self) -> int:
-        """Bytes of all states."""
-        return state_bytes(self)
 
 
 def state_bytes(cache: Any) -> int:

@@ -1,28 +1,32 @@
 """Sequence classification on a causal backbone, pooled at the last real token."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers.cache_utils import Cache
 from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
 from trilemma.errors import ModelError
 from trilemma.models.backbone import Backbone, LanguageModel
+from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.padding import checked_mask, last_token
 
 
 class SequenceClassifier(LanguageModel):
-    """``score`` [num_labels, D], without bias, on the normed state of the last token; subclasses build it.
+    """``score`` [num_labels, D], without bias, on the normed state of the last token.
 
-    The last token is found by the attention mask, so that left and right padding are pooled alike, and
-    rightly too where the pad token also occurs in texts (as when pad falls back to eos).
+    The last token is found by the attention mask, so that left and right padding are pooled alike, also
+    where the pad token occurs in texts (as when pad falls back to eos).
     """
 
+    backbone_class: ClassVar[type[Backbone]]
     accepts_loss_kwargs = False
 
-    model: Backbone
-    score: nn.Linear
+    def __init__(self, config: LanguageModelConfig) -> None:
+        super().__init__(config)
+        self.model = self.backbone_class(config)
+        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.post_init()
 
     @property
     def kernel(self) -> str:
@@ -33,15 +37,10 @@ class SequenceClassifier(LanguageModel):
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        token_type_ids: torch.Tensor | None = None,
         return_dict: bool | None = None,
+        **inputs: Any,
     ) -> Any:
         """Class logits [B, num_labels]; further arguments as in :meth:`Backbone.forward`.
 
@@ -52,13 +51,9 @@ class SequenceClassifier(LanguageModel):
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
             use_cache=bool(use_cache),
-            output_hidden_states=output_hidden_states,
-            output_attentions=output_attentions,
             return_dict=True,
+            **inputs,
         )
         hidden = outputs.last_hidden_state
         rows = torch.arange(hidden.shape[0], device=hidden.device)

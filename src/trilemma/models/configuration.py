@@ -1,4 +1,4 @@
-"""What the three configurations share: field names, defaults and the refusal of what is not supported.
+"""What the three configurations share: field names, defaults, and errors for what is not supported.
 
 Field names are those of the published checkpoints, so that their ``config.json`` loads as it is and saves
 back without loss. Fields that select a kernel change nothing here and are only kept; a field that would
@@ -31,9 +31,13 @@ class LanguageModelConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+    family: ClassVar[str]
+    """The architecture's name in :mod:`trilemma.architectures`."""
+    is_ternary: ClassVar[bool] = False
+    """Whether weights act as -1, 0, 1."""
     epsilon_field: ClassVar[str] = "norm_eps"
     epsilon_alias: ClassVar[str] = "rms_norm_eps"
-    """Files of different age name the norms' epsilon differently; the field wins where both are given."""
+    """Older and newer files name the norms' epsilon differently; the field is used where both are given."""
 
     vocab_size: int = 32000
     hidden_size: int = 2048

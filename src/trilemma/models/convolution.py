@@ -1,4 +1,4 @@
-"""Short convolution as a layer, whose state is right under padding too."""
+"""Short convolution as a layer, with a state that is right under padding too."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ class ShortConvolution(nn.Conv1d):
 
     Args:
         channels: number of channels.
-        size: number of inputs an output sees, itself included.
+        size: number of inputs that an output depends on, the current one included.
     """
 
     def __init__(self, channels: int, size: int) -> None:

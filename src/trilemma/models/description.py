@@ -1,4 +1,4 @@
-"""What a model is, in the few numbers that tables and reports need."""
+"""What a model is, in the few facts that tables, reports and forecasts need."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,11 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from trilemma.models.backbone import LanguageModel
+from trilemma.models.configuration import LanguageModelConfig
+from trilemma.models.gla import GLAConfig
+from trilemma.models.matmul_free import HGRNBitConfig
 from trilemma.models.packed_ternary import PackedBitLinear
+from trilemma.models.transformer_pp import TransformerConfig
 
 POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe", "position_embedding")
 """Names under which Hugging Face models keep learned absolute positions."""
@@ -25,7 +29,7 @@ class ModelDescription:
         arch: Hugging Face model type.
         parameters: all parameters, shared ones once.
         non_embedding_parameters: without input embedding, language-model head and learned positions.
-        weight_bytes: bytes of all parameters, packed ones as they are.
+        weight_bytes: bytes of all parameters, packed ones at two bits each.
         kernel: path that mixes tokens.
         max_length: most positions the model can take; None for no limit.
         causal: whether a token sees only earlier ones.
@@ -38,6 +42,45 @@ class ModelDescription:
     kernel: str
     max_length: int | None
     causal: bool
+
+    @property
+    def family(self) -> str:
+        """Name of its family, from :func:`family_of`."""
+        return family_of(self.arch)
+
+    @property
+    def is_ternary(self) -> bool:
+        """Whether its weights act as -1, 0, 1 and can be packed."""
+        return is_ternary(self.arch)
+
+
+_CONFIGURATIONS: dict[str, type[LanguageModelConfig]] = {
+    one.model_type: one for one in (TransformerConfig, GLAConfig, HGRNBitConfig)
+}
+
+
+def family_of(config: Any) -> str:
+    """The architecture's name in :mod:`trilemma.architectures`; of other models the Hugging Face model type.
+
+    Args:
+        config: a configuration, or its model type.
+    """
+    known = _CONFIGURATIONS.get(_model_type(config))
+    return _model_type(config) if known is None else known.family
+
+
+def is_ternary(config: Any) -> bool:
+    """Whether the weights of such a model act as -1, 0, 1 and can be packed.
+
+    Args:
+        config: a configuration, or its model type.
+    """
+    known = _CONFIGURATIONS.get(_model_type(config))
+    return known is not None and known.is_ternary
+
+
+def _model_type(config: Any) -> str:
+    return config if isinstance(config, str) else str(config.model_type)
 
 
 def describe(model: PreTrainedModel) -> ModelDescription:
@@ -77,7 +120,7 @@ def _position_tables(model: PreTrainedModel) -> list[nn.Embedding]:
 
 
 def _max_length(model: PreTrainedModel) -> int | None:
-    """Rows of the smallest position table, less those that RoBERTa and OPT never give to a token."""
+    """Rows of the smallest position table, without those that RoBERTa and OPT never give to a token."""
     limits = []
     for table in _position_tables(model):
         reserved = getattr(table, "offset", 0)

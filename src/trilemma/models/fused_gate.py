@@ -15,8 +15,8 @@ def separate_gates(
 ) -> dict[str, Any] | None:
     """The checkpoint's tensors with every fused gate split, or ``state_dict`` itself where none is fused.
 
-    The first half of the rows is the gate, the second the up projection. The layout is told by shape, since
-    nothing in the configuration says which it is.
+    The first half of the rows is the gate, the second the up projection. The layout is recognised by
+    shape, since the configuration does not say which it is.
 
     Args:
         state_dict: tensors, if they were given instead of files.

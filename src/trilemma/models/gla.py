@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,19 +15,9 @@ from trilemma.models.cache import RecurrentCache, RecurrentState
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.convolution import ShortConvolution
-from trilemma.models.decoding.dense_step import (
-    ChangedLayerError,
-    check_hooks,
-    child,
-    mlp_weights,
-    norm_weight,
-    parameter,
-    weights,
-)
+from trilemma.models.decoding.dense import GLAStep
 from trilemma.models.padding import checked_mask, pads_only_right, reordered, tokens_first
 from trilemma.ops import gla as gla_ops
-from trilemma.ops.decoding import dense_step
-from trilemma.ops.decoding.dense_step import GLAWeights
 from trilemma.ops.norms import gated_rms_norm
 
 # Constants of the published models that no configuration holds.
@@ -38,7 +28,7 @@ CONSTANTS = {
     "gate_logit_normalizer": GATE_LOGIT_NORMALIZER,
     "conv_bias": False,
 }
-"""Arguments of the original layer under which they go, should a configuration name one after all."""
+"""Those constants by the original layer's names, which a configuration may repeat but not change."""
 
 FEATURE_MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "elu": F.elu,
@@ -71,14 +61,15 @@ class GLAConfig(LanguageModelConfig):
         use_output_gate: multiply the normed output by ``silu(g_proj(x))``.
         fuse_norm: the output norm's weight is named ``g_norm_swish_gate`` (true) or ``g_norm``.
         norm_eps: epsilon of the norms, ``rms_norm_eps`` in older files; by default 1e-6.
-        attn_mode: kernel choice of the original implementation; no effect.
-        fuse_swiglu: likewise.
-        fuse_cross_entropy: likewise.
+        attn_mode: kernel choice of the original implementation; no effect, like the next two.
+        fuse_swiglu: no effect.
+        fuse_cross_entropy: no effect.
         use_gk: a decay for every key channel; must be true.
         use_gv: a decay for every value channel; must be false.
     """
 
     model_type = "gla"
+    family = "gla"
     attribute_map = {  # noqa: RUF012
         "num_attention_heads": "num_heads",
         "num_key_value_heads": "num_kv_heads",
@@ -147,8 +138,8 @@ class Padding:
     Attributes:
         tokens: [B, T, 1, 1], True at tokens.
         lengths: tokens of every row, [B].
-        right: all pads come after the tokens, so that lengths say all.
-        order: [B, T], puts the tokens of a row before its pads; None where they are.
+        right: whether all pads come after the tokens, so that lengths alone describe them.
+        order: [B, T], moves the tokens of a row before its pads; None where they stand there already.
         inverse: undoes ``order``.
     """
 
@@ -188,12 +179,6 @@ class GatedLinearAttention(nn.Module):
         self.add_module(self.norm_name, norm)
         self.o_proj = Linear(V, D, bias=False)
 
-    @property
-    def plain(self) -> bool:
-        """Whether this is the published layer without any of its options: what one compiled call computes."""
-        options = self.use_short_conv, self.feature_map is not None, self.clamp_min is not None
-        return self.use_output_gate and self.kv_heads == self.heads and not any(options)
-
     def forward(
         self, x: torch.Tensor, padding: Padding | None, past_key_values: RecurrentCache | None = None
     ) -> torch.Tensor:
@@ -230,7 +215,13 @@ class GatedLinearAttention(nn.Module):
             g = g.masked_fill(~padding.tokens, 0)
         if self.kv_heads != self.heads:
             k, v, g = (tensor.repeat_interleave(self.heads // self.kv_heads, dim=2) for tensor in (k, v, g))
-        o = self._attend(q, k, v, g, state, past_key_values is not None, lengths)
+        if x.shape[1] == 1 and state.recurrent is not None and not torch.is_grad_enabled():
+            o, state.recurrent = gla_ops.gla_step(q, k, v, g, state.recurrent)
+        else:
+            keep_state = past_key_values is not None
+            o, state.recurrent = gla_ops.gla(
+                q, k, v, g, state.recurrent, output_final_state=keep_state, lengths=lengths
+            )
         norm = cast(RMSNorm, self.get_submodule(self.norm_name))
         if self.use_output_gate:
             o = gated_rms_norm(o, self._split(self.g_proj(x), self.heads), norm.weight, norm.eps)
@@ -244,25 +235,6 @@ class GatedLinearAttention(nn.Module):
     def _split(self, x: torch.Tensor, heads: int) -> torch.Tensor:
         return x.view(*x.shape[:-1], heads, -1)
 
-    def _attend(
-        self,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        g: torch.Tensor,
-        state: RecurrentState,
-        keep_state: bool,
-        lengths: torch.Tensor | None,
-    ) -> torch.Tensor:
-        if q.shape[1] == 1 and state.recurrent is not None and not torch.is_grad_enabled():
-            o, state.recurrent = gla_ops.gla_step(q, k, v, g, state.recurrent)
-        else:
-            o, final = gla_ops.gla(
-                q, k, v, g, state.recurrent, output_final_state=keep_state, lengths=lengths
-            )
-            state.recurrent = final
-        return o.to(v.dtype)
-
 
 class GLAPreTrainedModel(LanguageModel):
     """What the GLA classes share."""
@@ -273,6 +245,8 @@ class GLAPreTrainedModel(LanguageModel):
 class GLAModel(GLAPreTrainedModel, Backbone):
     """GLA Transformer without a head."""
 
+    step = GLAStep(GatedLinearAttention, GATE_LOGIT_NORMALIZER)
+
     def __init__(self, config: GLAConfig) -> None:
         super().__init__(config)
         self.post_init()
@@ -282,20 +256,10 @@ class GLAModel(GLAPreTrainedModel, Backbone):
         """Path of the gated linear attention on this model's device."""
         return gla_ops.kernel(self.device)
 
-    @property
-    def decoding_kernel(self) -> str:
-        """What decodes, where it is one compiled call."""
-        plain = len(self.layers) > 0 and getattr(self.layers[0].attn, "plain", False)
-        return dense_step.kernel(self.device, self.dtype) if plain else ""
-
     def block(self, config: GLAConfig, index: int) -> Block:
         """Gated linear attention and SwiGLU."""
         mlp = GatedMLP(config.hidden_size, config.mlp_width())
         return Block(config.hidden_size, config.norm_eps, GatedLinearAttention(config, index), mlp)
-
-    def new_cache(self) -> RecurrentCache:
-        """States of all layers."""
-        return RecurrentCache(self.config.num_hidden_layers)
 
     def context(
         self,
@@ -318,54 +282,17 @@ class GLAModel(GLAPreTrainedModel, Backbone):
             order = tokens_first(tokens)
             inverse = order.argsort(dim=-1)
             tokens = tokens.gather(1, order)
-        # A single step is not told lengths: it must meet a key and a gate of 0.
+        # A single step is not given lengths: its key and gate are set to 0 instead.
         return (Padding(tokens[:, :, None, None], tokens.sum(dim=-1), right and T > 1, order, inverse),)
-
-    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
-        """One token through all blocks."""
-        if not isinstance(past, RecurrentCache) or context[0] is not None or not dense_step.serves(hidden):
-            return None
-        check_hooks()
-        layers = self._layers_for_step(past)
-        return dense_step.gla_model_step(hidden, layers, GATE_LOGIT_NORMALIZER, self.config.norm_eps)
-
-    def _layers_for_step(self, past: RecurrentCache) -> list[GLAWeights]:
-        eps = self.config.norm_eps
-        states = [state.recurrent for state in past.layers]
-        if len(states) != len(self.layers):
-            raise ChangedLayerError
-        layers = []
-        for index, state in enumerate(states):
-            block = child(self.layers, str(index), Block)
-            mixer = child(block, "attn", GatedLinearAttention)
-            gate = child(mixer, "gk_proj", nn.Sequential)
-            heads = self.config.num_heads
-            if state is None or not mixer.plain or (mixer.layer, mixer.heads, len(gate)) != (index, heads, 2):
-                raise ChangedLayerError
-            q, k, v, out_gate, o = weights(mixer, ("q_proj", "k_proj", "v_proj", "g_proj", "o_proj"))
-            (gate_down,) = weights(gate, ("0",))
-            gate_up = child(gate, "1", Linear)
-            norm, out_norm = norm_weight(block, "attn_norm", eps), norm_weight(mixer, mixer.norm_name, eps)
-            gates = (gate_down, parameter(gate_up, "weight"), parameter(gate_up, "bias"), out_gate)
-            layers.append(GLAWeights(norm, q, k, v, *gates, out_norm, o, mlp_weights(block, eps), state))
-        return layers
 
 
 class GLAForCausalLM(RecurrentGeneration, GLAPreTrainedModel, CausalLanguageModel):
     """GLA language model."""
 
-    def __init__(self, config: GLAConfig) -> None:
-        super().__init__(config)
-        self.model = GLAModel(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+    backbone_class = GLAModel
 
 
 class GLAForSequenceClassification(GLAPreTrainedModel, SequenceClassifier):
     """GLA classifier."""
 
-    def __init__(self, config: GLAConfig) -> None:
-        super().__init__(config)
-        self.model = GLAModel(config)
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.post_init()
+    backbone_class = GLAModel

@@ -5,25 +5,25 @@ from dataclasses import dataclass
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-_STEP = 256
-"""Least positions by which the room grows."""
+_LEAST_ROOM = 256
+"""Fewest positions by which the memory grows."""
 
 
 def spare_tokens(filled: int) -> int:
-    """Tokens for which there is room beyond ``filled`` ones when the memory is made."""
-    return max(_STEP, filled // 8)
+    """Number of further tokens for which memory is allocated beyond ``filled`` ones."""
+    return max(_LEAST_ROOM, filled // 8)
 
 
 @dataclass
 class _Room:
-    """Memory [B, H, capacity, d] of keys and of values, of which the layer shows the filled part."""
+    """Memory [B, H, capacity, d] of keys and of values, whose filled part the layer shows."""
 
     keys: torch.Tensor
     values: torch.Tensor
 
 
 class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer of the cache with room for tokens to come."""
+    """A layer of the cache with room for further tokens."""
 
     _room: _Room | None = None
 
@@ -46,7 +46,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
     def place_for_token(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Memory of keys and values [B, H, capacity, d] with a place for one more token behind those held.
 
-        The layer must hold some; whoever fills the place calls :meth:`token_placed`.
+        The layer must hold some tokens; call :meth:`token_placed` after filling the place.
         """
         return self._with_room(self.get_seq_length() + 1, self.keys, self.values)
 
@@ -92,7 +92,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def _is_locked(tensor: torch.Tensor) -> bool:
-    """Whether it was made in inference mode, outside which nobody may write to it."""
+    """Whether it was made in inference mode, outside of which it cannot be written to."""
     return tensor.is_inference() and not torch.is_inference_mode_enabled()
 
 

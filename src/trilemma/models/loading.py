@@ -1,4 +1,4 @@
-"""Models and tokenizers from a folder or the hub, safely, with one clear sentence where it cannot be done.
+"""Models and tokenizers from a folder or the hub, safely; what cannot be loaded is one clear sentence.
 
 Only safetensors are read unless ``allow_pickle`` is given, and no code of a model's author is run unless
 ``trust_remote_code`` is given.
@@ -23,6 +23,7 @@ from transformers.utils import logging
 
 import trilemma.models  # noqa: F401  registers the architectures with the Auto classes
 from trilemma.errors import ModelError
+from trilemma.models.configuration import MOST_LAYERS
 from trilemma.models.description import ModelDescription, describe
 from trilemma.models.matmul_free import HGRNBitPreTrainedModel
 from trilemma.models.placement import place_in_large_pages
@@ -59,11 +60,11 @@ def load_classifier(
         outputs: number of classes; 1 for a regression.
         trust_remote_code: run code that the checkpoint brings.
         allow_pickle: read ``pytorch_model.bin``, which can run code, where there are no safetensors.
-        dtype: of the weights; None keeps the file's (published ones are bfloat16: give float32 to train).
-        seed: of a new head, where the checkpoint has none or one for another number of outputs.
+        dtype: dtype of the weights; None keeps the file's, often bfloat16 (give float32 to train).
+        seed: seed of a new head, where the checkpoint has none or one for another number of outputs.
 
     Returns:
-        The model in evaluation mode, its pad token set as :func:`load_tokenizer` does.
+        The model in evaluation mode, with the pad token that :func:`load_tokenizer` gives.
 
     Raises:
         ModelError: if there is no such model, a file is broken or unsafe, or weights are missing.
@@ -85,7 +86,7 @@ def load_classifier(
     lost = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     # BERT's pooler stands between backbone and head and is absent from masked-language-model checkpoints
     _require_none(source, [name for name in lost if name.startswith(backbone) and ".pooler." not in name])
-    if getattr(model.config, "pad_token_id", None) is None:  # a class that comes with a model may lack it
+    if getattr(model.config, "pad_token_id", None) is None:  # a model's own class may lack the field
         model.config.pad_token_id = load_tokenizer(source, trust_remote_code=trust_remote_code).pad_token_id
     return model
 
@@ -110,9 +111,11 @@ def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> Pr
         ModelError: if there is none, or it has neither a pad nor an eos token.
     """
     with _one_sentence(f"cannot load a tokenizer from {source}"):
-        place = find(source, weights=False, allow_pickle=False)
+        location = find(source, weights=False, allow_pickle=False)
         tokenizer = AutoTokenizer.from_pretrained(
-            place.name, trust_remote_code=trust_remote_code, local_files_only=place.local_files_only
+            location.name,
+            trust_remote_code=trust_remote_code,
+            local_files_only=location.local_files_only,
         )
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
@@ -131,7 +134,7 @@ def create(arch: str, size: str, tokenizer: PreTrainedTokenizerBase, seed: int) 
         arch: a name in ``trilemma.architectures.ARCHITECTURES``.
         size: a size that the architecture has.
         tokenizer: sets the vocabulary (rounded up to a multiple of 64) and the special tokens.
-        seed: of the weights.
+        seed: seed of the weights.
     """
     config = configuration(
         arch,
@@ -146,10 +149,10 @@ def create(arch: str, size: str, tokenizer: PreTrainedTokenizerBase, seed: int) 
 
 
 def deploy(model: PreTrainedModel) -> PreTrainedModel:
-    """Bring a model into the form in which it answers fastest on its device, in place.
+    """Change a model, in place, into the form in which it answers fastest on its device.
 
-    MatMul-Free models are packed where there is a kernel for packed weights (they cannot be trained any
-    more); weights in CPU memory move into large pages.
+    MatMul-Free models are packed where there is a kernel for packed weights, and can no longer be trained;
+    weights in CPU memory move into large pages.
     """
     if isinstance(model, HGRNBitPreTrainedModel) and multiplies_packed(model.device):
         model.pack()
@@ -171,16 +174,16 @@ def _loaded(
     dtype: torch.dtype | None,
     **options: Any,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Model and what its files lacked."""
+    """The model, and which weights its files lacked."""
     with _one_sentence(f"cannot load the model {source}"):
-        place = find(source, weights=True, allow_pickle=allow_pickle)
-        require_buildable(Path(place.name))
+        location = find(source, weights=True, allow_pickle=allow_pickle)
+        require_buildable(Path(location.name))
         model, info = auto.from_pretrained(
-            place.name,
+            location.name,
             trust_remote_code=trust_remote_code,
             use_safetensors=None if allow_pickle else True,
             dtype=dtype or "auto",
-            local_files_only=place.local_files_only,
+            local_files_only=location.local_files_only,
             output_loading_info=True,
             **options,
         )
@@ -188,7 +191,7 @@ def _loaded(
 
 
 def require_buildable(folder: Path) -> None:
-    """Refuse a ``config.json`` whose numbers no model has: building one would take hours before it fails.
+    """Refuse a ``config.json`` with absurd numbers: building the model would take hours before it fails.
 
     Raises:
         ModelError: naming the field.
@@ -200,14 +203,10 @@ def require_buildable(folder: Path) -> None:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not a readable model configuration ({error})") from error
-    for name, most in _MOST.items():
+    for name in ("num_hidden_layers", "num_layers", "n_layer", "n_layers"):
         value = config.get(name) if isinstance(config, dict) else None
-        if isinstance(value, int | float) and value > most:
-            raise ModelError(f"{path} says {name} {value:,}; no model has more than {most:,}")
-
-
-_MOST = dict.fromkeys(("num_hidden_layers", "num_layers", "n_layer", "n_layers"), 10_000)
-"""Largest believable values of fields that cost time for each unit."""
+        if isinstance(value, int | float) and value > MOST_LAYERS:
+            raise ModelError(f"{path} says {name} {value:,}; no model has more than {MOST_LAYERS:,}")
 
 
 def _require_none(source: str | Path, missing: list[str]) -> None:
@@ -215,16 +214,16 @@ def _require_none(source: str | Path, missing: list[str]) -> None:
         return
     names = ", ".join(sorted(missing)[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     raise ModelError(
-        f"the files of {source} do not hold the weights {names} in the shape that its config.json says; "
-        "they would be random numbers"
+        f"the files of {source} do not hold the weights {names} in the shape that its config.json says, "
+        "so they would be random numbers; fetch the model again, or correct its config.json"
     )
 
 
 @contextmanager
 def _one_sentence(what: str) -> Iterator[None]:
-    """Turn what the libraries raise and print into one sentence; the cause stays attached to it."""
+    """Turn what the libraries raise and print into one sentence, with the error as its cause."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # what was not loaded is checked here, not left to a table in the log
+    logging.set_verbosity_error()  # missing weights are checked here, not left to a table in the log
     logging.disable_progress_bar()
     try:
         yield
@@ -247,13 +246,13 @@ def _reason(error: Exception) -> str:
     if "alloc" in text.lower():
         return "its config.json asks for more memory than there is"
     if "backend tokenizer" in text:
-        return "no tokenizer file that can be read lies there"
+        return "there is no tokenizer file that can be read"
     return f"{text.split('. ')[0][:300]} ({type(error).__name__})"
 
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Draw new weights from ``seed`` (None: from where the generator stands) and restore the generator."""
+    """Draw new weights from ``seed`` and restore the generator; None draws from the generator as it is."""
     if seed is None:
         yield
         return

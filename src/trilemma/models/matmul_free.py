@@ -6,7 +6,7 @@ weights, not of the paper's formula: the norm is on the gate's projection, the s
 """
 
 import math
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import nn
@@ -20,11 +20,10 @@ from trilemma.models.blocks import Block, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.packed_ternary import PackedBitLinear, pack_layers, step_of
+from trilemma.models.decoding.packed import PackedStep
+from trilemma.models.packed_ternary import PackedBitLinear, pack_layers
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.ops import linear_scan, ternary
-from trilemma.ops.decoding import matmul_free_step
-from trilemma.ops.decoding.matmul_free_step import MatMulFreeStep
 from trilemma.ops.glu import joint_glu
 from trilemma.ops.mlgru import mlgru
 from trilemma.ops.norms import gated_rms_norm
@@ -41,15 +40,17 @@ class HGRNBitConfig(LanguageModelConfig):
         expand_ratio: must be 1.
         use_lower_bound: learned lower bounds of the forget gates that rise with depth.
         use_short_conv: must be false; the original implementation fails with true.
-        conv_size: without effect, since there is no convolution.
-        share_conv_kernel: likewise.
+        conv_size: no effect, since there is no convolution.
+        share_conv_kernel: no effect.
         rms_norm_eps: epsilon of the norms, ``norm_eps`` in some files; by default 1e-6.
         attn_mode: kernel choice of the original implementation; no effect.
-        fuse_cross_entropy: likewise.
-        packed: the weights are in their deployed form (:mod:`trilemma.models.packed_ternary`).
+        fuse_cross_entropy: no effect.
+        packed: whether the weights are in their deployed form (:mod:`trilemma.models.packed_ternary`).
     """
 
     model_type = "hgrn_bit"
+    family = "matmul-free"
+    is_ternary = True
     attribute_map = {"norm_eps": "rms_norm_eps"}  # noqa: RUF012
     epsilon_field = "rms_norm_eps"
     epsilon_alias = "norm_eps"
@@ -113,7 +114,7 @@ class MLGRU(nn.Module):
 
         Args:
             x: normed states.
-            lower_bounds: of the forget gates of all layers, [L, D], or None.
+            lower_bounds: lower bounds of the forget gates of all layers, [L, D], or None.
             pads: [B, T, 1], True where the state must neither decay nor take input; None for nowhere.
             past_key_values: cache, whose state of this layer is read and replaced.
         """
@@ -182,11 +183,12 @@ class HGRNBitPreTrainedModel(LanguageModel):
 class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
     """MatMul-Free model without a head."""
 
+    step = PackedStep()
+
     def __init__(self, config: HGRNBitConfig) -> None:
         super().__init__(config)
         if config.use_lower_bound:
             self.lower_bounds = nn.Parameter(torch.zeros(config.num_hidden_layers, config.hidden_size))
-        self._step: MatMulFreeStep | None = None
         self.post_init()
 
     @property
@@ -198,10 +200,6 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
     def block(self, config: HGRNBitConfig, index: int) -> Block:
         """MLGRU and ternary GLU."""
         return Block(config.hidden_size, config.norm_eps, MLGRU(config, index), TernaryGLU(config))
-
-    def new_cache(self) -> RecurrentCache:
-        """States of all layers."""
-        return RecurrentCache(self.config.num_hidden_layers)
 
     def context(
         self,
@@ -218,17 +216,8 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         seen = 0 if past is None else past.get_seq_length()
         tokens = checked_mask(attention_mask, B, seen + T)[:, seen:]
         if past is None and pads_only_right(tokens):
-            return bounds, None  # nothing after the last token is read
+            return bounds, None  # nothing that follows the last token is used
         return bounds, ~tokens.unsqueeze(-1)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Self:
-        self._step = None  # it holds the addresses of weights that are moved or cast
-        super()._apply(*args, **kwargs)
-        return self
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._step = None
-        super()._load_from_state_dict(*args, **kwargs)
 
     def _forget_bounds(self) -> torch.Tensor | None:
         if not self.config.use_lower_bound:
@@ -236,28 +225,15 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         shares = self.lower_bounds.float().softmax(dim=0)
         return shares.cumsum(dim=0) - shares[0]
 
-    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
-        """One token of a packed model through all blocks."""
-        pads = context[1]
-        if not (self.config.packed and isinstance(past, RecurrentCache) and matmul_free_step.serves(hidden)):
-            return None
-        if pads is not None and pads.any():
-            return None
-        if self._step is None:
-            self._step = step_of(self.layers, self._forget_bounds())
-        return self._step(hidden, past.recurrent_states())
-
 
 class HGRNBitForCausalLM(RecurrentGeneration, HGRNBitPreTrainedModel, CausalLanguageModel):
     """MatMul-Free language model; its head is ternary too."""
 
-    lm_head: nn.Module
+    backbone_class = HGRNBitModel
 
-    def __init__(self, config: HGRNBitConfig) -> None:
-        super().__init__(config)
-        self.model = HGRNBitModel(config)
-        self.lm_head = bit_linear(config, config.hidden_size, config.vocab_size)
-        self.post_init()
+    def new_head(self, config: HGRNBitConfig) -> nn.Module:
+        """A ternary layer."""
+        return bit_linear(config, config.hidden_size, config.vocab_size)
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         """Replace the head; a plain linear layer (as resizing the vocabulary makes) becomes a ternary one."""
@@ -274,8 +250,4 @@ class HGRNBitForCausalLM(RecurrentGeneration, HGRNBitPreTrainedModel, CausalLang
 class HGRNBitForSequenceClassification(HGRNBitPreTrainedModel, SequenceClassifier):
     """MatMul-Free classifier; its head is a dense one."""
 
-    def __init__(self, config: HGRNBitConfig) -> None:
-        super().__init__(config)
-        self.model = HGRNBitModel(config)
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.post_init()
+    backbone_class = HGRNBitModel

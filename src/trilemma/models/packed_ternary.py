@@ -1,6 +1,6 @@
 """The deployed form of a MatMul-Free model: ternary weights at two bits each, computed once.
 
-A packed model answers and generates like the one that it was made of, but cannot be trained.
+A packed model answers and generates like the one that it was packed from, but cannot be trained.
 """
 
 from typing import Any
@@ -11,16 +11,15 @@ from torch import nn
 from trilemma.errors import ModelError
 from trilemma.models.bit_linear import BIT_LINEAR_EPS, BitLinear
 from trilemma.models.blocks import RMSNorm
-from trilemma.ops.decoding.matmul_free_step import LayerWeights, MatMulFreeStep, PackedWeight
 from trilemma.ops.ternary import packed as packed_ternary
-from trilemma.ops.ternary import ternary_weight
+from trilemma.ops.ternary.levels import ternary_weight
 
 
 class PackedBitLinear(nn.Module):
     """:class:`trilemma.models.bit_linear.BitLinear` with its rounded weight alone.
 
     Attributes:
-        packed: two bits a weight, :func:`trilemma.ops.ternary.packed.pack`, uint8.
+        packed: two bits per weight, from :func:`trilemma.ops.ternary.packed.pack`, uint8.
         scale_bits: the weight's float32 scale as int32, so that no change of a model's dtype rounds it.
     """
 
@@ -48,7 +47,7 @@ class PackedBitLinear(nn.Module):
 
     @property
     def weights(self) -> int:
-        """Weights that are packed here."""
+        """Number of weights that are packed here."""
         return self.in_features * self.out_features
 
     @property
@@ -66,7 +65,7 @@ class PackedBitLinear(nn.Module):
         return out
 
     def _unpacked(self) -> torch.Tensor:
-        """The weight as int8, kept: for machines that cannot multiply by packed weights."""
+        """The weight as int8, kept between calls: for machines that cannot multiply by packed weights."""
         if self._levels is None:
             self._levels = packed_ternary.unpack(self.packed, self.in_features)
         return self._levels
@@ -81,7 +80,7 @@ class PackedBitLinear(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     def extra_repr(self) -> str:
-        """Widths."""
+        """Number of inputs and outputs."""
         return f"{self.in_features}, {self.out_features}"
 
 
@@ -92,29 +91,3 @@ def pack_layers(model: nn.Module) -> None:
             if isinstance(child, BitLinear):
                 setattr(module, name, PackedBitLinear.of(child))
     model.requires_grad_(False)
-
-
-def step_of(blocks: nn.ModuleList, lower_bounds: torch.Tensor | None) -> MatMulFreeStep:
-    """The compiled decoding step of packed blocks.
-
-    Args:
-        blocks: of the model.
-        lower_bounds: of the forget gates, float32 [L, D], or None.
-    """
-    return MatMulFreeStep([_weights(block, lower_bounds) for block in blocks])
-
-
-def _weights(block: Any, lower_bounds: torch.Tensor | None) -> LayerWeights:
-    mixer, mlp = block.attn, block.mlp
-    layers = (mixer.i_proj, mixer.f_proj, mixer.g_proj, mixer.o_proj, mlp.gate_proj, mlp.down_proj)
-    return LayerWeights(
-        attn_norm=block.attn_norm.weight,
-        g_norm=mixer.g_norm.weight,
-        mlp_norm=block.mlp_norm.weight,
-        lower_bound=None if lower_bounds is None or mixer.layer == 0 else lower_bounds[mixer.layer],
-        projections=tuple(
-            PackedWeight(layer.packed, layer.scale.item(), layer.norm.weight, layer.norm.eps)
-            for layer in layers
-        ),
-        eps=block.attn_norm.eps,
-    )

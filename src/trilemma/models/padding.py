@@ -6,15 +6,10 @@ from trilemma.errors import ModelError
 
 
 def checked_mask(mask: torch.Tensor, batch: int, length: int) -> torch.Tensor:
-    """``mask`` as booleans [B, length].
-
-    Args:
-        mask: 0/1, any dtype.
-        batch: number of rows it must have (or 1).
-        length: number of positions it must have: cached ones and new ones.
+    """``mask`` as booleans [batch, length], the length being that of cached and new positions.
 
     Raises:
-        ModelError: if it has another shape.
+        ModelError: unless ``mask`` has that shape, or one row for all.
     """
     if mask.dim() != 2 or mask.shape[0] not in (1, batch) or mask.shape[1] != length:
         raise ModelError(

@@ -6,9 +6,9 @@ from trilemma.ops.rotary import rotary_angles
 
 
 class RotaryTable:
-    """Tables of :func:`trilemma.ops.rotary.rotary_angles`, grown when a longer text comes.
+    """Tables of :func:`trilemma.ops.rotary.rotary_angles`, extended for longer texts.
 
-    Not a module and not a buffer: nothing of it is saved, moved or initialised.
+    Neither a module nor a buffer, so that nothing of it is saved, moved or initialised.
 
     Args:
         head_size: channels of a head, even.

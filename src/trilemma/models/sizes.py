@@ -5,21 +5,19 @@ embeddings and head, within 3% of each other across the architectures. ``370m``,
 published shapes, whose names count all parameters.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PretrainedConfig
 
-from trilemma.architectures import ARCHITECTURES
+from trilemma.architectures import ARCHITECTURES, unknown_size
 from trilemma.errors import ModelError
 from trilemma.models.gla import GLAConfig
 from trilemma.models.matmul_free import HGRNBitConfig
 from trilemma.models.transformer_pp import TransformerConfig
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Shape of one size in all architectures.
+class SizeSpec(NamedTuple):
+    """Dimensions of one size in all architectures.
 
     Attributes:
         hidden_size: width D.
@@ -35,14 +33,24 @@ class Shape:
     attention_heads: int
     gla_heads: int = 4
 
+    def fields(self, vocabulary: int, heads: int) -> dict[str, int | None]:
+        """Configuration fields that all architectures have."""
+        return {
+            "vocab_size": vocabulary,
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.layers,
+            "intermediate_size": self.width,
+            "num_heads": heads,
+        }
 
-SHAPES = {
-    "nano": Shape(128, 2, 224, 4),
-    "micro": Shape(256, 4, 640, 4),
-    "small": Shape(512, 10, 1280, 8),
-    "370m": Shape(1024, 24, None, 16),
-    "1.3b": Shape(2048, 24, None, 32),
-    "2.7b": Shape(2560, 32, None, 32, gla_heads=5),
+
+SIZE_SPECS = {
+    "nano": SizeSpec(128, 2, 224, 4),
+    "micro": SizeSpec(256, 4, 640, 4),
+    "small": SizeSpec(512, 10, 1280, 8),
+    "370m": SizeSpec(1024, 24, None, 16),
+    "1.3b": SizeSpec(2048, 24, None, 32),
+    "2.7b": SizeSpec(2560, 32, None, 32, gla_heads=5),
 }
 
 
@@ -58,45 +66,33 @@ def configuration(arch: str, size: str, vocabulary: int, **fields: Any) -> Pretr
     Raises:
         TrilemmaError: if a name is unknown or a field is out of range.
     """
+    if message := unknown_size(arch, size):
+        raise ModelError(message)
     try:
         config = ARCHITECTURES.get(arch)(size, vocabulary, **fields)
     except KeyError as error:
         raise ModelError(f"architecture {arch!r} has no size {size!r}") from error
     if not isinstance(config, PretrainedConfig):
-        raise ModelError(f"architecture {arch!r} gave a {type(config).__name__}; expected a PretrainedConfig")
+        kind = type(config).__name__
+        raise ModelError(f"architecture {arch!r} returned a {kind}; it must return a PretrainedConfig")
     return config
 
 
 def transformer_pp(size: str, vocabulary: int, **fields: Any) -> TransformerConfig:
-    """Transformer++ of a size in :data:`SHAPES`."""
-    shape = _shape(size)
-    return TransformerConfig(**{**_common(shape, vocabulary), "num_heads": shape.attention_heads, **fields})
+    """Transformer++ of a size in :data:`SIZE_SPECS`."""
+    spec = SIZE_SPECS[size]
+    return TransformerConfig(**{**spec.fields(vocabulary, spec.attention_heads), **fields})
 
 
 def gla(size: str, vocabulary: int, **fields: Any) -> GLAConfig:
-    """GLA of a size in :data:`SHAPES`."""
-    shape = _shape(size)
-    return GLAConfig(**{**_common(shape, vocabulary), "num_heads": shape.gla_heads, **fields})
+    """GLA of a size in :data:`SIZE_SPECS`."""
+    spec = SIZE_SPECS[size]
+    return GLAConfig(**{**spec.fields(vocabulary, spec.gla_heads), **fields})
 
 
 def matmul_free(size: str, vocabulary: int, **fields: Any) -> HGRNBitConfig:
-    """MatMul-Free LM of a size in :data:`SHAPES`."""
-    return HGRNBitConfig(**{**_common(_shape(size), vocabulary), "num_heads": 1, **fields})
-
-
-def _shape(size: str) -> Shape:
-    if size not in SHAPES:
-        raise ModelError(f"unknown size {size!r}; known: {', '.join(SHAPES)}")
-    return SHAPES[size]
-
-
-def _common(shape: Shape, vocabulary: int) -> dict[str, int | None]:
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": shape.hidden_size,
-        "num_hidden_layers": shape.layers,
-        "intermediate_size": shape.width,
-    }
+    """MatMul-Free LM of a size in :data:`SIZE_SPECS`."""
+    return HGRNBitConfig(**{**SIZE_SPECS[size].fields(vocabulary, 1), **fields})
 
 
 def rounded_vocabulary(tokens: int) -> int:

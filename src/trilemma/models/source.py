@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder or an id of the Hugging Face hub, checked before anything is loaded."""
+"""Where a model is: a folder or an id of the Hugging Face hub, checked before anything is loaded."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,25 +13,25 @@ HUB_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelLocation:
     """What ``from_pretrained`` is given.
 
     Attributes:
         name: folder or hub id.
-        local_files_only: whether only the hub's local cache is asked.
+        local_files_only: whether only the hub's local cache is to be read.
     """
 
     name: str
     local_files_only: bool = False
 
 
-def find(source: str | Path, *, weights: bool, allow_pickle: bool) -> Place:
+def find(source: str | Path, *, weights: bool, allow_pickle: bool) -> ModelLocation:
     """Find a model.
 
     Args:
         source: folder or hub id.
-        weights: whether its weights are wanted, not only its tokenizer.
-        allow_pickle: whether pickled weights will do.
+        weights: whether its weights are needed, not only its tokenizer.
+        allow_pickle: whether pickled weights may be opened.
 
     Raises:
         ModelError: if there is none, or it has no weights that may be opened.
@@ -40,14 +40,14 @@ def find(source: str | Path, *, weights: bool, allow_pickle: bool) -> Place:
     folder = Path(text).expanduser()
     if text and folder.is_dir():
         _check_folder(folder, weights, allow_pickle)
-        return Place(str(folder))
+        return ModelLocation(str(folder))
     looks_like_path = isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1
     if looks_like_path or not text or folder.exists():
         what = "is not a folder" if text and folder.exists() else "does not exist"
         raise ModelError(
             f"the model folder {text!r} {what}; give a Hugging Face folder or a hub id like name/model"
         )
-    return Place(text, local_files_only=_only_in_cache(text, weights, allow_pickle))
+    return ModelLocation(text, local_files_only=_only_in_cache(text, weights, allow_pickle))
 
 
 def _check_folder(folder: Path, weights: bool, allow_pickle: bool) -> None:
@@ -60,13 +60,13 @@ def _check_folder(folder: Path, weights: bool, allow_pickle: bool) -> None:
     if not weights or any((folder / name).is_file() for name in SAFE_WEIGHTS):
         return
     if not any(folder.glob("*.bin")):
-        raise ModelError(f"{folder} has no weights: neither {' nor '.join(SAFE_WEIGHTS)} lies in it")
+        raise ModelError(f"{folder} has no weights: it holds neither {' nor '.join(SAFE_WEIGHTS)}")
     if not allow_pickle:
         raise _only_pickled(folder)
 
 
 def _only_in_cache(name: str, weights: bool, allow_pickle: bool) -> bool:
-    """Whether the hub is out of reach but has been there before, so that its cache can serve."""
+    """Whether the hub cannot be reached, but its local cache holds the model."""
     try:
         siblings = model_info(name, timeout=HUB_TIMEOUT_SECONDS).siblings or []
     except HFValidationError as error:
@@ -84,7 +84,7 @@ def _only_in_cache(name: str, weights: bool, allow_pickle: bool) -> bool:
         if isinstance(try_to_load_from_cache(name, "config.json"), str):
             return True
         raise ModelError(
-            f"there is no folder {name!r}, and the Hugging Face hub cannot be reached to look there; "
+            f"there is no folder {name!r}, and the Hugging Face hub cannot be reached; "
             "go online once, or give a folder"
         ) from error
     if weights and not allow_pickle and not {file.rfilename for file in siblings} & {*SAFE_WEIGHTS}:

@@ -1,6 +1,6 @@
 """Transformer++: Llama's recipe (RMSNorm, rotary positions, SwiGLU), published names."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -11,20 +11,11 @@ from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageMode
 from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.decoding.dense_step import (
-    ChangedLayerError,
-    check_hooks,
-    child,
-    mlp_weights,
-    norm_weight,
-    weights,
-)
-from trilemma.models.key_value_cache import PreallocatedLayer, preallocate
+from trilemma.models.decoding.dense import TransformerStep
+from trilemma.models.key_value_cache import preallocate
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.models.rotary import RotaryTable
 from trilemma.ops.attention import attention
-from trilemma.ops.decoding import dense_step
-from trilemma.ops.decoding.dense_step import AttentionWeights
 from trilemma.ops.rotary import rotate
 
 QK_NORM_EPS = 1e-5  # a constant of the published code, not norm_eps
@@ -41,12 +32,13 @@ class TransformerConfig(LanguageModelConfig):
         window_size: how many keys a query sees, itself included; null means all.
         rope_theta: base of the rotary frequencies.
         norm_eps: epsilon of the norms, ``rms_norm_eps`` in older files; by default 1e-6.
-        fuse_norm: kernel choice of the original implementation; no effect.
-        fuse_swiglu: likewise.
-        fuse_cross_entropy: likewise.
+        fuse_norm: kernel choice of the original implementation; no effect, like the next two.
+        fuse_swiglu: no effect.
+        fuse_cross_entropy: no effect.
     """
 
     model_type = "transformer"
+    family = "transformer-pp"
     attribute_map = {  # noqa: RUF012
         "num_attention_heads": "num_heads",
         "num_key_value_heads": "num_kv_heads",
@@ -124,7 +116,7 @@ class Attention(nn.Module):
         Args:
             x: normed states.
             cos: [B or 1, T, d/2].
-            sin: likewise.
+            sin: [B or 1, T, d/2].
             mask: [B or 1, 1, T, S], True where a query sees a key; None for no mask.
             causal: plain causal order over equal numbers of queries and keys, instead of a mask.
             past_key_values: cache, extended by this call.
@@ -153,14 +145,14 @@ def _backward_is_faster_in_float32(q: torch.Tensor) -> bool:
 
     Measured on an AMD EPYC with AVX-512 bf16: 1.3 times at 128 tokens, no difference from 256 on.
     """
-    if q.device.type != "cpu" or not torch.is_grad_enabled() or q.shape[-2] > _SHORT:
+    if q.device.type != "cpu" or not torch.is_grad_enabled() or q.shape[-2] > _FLOAT32_BACKWARD_TOKENS:
         return False
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
     return autocast or q.dtype is torch.bfloat16
 
 
-_SHORT = 256
-"""Tokens."""
+_FLOAT32_BACKWARD_TOKENS = 256
+"""From this many tokens on, bfloat16 attention is as fast to train on a CPU as float32."""
 
 
 class TransformerPreTrainedModel(LanguageModel):
@@ -172,6 +164,8 @@ class TransformerPreTrainedModel(LanguageModel):
 class TransformerModel(TransformerPreTrainedModel, Backbone):
     """Transformer++ without a head."""
 
+    step = TransformerStep(Attention)
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config)
         self.rotary = RotaryTable(config.hidden_size // config.num_heads, config.rope_theta)
@@ -181,12 +175,6 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
     def kernel(self) -> str:
         """Scaled dot-product attention as PyTorch dispatches it."""
         return "sdpa"
-
-    @property
-    def decoding_kernel(self) -> str:
-        """What decodes, where it is one compiled call."""
-        options = self.config.qk_norm or self.config.qkv_bias or self.config.window_size is not None
-        return "" if options else dense_step.kernel(self.device, self.dtype)
 
     def block(self, config: TransformerConfig, index: int) -> Block:
         """Attention and SwiGLU."""
@@ -252,61 +240,18 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
             mask &= key > query - window
         if tokens is None:
             return mask[None, None], False
-        # a pad sees itself: a row without any key would be 0 / 0
+        # a pad sees itself, since a row without any key would be 0 / 0
         visible = tokens[:, None, offset : offset + length] | (key == query)
         return (mask & visible)[:, None], False
-
-    def one_step(self, hidden: torch.Tensor, context: tuple[Any, ...], past: Cache) -> torch.Tensor | None:
-        """One token through all blocks."""
-        if not dense_step.serves(hidden):
-            return None
-        check_hooks()
-        layers = self._layers_for_step(past)
-        cos, sin, mask, _ = context
-        seen, heads, eps = past.get_seq_length(), self.config.num_heads, self.config.norm_eps
-        out = dense_step.transformer_step(hidden, layers, seen, heads, (cos, sin), mask, eps)
-        if out is not None:
-            for cache in past.layers:
-                cache.token_placed()
-        return out
-
-    def _layers_for_step(self, past: Cache) -> list[AttentionWeights]:
-        caches, seen = past.layers, past.get_seq_length()
-        if len(caches) != len(self.layers):
-            raise ChangedLayerError
-        if any(type(cache) is not PreallocatedLayer or cache.get_seq_length() != seen for cache in caches):
-            raise ChangedLayerError
-        heads, kv_heads = self.config.num_heads, self.config.num_kv_heads or self.config.num_heads
-        layers = []
-        for index, cache in enumerate(caches):
-            block = child(self.layers, str(index), Block)
-            mixer = child(block, "attn", Attention)
-            if mixer.qk_norm or (mixer.layer, mixer.heads, mixer.kv_heads) != (index, heads, kv_heads):
-                raise ChangedLayerError
-            q, k, v, o = weights(mixer, ("q_proj", "k_proj", "v_proj", "o_proj"))
-            norm, mlp = (
-                norm_weight(block, "attn_norm", self.config.norm_eps),
-                mlp_weights(block, self.config.norm_eps),
-            )
-            layers.append(AttentionWeights(norm, q, k, v, o, mlp, *cache.place_for_token()))
-        return layers
 
 
 class TransformerForCausalLM(TransformerPreTrainedModel, CausalLanguageModel):
     """Transformer++ language model."""
 
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__(config)
-        self.model = TransformerModel(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+    backbone_class = TransformerModel
 
 
 class TransformerForSequenceClassification(TransformerPreTrainedModel, SequenceClassifier):
     """Transformer++ classifier."""
 
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__(config)
-        self.model = TransformerModel(config)
-        self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.post_init()
+    backbone_class = TransformerModel

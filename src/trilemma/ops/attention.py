@@ -1,4 +1,4 @@
-"""Softmax attention: PyTorch's fused kernels, and one of our own for the newest token on CPUs.
+"""Softmax attention: PyTorch's fused kernels, and a compiled one for the newest token on CPUs.
 
 For one query PyTorch's bfloat16 path on CPUs takes many times as long as reading the cache.
 """

@@ -22,15 +22,18 @@ from torch.autograd.function import once_differentiable
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
-_RECURRENT_GLA = 64
-"""Up to so many steps, as in fla's own layer, one kernel goes step by step, in full float32."""
+_RECURRENT_GLA_STEPS = 64
+"""Gated linear attention over up to this many steps is one kernel that goes step by step, in full float32, as
+in fla's own layer."""
 
-_RECURRENT_SCAN = 128
-"""Likewise of the scan: chunks are as long there."""
+_RECURRENT_SCAN_STEPS = 128
+"""Scans over up to this many steps, the length of fla's chunks, are one kernel that goes step by step."""
 
-_FEW_STEPS = 4
+_PYTORCH_SCAN_STEPS = 4
+"""Scans over up to this many steps are left to PyTorch."""
 
-_OLDEST = (0, 6)
+_OLDEST_VERSION = (0, 6)
+"""The first version of fla whose functions have the signatures that are used here."""
 
 
 @cache
@@ -42,17 +45,13 @@ def version() -> str | None:
         found = importlib.metadata.version("fla-core")
     except importlib.metadata.PackageNotFoundError:
         return None
-    return found if tuple(int(part) for part in found.split(".")[:2]) >= _OLDEST else None
+    return found if tuple(int(part) for part in found.split(".")[:2]) >= _OLDEST_VERSION else None
 
 
-def available() -> bool:
-    """Whether there are fla's kernels and a GPU."""
-    return version() is not None and torch.cuda.is_available()
-
-
-def kernel() -> str:
-    """Name of this path."""
-    return f"fla {version()}"
+def kernel(device: torch.device | str) -> str:
+    """Name of this path where it runs on ``device``; "" elsewhere."""
+    gpu = torch.device(device).type == "cuda" and torch.cuda.is_available()
+    return f"fla {version()}" if gpu and version() is not None else ""
 
 
 def serves_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> bool:
@@ -61,12 +60,12 @@ def serves_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> bool:
         return False
     if q.dtype not in _FLOATS or not q.dtype == k.dtype == v.dtype or g.dtype not in _FLOATS:
         return False
-    return q.dtype != torch.float32 or q.shape[1] <= _RECURRENT_GLA or _may_use_tf32()
+    return q.dtype != torch.float32 or q.shape[1] <= _RECURRENT_GLA_STEPS or _may_use_tf32()
 
 
 def serves_scan(x: Tensor, f: Tensor) -> bool:
     """Whether :func:`linear_scan` takes these inputs."""
-    if not x.is_cuda or x.numel() == 0 or x.shape[1] <= _FEW_STEPS or version() is None:
+    if not x.is_cuda or x.numel() == 0 or x.shape[1] <= _PYTORCH_SCAN_STEPS or version() is None:
         return False
     return x.dtype in _FLOATS and f.dtype in _FLOATS
 
@@ -83,17 +82,16 @@ def gla(
     """:func:`trilemma.ops.gla.gla` for inputs that :func:`serves_gla` accepts.
 
     Decay is summed over chunks of 64 steps in float32, so after a gate of -10000 the milder ones of its chunk
-    are good to 1%; those of gated linear attention are sixteenths of log-sigmoids.
+    are accurate to 1% only; the gates of gated linear attention are sixteenths of log-sigmoids.
     """
-    operators = _operators()
     if initial_state is not None:
         initial_state = initial_state.float()
-    if q.shape[1] <= _RECURRENT_GLA:
-        output, state = operators.fused_recurrent_gla(
+    if q.shape[1] <= _RECURRENT_GLA_STEPS:
+        output, state = operators().fused_recurrent_gla(
             q, k, v, gk=g, scale=scale, initial_state=initial_state, output_final_state=output_final_state
         )
     else:
-        output, state = operators.chunk_gla(
+        output, state = operators().chunk_gla(
             q, k, v, g, scale=scale, initial_state=initial_state, output_final_state=output_final_state
         )
     return output, state
@@ -140,8 +138,8 @@ class _Scan(torch.autograd.Function):
 
 def _scan(x: Tensor, f: Tensor, initial_state: Tensor | None) -> Tensor:
     """The states ``[B, T, D]`` of float32 inputs. The logarithm of a gate of 0 is -inf, and back to 0."""
-    operators = _operators()
-    operator = operators.fused_recurrent_hgrn if x.shape[1] <= _RECURRENT_SCAN else operators.chunk_hgrn
+    short = x.shape[1] <= _RECURRENT_SCAN_STEPS
+    operator = operators().fused_recurrent_hgrn if short else operators().chunk_hgrn
     h: Tensor = operator(x, f.float().log(), initial_state=initial_state)[0]
     return h
 
@@ -163,7 +161,8 @@ class _Operators:
 
 
 @cache
-def _operators() -> _Operators:
+def operators() -> _Operators:
+    """The functions of fla, imported at the first use."""
     return _Operators()
 
 
@@ -171,7 +170,8 @@ def _operators() -> _Operators:
 def _without_models() -> Iterator[None]:
     """Import fla without its models, where those are installed too.
 
-    They register with Transformers' Auto classes by the published model types, and would replace ours there.
+    They register with Transformers' Auto classes under the same published model types, and would replace
+    those of this package.
     """
     modules: dict[str, Any] = sys.modules
     hidden = [name for name in ("fla.layers", "fla.models") if name not in modules]

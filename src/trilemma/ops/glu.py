@@ -11,15 +11,7 @@ from trilemma import _native
 
 
 def glu(gate: Tensor, up: Tensor) -> Tensor:
-    """``silu(gate) * up``; only the inputs are kept for the gradients.
-
-    Args:
-        gate: ``[..., W]``.
-        up: ``[..., W]``.
-
-    Returns:
-        ``[..., W]``.
-    """
+    """``silu(gate) * up`` of tensors ``[..., W]``; only they are kept for the gradients."""
     if gate.dtype == up.dtype and _native.serves(gate, up):
         if not torch.is_grad_enabled():
             return _forward(gate.contiguous(), up.contiguous(), gate.shape[-1])
@@ -29,14 +21,7 @@ def glu(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def joint_glu(both: Tensor) -> Tensor:
-    """:func:`glu` of one tensor that holds the gate before the rest.
-
-    Args:
-        both: gate and up, ``[..., 2 * W]``.
-
-    Returns:
-        ``[..., W]``.
-    """
+    """:func:`glu` of gate and up side by side in one tensor ``[..., 2 * W]``."""
     if _native.serves(both):
         y: Tensor = _CompiledJointGLU.apply(both)  # type: ignore[no-untyped-call]
         return y

@@ -14,22 +14,18 @@ from torch.autograd.function import once_differentiable
 
 from trilemma import _native
 from trilemma.ops import fla_kernels
-from trilemma.ops.states import check_state
+from trilemma.ops.states import check_state, state_or_zeros, sum_dtype
 
-_LOOP_ELEMENTS = 8192
+LOOP_ELEMENTS = 8192
 """On a CPU, steps of at least this many elements are done one by one: the work then outweighs the call."""
 
-_SHORT = 4
+_LOOP_STEPS = 4
 """Scans of at most this many steps are always done one by one."""
 
 
 def kernel(device: torch.device | str) -> str:
     """Name of the path that runs on ``device``."""
-    if torch.device(device).type == "cuda" and fla_kernels.available():
-        return fla_kernels.kernel()
-    if torch.device(device).type == "cpu" and _native.available():
-        return f"compiled-{_native.path()}"
-    return "torch-scan"
+    return fla_kernels.kernel(device) or _native.kernel(device) or "torch-scan"
 
 
 def linear_scan(
@@ -49,9 +45,10 @@ def linear_scan(
         The states ``[B, T, D]`` in the dtype of ``x``, and the last one ``[B, D]`` in float32 (float64 for
         float64 inputs) or None. The recurrence runs in the dtype of the state.
     """
-    check_state(initial_state, (x.shape[0], x.shape[2]))
+    shape = (x.shape[0], x.shape[2])
+    check_state(initial_state, shape)
     if x.numel() == 0:
-        return x.clone(), _state_or_zeros(initial_state, x) if output_final_state else None
+        return x.clone(), state_or_zeros(initial_state, x, shape) if output_final_state else None
     if fla_kernels.serves_scan(x, f):
         return fla_kernels.linear_scan(x, f, initial_state, output_final_state)
     state_fits = initial_state is None or initial_state.dtype == torch.float32
@@ -64,8 +61,8 @@ def linear_scan(
 def linear_scan_recurrent(
     x: Tensor, f: Tensor, initial_state: Tensor | None = None, output_final_state: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """The recurrence step by step: reference for :func:`linear_scan`, same signature."""
-    h = _state_or_zeros(initial_state, x)
+    """The recurrence step by step: reference for :func:`linear_scan`, with its signature."""
+    h = state_or_zeros(initial_state, x, (x.shape[0], x.shape[2]))
     states = [torch.zeros_like(x)[:, :0]]
     for t in range(x.shape[1]):
         h = f[:, t].to(h.dtype) * h + x[:, t].to(h.dtype)
@@ -73,22 +70,11 @@ def linear_scan_recurrent(
     return torch.cat(states, dim=1), h if output_final_state else None
 
 
-def _state_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _state_or_zeros(initial_state: Tensor | None, x: Tensor) -> Tensor:
-    dtype = _state_dtype(x.dtype)
-    if initial_state is not None:
-        return initial_state.to(dtype)
-    return x.new_zeros(x.shape[0], x.shape[2], dtype=dtype)
-
-
 def _scan_(h: Tensor, links: Tensor, reverse: bool = False) -> Tensor:
     """Scan ``h [B, T, D]`` in place from zero; ``links[:, t]`` ``[B, T - 1, D]`` joins steps t and t + 1."""
     time = h.shape[1]
     batch, channels = h.shape[0], h.shape[2]
-    if time <= _SHORT or (h.device.type == "cpu" and batch * channels >= _LOOP_ELEMENTS):
+    if time <= _LOOP_STEPS or (h.device.type == "cpu" and batch * channels >= LOOP_ELEMENTS):
         steps, joins = h.unbind(1), links.unbind(1)
         for t in range(time - 2, -1, -1) if reverse else range(time - 1):
             source, target = (t + 1, t) if reverse else (t, t + 1)
@@ -121,7 +107,7 @@ class _LinearScan(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, f: Tensor, initial_state: Tensor | None, output_final_state: bool
     ) -> tuple[Tensor, Tensor | None]:
-        dtype = _state_dtype(x.dtype)
+        dtype = sum_dtype(x.dtype)
         h = x.to(dtype, copy=True, memory_format=torch.contiguous_format)
         if initial_state is not None:
             h[:, 0].addcmul_(f[:, 0].to(dtype), initial_state.to(dtype))
@@ -135,7 +121,7 @@ class _LinearScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
         f, h, initial_state = ctx.saved_tensors
-        dtype = _state_dtype(h.dtype)
+        dtype = sum_dtype(h.dtype)
         if d_output is None:
             total = torch.zeros_like(h, dtype=dtype)
         else:
@@ -155,7 +141,7 @@ class _LinearScan(torch.autograd.Function):
 
 
 class _CompiledScan(torch.autograd.Function):
-    """The same by the compiled kernels (``_native/scan.h``): one read of the inputs, one write."""
+    """The scan by the compiled kernels (``_native/scan.h``): one read of the inputs, one write."""
 
     @staticmethod
     def forward(

@@ -29,8 +29,8 @@ def mlgru(
 
     Args:
         i: inputs before their activation ``[B, T, D]``.
-        f: forget gates before theirs ``[B, T, D]``.
-        lower_bound: of the forget gates ``[D]``; 0 when None.
+        f: forget gates before their activation ``[B, T, D]``.
+        lower_bound: lower bound of the forget gates ``[D]``; 0 when None.
         pads: ``[B, T, 1]``, True where the state must neither decay nor take input.
         initial_state: ``[B, D]``; zeros when None.
         output_final_state: whether to return the state after the last step.
@@ -56,7 +56,7 @@ def mlgru(
 
 
 class _CompiledMLGRU(torch.autograd.Function):
-    """By the compiled kernels (``_native/mlgru.h``); gates are computed again for the gradients."""
+    """MLGRU by the compiled kernels (``_native/mlgru.h``); gates are computed again for the gradients."""
 
     @staticmethod
     def forward(

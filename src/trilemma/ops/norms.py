@@ -8,9 +8,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from trilemma import _native
+from trilemma.ops.states import sum_dtype
 
-_ROWS = 64
-"""Rows of a block, whose part of the weight's gradient is summed by itself: the sum does not depend on the
+_ROWS_PER_BLOCK = 64
+"""The weight's gradient is summed over blocks of this many rows first, so that it does not depend on the
 number of threads."""
 
 
@@ -25,7 +26,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     Returns:
         ``[..., D]`` in the dtype of ``x``.
     """
-    if x.device.type == "cuda":  # one kernel there, but a chain of them on a CPU
+    if x.device.type == "cuda":  # one kernel, where on a CPU PyTorch runs a chain of them
         return functional.rms_norm(x, weight.shape, weight.to(x.dtype), eps)
     if _native.serves(x, weight):
         return _compiled(x, None, weight, eps)
@@ -72,7 +73,7 @@ def _compiled_forward(
 
 
 class _CompiledRMSNorm(torch.autograd.Function):
-    """The same by the compiled kernels (``_native/norm.h``), times ``silu(gate)`` where there is a gate."""
+    """The norm by the compiled kernels (``_native/norm.h``), times ``silu(gate)`` where there is a gate."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor | None, weight: Tensor, eps: float) -> Tensor:
@@ -98,9 +99,9 @@ def _compiled_gradients(
     rows = x.numel() // channels
     d_x = torch.empty_like(x)
     d_gate = None if gate is None else torch.empty_like(gate)
-    blocks = torch.empty(-(-rows // _ROWS), channels)
+    blocks = torch.empty(-(-rows // _ROWS_PER_BLOCK), channels)
     _native.call(
-        "norm_gradient", rows, channels, _ROWS, x.dtype, x, gate, _floats(weight), inverse_rms,
+        "norm_gradient", rows, channels, _ROWS_PER_BLOCK, x.dtype, x, gate, _floats(weight), inverse_rms,
         d_y.to(x.dtype).contiguous(), d_x, d_gate, blocks,
     )  # fmt: skip
     return d_x, d_gate, blocks.sum(0)
@@ -111,12 +112,11 @@ def _floats(weight: Tensor) -> Tensor:
 
 
 class _RMSNorm(torch.autograd.Function):
-    """Saves its input and one number a row."""
+    """Saves its input and one number per row."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        values = x.to(dtype)
+        values = x.to(sum_dtype(x.dtype))
         inverse_rms = values.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, inverse_rms)
         return (values * inverse_rms).mul_(weight).to(x.dtype)
@@ -131,7 +131,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def rms_norm_gradients(d_y: Tensor, x: Tensor, weight: Tensor, inverse_rms: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of ``y = x * inverse_rms * weight``, where ``inverse_rms`` is that of x.
+    """Gradients of ``y = x * inverse_rms * weight``, where ``inverse_rms`` depends on x.
 
     Args:
         d_y: gradient to y ``[..., D]``.

@@ -32,7 +32,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Args:
         x: ``[B, T, H, K]``.
         cos: cosines ``[B or 1, T, K / 2]`` from :func:`rotary_angles`.
-        sin: sines, likewise.
+        sin: sines ``[B or 1, T, K / 2]``.
 
     Returns:
         ``[B, T, H, K]`` in the dtype of ``x``.
@@ -48,7 +48,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class _CompiledRotation(torch.autograd.Function):
-    """By the compiled kernels (``_native/attention.h``); the gradient is turned back. Angles have none."""
+    """Rotation by the compiled kernels (``_native/attention.h``); gradients turn back, angles get none."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

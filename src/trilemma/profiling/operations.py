@@ -2,7 +2,7 @@
 
 The counts are the usual ones (Yuan et al. 2024, arXiv 2402.16363, section 2): a product of [m, k] and [k, n]
 takes 2 m k n FLOPs and moves the weight, its input and its output once; attention of q queries over t keys
-takes 4 q t d a head; everything else moves its tensors. Roofline shares and forecasts are formed from them.
+takes 4 q t d per head; everything else moves its tensors. Roofline shares and forecasts are formed from them.
 """
 
 from collections.abc import Iterable
@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from trilemma.errors import ModelError
+from trilemma.models.description import family_of
 
 Kind = Literal["linear", "ternary", "attention", "gla", "scan", "elementwise"]
 
 Kernel = Literal["torch", "compiled"]
-"""Whose code a product of matrices runs: PyTorch's, or ours where few tokens meet a weight."""
+"""Whose code a product of matrices runs: PyTorch's, or that of the compiled kernels, for few tokens."""
 
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "packed": 0.25}
-"""Bytes a weight of the linear layers by precision; ``packed`` holds ternary weights."""
+"""Bytes per weight of the linear layers by precision; ``packed`` holds ternary weights."""
 
 ACTIVATION_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 4.0, "packed": 4.0}
-"""Bytes an activation by precision."""
+"""Bytes per activation by precision."""
 
 GLA_CHUNK = 64
 """Longest chunk of GLA's chunkwise algorithm, in tokens."""
@@ -39,7 +40,7 @@ STATE_BYTES = 4.0
 
 
 @dataclass(frozen=True)
-class Shape:
+class Dimensions:
     """Dimensions of a model that its cost depends on.
 
     Attributes:
@@ -52,14 +53,14 @@ class Shape:
         keys: width of all query heads together.
         values: width of all output heads together.
         mlp_width: of the feed-forward layer.
-        gated: whether that has a gate, hence three matrices instead of two.
+        gated: whether that has a gate, and so three matrices instead of two.
         vocabulary: rows of the embedding.
         window: keys that a query of some layers sees at most, or None.
         windowed: layers of which that holds.
         convolution: width of the short convolutions, 0 for none.
         output_gate: whether the mixed tokens are gated by a projection of the input.
         positions: the longest input, or None.
-        own: whether it is an architecture of ours, which has compiled decoding steps on processors.
+        own: whether it is a built-in architecture, which has compiled decoding steps on processors.
     """
 
     family: Literal["attention", "gla", "matmul-free"]
@@ -112,27 +113,27 @@ _GATED = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "olmo
 _UNGATED = {"gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "phi"}
 
 
-def shape_of(config: Any) -> Shape:
+def dimensions_of(config: Any) -> Dimensions:
     """The dimensions that a configuration gives.
 
     Args:
-        config: of a model of ours, or of a Transformer of Hugging Face's: BERT's relatives, Llama's, GPT's.
+        config: of a built-in architecture, or of a relative of BERT, Llama or GPT.
 
     Raises:
         ModelError: for any other family.
     """
-    known = config.model_type
+    known = family_of(config)
     if known == "gla":
         return _gla(config)
-    if known == "hgrn_bit":
+    if known == "matmul-free":
         return _matmul_free(config)
-    if known != "transformer" and known not in _ENCODERS | _GATED | _UNGATED:
-        names = sorted({"transformer", "gla", "hgrn_bit"} | _ENCODERS | _GATED | _UNGATED)
+    if known != "transformer-pp" and known not in _ENCODERS | _GATED | _UNGATED:
+        names = sorted({"transformer-pp", "gla", "matmul-free"} | _ENCODERS | _GATED | _UNGATED)
         raise ModelError(f"operations of a model of type {known!r} are not known; known: {', '.join(names)}")
     width, heads = config.hidden_size, config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or width // heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    own = known == "transformer"
+    own = known == "transformer-pp"
     inner = config.mlp_width() if own else _inner(config, width)
     causal = own or known not in _ENCODERS
     window = getattr(config, "window_size", None) if own else getattr(config, "sliding_window", None)
@@ -143,7 +144,7 @@ def shape_of(config: Any) -> Shape:
             f"operations of a {known!r} whose embedding is not as wide as its layers are not known"
         )
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
-    return Shape(
+    return Dimensions(
         family="attention",
         causal=causal,
         layers=config.num_hidden_layers,
@@ -176,8 +177,8 @@ def _inner(config: Any, width: int) -> int:
     return 4 * width
 
 
-def _gla(config: Any) -> Shape:
-    return Shape(
+def _gla(config: Any) -> Dimensions:
+    return Dimensions(
         family="gla",
         causal=True,
         layers=config.num_hidden_layers,
@@ -195,9 +196,9 @@ def _gla(config: Any) -> Shape:
     )
 
 
-def _matmul_free(config: Any) -> Shape:
+def _matmul_free(config: Any) -> Dimensions:
     width = config.hidden_size
-    return Shape(
+    return Dimensions(
         family="matmul-free",
         causal=True,
         layers=config.num_hidden_layers,
@@ -215,7 +216,7 @@ def _matmul_free(config: Any) -> Shape:
 
 
 def forward(
-    shape: Shape,
+    dims: Dimensions,
     batch: int,
     queries: int,
     context: int,
@@ -227,16 +228,16 @@ def forward(
     """The work of one forward pass.
 
     Args:
-        shape: of the model.
+        dims: of the model.
         batch: sequences.
         queries: new tokens of each: the prompt's in prefill, 1 in decoding.
         context: tokens of each that are seen in the end, the new ones included.
         precision: of weights, a key of :data:`WEIGHT_BYTES`.
         logits: positions of each sequence at which the vocabulary's logits are formed; 0 in a classifier.
-        compiled: whether the machine has our compiled decoding steps: one call a token for all layers.
+        compiled: whether the machine has compiled decoding steps: one call per token for all layers.
 
     Returns:
-        One operation a kind and place; sums over them are those of the pass.
+        One operation per kind and place; sums over them are those of the pass.
 
     Raises:
         ModelError: for a precision that is not known, or fewer than one sequence or token.
@@ -245,9 +246,9 @@ def forward(
         raise ModelError(f"unknown precision {precision!r}; known: {', '.join(WEIGHT_BYTES)}")
     if min(batch, queries) < 1 or context < queries or logits < 0:
         raise ModelError("a forward pass has at least one sequence of one token, and sees what it is given")
-    operations = list(_operations(shape, batch, queries, context, precision, logits))
-    if compiled and shape.own and queries == 1 < context and batch <= COMPILED_SEQUENCES:
-        # One call for all layers, in which every product is a start of our own threads.
+    operations = list(_operations(dims, batch, queries, context, precision, logits))
+    if compiled and dims.own and queries == 1 < context and batch <= COMPILED_SEQUENCES:
+        # One call for all layers, in which every product starts the kernels' threads.
         operations = [
             replace(one, launches=0.0 if one.kind == "elementwise" else one.launches, kernel="compiled")
             for one in operations
@@ -257,112 +258,112 @@ def forward(
 
 
 def _operations(
-    shape: Shape, batch: int, queries: int, context: int, precision: str, logits: int
+    dims: Dimensions, batch: int, queries: int, context: int, precision: str, logits: int
 ) -> Iterable[Operation]:
-    tokens, layers = batch * queries, shape.layers
+    tokens, layers = batch * queries, dims.layers
     size = ACTIVATION_BYTES[precision]
-    kind: Kind = "ternary" if shape.family == "matmul-free" else "linear"
+    kind: Kind = "ternary" if dims.family == "matmul-free" else "linear"
 
     def product(rows: int, wide: int, out: int, times: float) -> Operation:
         weights = wide * out * WEIGHT_BYTES[precision] * times
         moved = rows * (wide + out) * size * times
         return Operation(kind, 2.0 * rows * wide * out * times, weights, moved, times)
 
-    for wide, out in _projections(shape):
+    for wide, out in _projections(dims):
         yield product(tokens, wide, out, layers)
-    yield _mixing(shape, batch, queries, context, size)
-    # Norms read and write the stream twice a layer, residuals read two and write one, activations likewise.
-    moved = tokens * (10 * shape.width + (3 if shape.gated else 2) * shape.mlp_width) * size
-    moved += tokens * 2 * (shape.keys + shape.values) * size
-    products = len(_projections(shape)) + 1
-    yield Operation("elementwise", 0.0, 0.0, moved * layers, (_kernels(shape) - products) * layers)
-    yield Operation("elementwise", 0.0, 0.0, 2.0 * tokens * shape.width * size, FIXED_KERNELS)
-    if logits and shape.causal:
-        yield product(batch * logits, shape.width, shape.vocabulary, 1.0)
+    yield _mixing(dims, batch, queries, context, size)
+    # Norms read and write the stream twice per layer, residuals read two and write one, activations likewise.
+    moved = tokens * (10 * dims.width + (3 if dims.gated else 2) * dims.mlp_width) * size
+    moved += tokens * 2 * (dims.keys + dims.values) * size
+    products = len(_projections(dims)) + 1
+    yield Operation("elementwise", 0.0, 0.0, moved * layers, (_kernels(dims) - products) * layers)
+    yield Operation("elementwise", 0.0, 0.0, 2.0 * tokens * dims.width * size, FIXED_KERNELS)
+    if logits and dims.causal:
+        yield product(batch * logits, dims.width, dims.vocabulary, 1.0)
 
 
-def _kernels(shape: Shape) -> int:
+def _kernels(dims: Dimensions) -> int:
     """Kernels that one layer starts, as PyTorch's dispatcher counts them without views."""
-    if shape.own:
-        return {"attention": 25, "gla": 27, "matmul-free": 30}[shape.family]
-    return 42 if shape.gated else 18
+    if dims.own:
+        return {"attention": 25, "gla": 27, "matmul-free": 30}[dims.family]
+    return 42 if dims.gated else 18
 
 
-def _projections(shape: Shape) -> list[tuple[int, int]]:
+def _projections(dims: Dimensions) -> list[tuple[int, int]]:
     """Width and output width of the linear maps of one layer."""
-    grouped = shape.kv_heads / shape.heads
+    grouped = dims.kv_heads / dims.heads
     maps = [
-        (shape.width, shape.keys),
-        (shape.width, round(shape.keys * grouped)),
-        (shape.width, round(shape.values * grouped)),
-        (shape.values, shape.width),
+        (dims.width, dims.keys),
+        (dims.width, round(dims.keys * grouped)),
+        (dims.width, round(dims.values * grouped)),
+        (dims.values, dims.width),
     ]
-    if shape.family == "gla":
-        keys = round(shape.keys * grouped)
-        maps += [(shape.width, GATE_LOW_RANK), (GATE_LOW_RANK, keys)]
-        maps += [(shape.width, shape.values)] if shape.output_gate else []
-    maps.append((shape.width, (2 if shape.gated else 1) * shape.mlp_width))
-    maps.append((shape.mlp_width, shape.width))
+    if dims.family == "gla":
+        keys = round(dims.keys * grouped)
+        maps += [(dims.width, GATE_LOW_RANK), (GATE_LOW_RANK, keys)]
+        maps += [(dims.width, dims.values)] if dims.output_gate else []
+    maps.append((dims.width, (2 if dims.gated else 1) * dims.mlp_width))
+    maps.append((dims.mlp_width, dims.width))
     return maps
 
 
-def _mixing(shape: Shape, batch: int, queries: int, context: int, size: float) -> Operation:
+def _mixing(dims: Dimensions, batch: int, queries: int, context: int, size: float) -> Operation:
     """How tokens see each other, in all layers."""
-    tokens, layers = batch * queries, shape.layers
-    if shape.family == "matmul-free":
-        moved = tokens * shape.width * 4 * size + 2 * batch * shape.width * STATE_BYTES
-        return Operation("scan", 6.0 * tokens * shape.width * layers, 0.0, moved * layers, layers)
-    if shape.family == "gla":
+    tokens, layers = batch * queries, dims.layers
+    if dims.family == "matmul-free":
+        moved = tokens * dims.width * 4 * size + 2 * batch * dims.width * STATE_BYTES
+        return Operation("scan", 6.0 * tokens * dims.width * layers, 0.0, moved * layers, layers)
+    if dims.family == "gla":
         chunks = -(-queries // GLA_CHUNK)
         chunk = -(-queries // chunks)
-        head = shape.keys * shape.values / shape.heads
+        head = dims.keys * dims.values / dims.heads
         # One token, or more than one chunk, meets the state.
         carried = 4.0 * head if chunks > 1 or context > queries else 0.0
-        flops = tokens * (2.0 * chunk * (shape.keys + shape.values) + carried)
-        moved = tokens * (3 * shape.keys + 2 * shape.values) * size + 2 * batch * head * STATE_BYTES
+        flops = tokens * (2.0 * chunk * (dims.keys + dims.values) + carried)
+        moved = tokens * (3 * dims.keys + 2 * dims.values) * size + 2 * batch * head * STATE_BYTES
         return Operation("gla", flops * layers, 0.0, moved * layers, layers)
-    seen = _seen(shape, context)
-    flops = 2.0 * tokens * seen * (shape.keys + shape.values)
-    cached = batch * seen * (shape.keys + shape.values) * shape.kv_heads / shape.heads * size
-    moved = cached + tokens * (shape.keys + shape.values) * size
+    seen = _seen(dims, context)
+    flops = 2.0 * tokens * seen * (dims.keys + dims.values)
+    cached = batch * seen * (dims.keys + dims.values) * dims.kv_heads / dims.heads * size
+    moved = cached + tokens * (dims.keys + dims.values) * size
     return Operation("attention", flops * layers, 0.0, moved * layers, layers)
 
 
-def _seen(shape: Shape, context: int) -> float:
+def _seen(dims: Dimensions, context: int) -> float:
     """Keys that a query sees, and of which the cache keeps keys and values: the mean over layers."""
-    if shape.window is None:
+    if dims.window is None:
         return context
-    outside = max(0, context - shape.window)
-    return context - outside * shape.windowed / shape.layers
+    outside = max(0, context - dims.window)
+    return context - outside * dims.windowed / dims.layers
 
 
-def state_bytes(shape: Shape, batch: int, context: int, precision: str) -> float:
+def state_bytes(dims: Dimensions, batch: int, context: int, precision: str) -> float:
     """Bytes of what is kept between two tokens: KV cache, or recurrent state; 0 for an encoder.
 
     Args:
-        shape: of the model.
+        dims: of the model.
         batch: sequences.
         context: tokens read.
         precision: a key of :data:`ACTIVATION_BYTES`.
     """
-    if not shape.causal:
+    if not dims.causal:
         return 0.0
-    if shape.family == "matmul-free":
-        return batch * shape.layers * shape.width * STATE_BYTES
+    if dims.family == "matmul-free":
+        return batch * dims.layers * dims.width * STATE_BYTES
     size = ACTIVATION_BYTES[precision]
-    grouped = shape.kv_heads / shape.heads
-    if shape.family == "gla":
-        convolved = shape.convolution * (shape.keys + grouped * (shape.keys + shape.values)) * size
-        return batch * shape.layers * (shape.keys * shape.values / shape.heads * STATE_BYTES + convolved)
-    seen = _seen(shape, context)
-    return batch * shape.layers * seen * grouped * (shape.keys + shape.values) * size
+    grouped = dims.kv_heads / dims.heads
+    if dims.family == "gla":
+        convolved = dims.convolution * (dims.keys + grouped * (dims.keys + dims.values)) * size
+        return batch * dims.layers * (dims.keys * dims.values / dims.heads * STATE_BYTES + convolved)
+    seen = _seen(dims, context)
+    return batch * dims.layers * seen * grouped * (dims.keys + dims.values) * size
 
 
 def weight_bytes(config: Any, precision: str, *, classifier: bool = False) -> int:
     """Bytes of the weights that a configuration makes, exactly, without making them.
 
     Args:
-        config: of a model; of ours or Hugging Face's.
+        config: of a model of any kind.
         precision: a key of :data:`WEIGHT_BYTES`, but for ``int8``, whose packing differs by library.
         classifier: with a head of two classes instead of the vocabulary's.
 
@@ -374,16 +375,16 @@ def weight_bytes(config: Any, precision: str, *, classifier: bool = False) -> in
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-    from trilemma.models.loading import describe
+    from trilemma.models.description import describe, is_ternary
 
     config = copy.deepcopy(config)
     if precision == "packed":
-        if config.model_type != "hgrn_bit":
+        if not is_ternary(config):
             raise ModelError("only MatMul-Free LM has ternary weights that can be packed")
         config.packed, precision = True, "float32"
     if precision not in ("float32", "bfloat16", "float16"):
         raise ModelError(f"weights in {precision} differ in size by library; choose another precision")
-    made_by = AutoModelForCausalLM if shape_of(config).causal else AutoModelForMaskedLM
+    made_by = AutoModelForCausalLM if dimensions_of(config).causal else AutoModelForMaskedLM
     with torch.device("meta"):
         model = (AutoModelForSequenceClassification if classifier else made_by).from_config(
             config, dtype=getattr(torch, precision)

@@ -1,115 +1,176 @@
 """What measurements share: loaded models, points of the grid, interleaved timing, records."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 
+from trilemma.errors import TrilemmaError
+from trilemma.hardware import Unmeasured
 from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
-from trilemma.hardware.machine import default_device, hardware, versions
-from trilemma.models.loading import ModelDescription, describe
-from trilemma.profiling.forms import load, put_in_form, weight_bytes
-from trilemma.profiling.grid import EfficiencyGrid
-from trilemma.profiling.points import Boundary, Point, Unmeasured, grid_points
-from trilemma.profiling.stability import warm_up
-from trilemma.profiling.subject import ProfiledModel
-from trilemma.profiling.timing import CACHE_SENSITIVE_SECONDS, Run, interleave
+from trilemma.hardware.machine import Machine, default_device, hardware, versions
+from trilemma.hardware.meter_sources import open_meter
+from trilemma.hardware.meters import Meter
+from trilemma.hardware.roofline import Found, find
+from trilemma.metrics import METRICS, Phase
+from trilemma.models.description import ModelDescription, describe
+from trilemma.operating_point import OperatingPoint
+from trilemma.profiling.boundary import Boundary
+from trilemma.profiling.grid import AUTO, Answer, EfficiencyGrid
+from trilemma.profiling.loading import load, put_in_form, weight_bytes
+from trilemma.profiling.models import ModelUnderTest
+from trilemma.profiling.peaks import Peaks, peaks_by_process
+from trilemma.profiling.timing import CACHE_SENSITIVE_SECONDS, Key, Quantity, Run, Sample, interleave, warm_up
 from trilemma.progress import Progress, silent
 from trilemma.records import Record
 
-NOT_GENERATIVE = "not a generative model"
+NOT_GENERATIVE = Unmeasured("not a generative model")
+
+CROWDED = Unmeasured("out of memory beside the other models at this point")
 
 Kind = Literal["classifier", "trainable classifier", "language model"]
 
+Value = float | Quantity | Unmeasured
+"""What a measurement found of a metric."""
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model in memory, on the session's device."""
+class LoadedModel:
+    """A model in memory, on the session's device.
 
-    subject: ProfiledModel
-    model: Any
+    Attributes:
+        model: which one.
+        module: the model itself.
+        description: facts about the module.
+    """
+
+    model: ModelUnderTest
+    module: Any
     description: ModelDescription
 
 
-class _Warm(NamedTuple):
-    """Work that has been run, and what one repetition took."""
+class Warm(NamedTuple, Generic[T]):
+    """Work that is ready to be measured, and what one repetition took."""
 
-    run: Run
+    work: T
     seconds: float
-
-
-Sample = Mapping[str, float]
-"""Seconds of the named parts of one repetition."""
 
 
 class Session:
     """Several models under measurement.
 
     Args:
-        subjects: the models, of different shapes.
+        models: of different shapes or forms.
         grid: batch sizes, lengths, repetitions and limits.
         device: torch device; by default the GPU where there is one.
         clock: seconds, monotonic.
+        machine: with the rates of this one; by default they are measured, or read from the cache, when they
+            are needed.
+        meter: of energy; by default the machine's, opened when it is needed. Unmeasured for none.
+        peaks: measures peak memory; by default in separate processes.
 
     Attributes:
-        subjects, grid: as given.
-        device: torch device of everything measured.
+        models, grid, clock: as given.
+        device: torch device of everything that is measured.
     """
 
     def __init__(
         self,
-        subjects: Sequence[ProfiledModel],
+        models: Sequence[ModelUnderTest],
         grid: EfficiencyGrid,
         *,
-        device: str | None,
-        clock: Callable[[], float],
+        device: str | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+        machine: Machine | None = None,
+        meter: Meter | Unmeasured | None = None,
+        peaks: Peaks = peaks_by_process,
     ) -> None:
-        self.subjects = list(subjects)
+        self.models = list(models)
         self.grid = grid
         self.device = device or default_device()
         self.clock = clock
-        self._resident: dict[Kind, list[Loaded]] = {}
-        self._descriptions: dict[str, ModelDescription] = {}
+        self.peaks = peaks
+        self._machine, self._meter = machine, meter
+        self._resident: dict[Kind, list[LoadedModel]] = {}
+        self._descriptions: dict[ModelUnderTest, ModelDescription] = {}
+        self._configs: dict[ModelUnderTest, Any] = {}
         self._hardware = hardware(self.device)
         self._versions = versions()
         self._progress: Progress = silent
         self._finished, self._measurements = 0, 1
 
     def report_to(self, progress: Progress, finished: int, measurements: int) -> None:
-        """Send what :meth:`advance` is told to ``progress``, as part of all measurements."""
+        """Send what :meth:`advance` is given to ``progress``, as a part of all measurements."""
         self._progress, self._finished, self._measurements = progress, finished, measurements
 
     def advance(self, done: float, total: float) -> None:
-        """Tell how far the running measurement is."""
+        """Report how far the running measurement is."""
         self._progress(self._finished + done / max(total, 1), self._measurements, "measurements")
 
-    def points(self) -> list[Point]:
-        """The grid of inference, smallest first."""
-        return grid_points(self.grid.batch, self.grid.length)
+    # The models.
 
-    def training_points(self) -> list[Point]:
-        """The grid of training, smallest first."""
-        return grid_points(self.grid.training.batch, self.grid.training.length)
-
-    def classifiers(self) -> list[Loaded]:
-        """All models with a new classification head of two outputs, deployed: packed where they can be."""
+    def classifiers(self) -> list[LoadedModel]:
+        """All models with a new classification head of two outputs, in the form in which they answer."""
         return self._load("classifier")
 
-    def trainable(self) -> list[Loaded]:
+    def trainable(self) -> list[LoadedModel]:
         """The same as they are trained."""
         return self._load("trainable classifier")
 
-    def language_models(self) -> list[Loaded]:
-        """The causal models with their language-model head, deployed."""
+    def language_models(self) -> list[LoadedModel]:
+        """The causal models with their language-model head, in the form in which they answer."""
         return self._load("language model")
 
-    def describe(self, subject: ProfiledModel) -> ModelDescription:
-        """Facts about a model, as a classifier."""
-        if subject.name not in self._descriptions:
+    def answering(self, phase: Answer) -> list[LoadedModel]:
+        """The models that are to answer in a phase, in that form."""
+        asked = [model for model in self.models if phase in self.phases(model)]
+        if not asked:
+            return []
+        loaded = self.classifiers() if phase == "classify" else self.language_models()
+        return [one for one in loaded if one.model in asked]
+
+    def phases(self, model: ModelUnderTest) -> tuple[Answer, ...]:
+        """In which phases a model is to answer here."""
+        generates = self.describe(model).causal and self.grid.decode > 0
+        if self.grid.phases == AUTO:
+            return ("generate",) if generates else ("classify",)
+        return tuple(phase for phase in self.grid.phases if phase == "classify" or generates)
+
+    def not_generating(self) -> list[ModelUnderTest]:
+        """Models that cannot generate although the grid asks all models to."""
+        asked = self.grid.decode > 0 and self.grid.phases != AUTO and "generate" in self.grid.phases
+        return [model for model in self.models if not self.describe(model).causal] if asked else []
+
+    def describe(self, model: ModelUnderTest) -> ModelDescription:
+        """Facts about a model in the form in which it answers: as a classifier, unless it only generates."""
+        if model not in self._descriptions:
             self.classifiers()
-        return self._descriptions[subject.name]
+            if self._only_generates and any(one.causal for one in self._descriptions.values()):
+                self.language_models()
+        return self._descriptions[model]
+
+    @property
+    def _only_generates(self) -> bool:
+        """Whether causal models do nothing but generate."""
+        return self.grid.decode > 0 and self.grid.phases in (AUTO, ["generate"])
+
+    def config(self, model: ModelUnderTest) -> Any:
+        """The configuration of a model in that form."""
+        self.describe(model)
+        return self._configs[model]
+
+    def precision(self, model: ModelUnderTest, phase: Phase = "") -> str:
+        """In which precision a model is measured: packed where what is deployed is packed."""
+        if phase == "train" and not model.untrainable:
+            return model.dtype
+        if model.precision != "deployed":
+            return model.precision
+        return "packed" if getattr(self.config(model), "packed", False) else model.dtype
 
     def release(self) -> None:
         """Drop the models from memory."""
@@ -118,32 +179,46 @@ class Session:
         if torch.device(self.device).type == "cuda":
             torch.cuda.empty_cache()
 
-    def _load(self, kind: Kind) -> list[Loaded]:
+    def _load(self, kind: Kind) -> list[LoadedModel]:
         """Only one kind is in memory at a time."""
         if kind not in self._resident:
             self.release()
-            subjects = self.subjects
+            models = self.models
             if kind == "language model":
-                subjects = [subject for subject in subjects if self.describe(subject).causal]
+                models = [model for model in models if self._is_causal(model)]
                 self.release()
-            self._resident[kind] = [self._load_one(subject, kind) for subject in subjects]
+            self._resident[kind] = [self._load_one(model, kind) for model in models]
         return self._resident[kind]
 
-    def _load_one(self, subject: ProfiledModel, kind: Kind) -> Loaded:
-        model = load(subject, self.device, generates=kind == "language model")
-        plain = describe(model)
-        if kind != "trainable classifier":
-            put_in_form(model, subject)
-        # What torch has quantised is no parameter any more.
-        quantised = subject.form == "int8" and kind != "trainable classifier"
-        description = replace(plain, weight_bytes=weight_bytes(model)) if quantised else describe(model)
-        if kind == "classifier":
-            self._descriptions[subject.name] = description
-        return Loaded(subject, model, description)
+    def _is_causal(self, model: ModelUnderTest) -> bool:
+        if model not in self._descriptions:
+            self.classifiers()
+        return self._descriptions[model].causal
 
-    def inputs(self, loaded: Loaded, point: Point) -> dict[str, torch.Tensor]:
-        """:func:`random_inputs` on the session's device."""
-        return random_inputs(loaded.model.config, point, self.device)
+    def _load_one(self, model: ModelUnderTest, kind: Kind) -> LoadedModel:
+        module = load(model, self.device, generates=kind == "language model")
+        plain = describe(module)
+        if kind != "trainable classifier":
+            put_in_form(module, model)
+        # What torch has quantised is not a parameter any more.
+        quantised = model.precision == "int8" and kind != "trainable classifier"
+        description = replace(plain, weight_bytes=weight_bytes(module)) if quantised else describe(module)
+        first = kind == "classifier" and model not in self._descriptions
+        if first or (kind == "language model" and self._only_generates):
+            self._descriptions[model], self._configs[model] = description, module.config
+        return LoadedModel(model, module, description)
+
+    # The machine.
+
+    def rates(self, precisions: Sequence[str]) -> Found:
+        """This machine with its rates in these precisions, as far as it has them."""
+        if self._machine is not None:
+            return Found(self._machine, "")
+        return find(self.device, precisions)
+
+    def meter(self) -> Meter | Unmeasured:
+        """The meter of energy, or why there is none; whoever asks closes it."""
+        return open_meter(self.device) if self._meter is None else self._meter
 
     def stopwatch(self) -> float:
         """The time once all work handed to the device is done."""
@@ -151,168 +226,200 @@ class Session:
             torch.cuda.synchronize(self.device)
         return self.clock()
 
-    def sweep(
+    def inputs(self, loaded: LoadedModel, point: OperatingPoint) -> dict[str, torch.Tensor]:
+        """:func:`random_inputs` on the session's device."""
+        return random_inputs(loaded.module.config, point, self.device)
+
+    # Timing.
+
+    def time_grid(
         self,
-        models: Sequence[Loaded],
-        points: Sequence[Point],
-        prepare: Callable[[Loaded, Point], Run],
-        *,
-        extra_positions: int = 0,
-    ) -> Iterator[tuple[Loaded, Point, list[Sample] | Unmeasured]]:
+        models: Sequence[LoadedModel],
+        points: Sequence[OperatingPoint],
+        prepare: Callable[[LoadedModel, OperatingPoint], Run],
+    ) -> Iterator[tuple[LoadedModel, OperatingPoint, list[Sample] | Unmeasured]]:
         """Time work at every point, the models in turn.
 
         Args:
             models: what is timed.
             points: smallest first.
             prepare: makes the work of one model at one point; its run is called repeatedly.
-            extra_positions: positions the work needs beyond the point's length.
 
         Yields:
             For every point and model its repetitions, or why there are none: beyond the model's
             positions, out of memory, over the time limit.
         """
-        boundaries = {loaded.subject.name: Boundary(self.grid.time_limit) for loaded in models}
-        for index, point in enumerate(points):
-            begun = {
-                loaded.subject.name: self._begin(
-                    loaded, point, prepare, boundaries[loaded.subject.name], extra_positions
-                )
-                for loaded in models
-            }
-            runs = {name: outcome for name, outcome in begun.items() if not isinstance(outcome, Unmeasured)}
-            samples = self._interleave(runs)
-            for loaded in models:
-                outcome = begun[loaded.subject.name]
-                yield (
-                    loaded,
-                    point,
-                    outcome if isinstance(outcome, Unmeasured) else samples[loaded.subject.name],
-                )
+
+        def settle(loaded: LoadedModel, run: Run) -> float:
+            if loaded.model.compiled:
+                run()  # compiles for these shapes
+            return warm_up(run, self.grid.seconds)
+
+        for index, (point, begun) in enumerate(self.begin(models, points, prepare, settle)):
+            warm = {place: one for place, one in enumerate(begun) if not isinstance(one, Unmeasured)}
+            samples = self._interleave(warm)
+            for place, (loaded, one) in enumerate(zip(models, begun, strict=True)):
+                yield loaded, point, one if isinstance(one, Unmeasured) else samples[place]
             self.advance(index + 1, len(points))
+
+    def begin(
+        self,
+        models: Sequence[LoadedModel],
+        points: Sequence[OperatingPoint],
+        prepare: Callable[[LoadedModel, OperatingPoint], T],
+        settle: Callable[[LoadedModel, T], float],
+    ) -> Iterator[tuple[OperatingPoint, list[Warm[T] | Unmeasured]]]:
+        """Bring the work of all models at one point after the other to where it can be measured.
+
+        Args:
+            models: of which it is.
+            points: smallest first; larger ones are left out once one was too slow or did not fit.
+            prepare: makes the work.
+            settle: repeats it until it has settled; returns what one repetition took, in seconds.
+        """
+        boundaries = [Boundary(self.grid.time_limit) for _ in models]
+        for point in points:
+            pairs = zip(models, boundaries, strict=True)
+            yield point, [self._begin(one, point, prepare, settle, boundary) for one, boundary in pairs]
 
     def _begin(
         self,
-        loaded: Loaded,
-        point: Point,
-        prepare: Callable[[Loaded, Point], Run],
+        loaded: LoadedModel,
+        point: OperatingPoint,
+        prepare: Callable[[LoadedModel, OperatingPoint], T],
+        settle: Callable[[LoadedModel, T], float],
         boundary: Boundary,
-        extra_positions: int,
-    ) -> _Warm | Unmeasured:
-        reason = beyond_positions(loaded.description, point, extra_positions) or boundary.refusal(point)
+    ) -> Warm[T] | Unmeasured:
+        reason = beyond_positions(loaded.description, point) or boundary.refusal(point)
         if reason is not None:
             return Unmeasured(reason)
         try:
             with memory_ceiling():
-                run = prepare(loaded, point)
-                if loaded.subject.compiled:
-                    run()  # compiles for these shapes
-                seconds = warm_up(run, self.grid.seconds)
+                work = prepare(loaded, point)
+                seconds = settle(loaded, work)
         except OutOfMemoryError:
             return Unmeasured(boundary.out_of_memory(point))
         except Exception as error:  # whatever a model of unknown origin may raise
-            return Unmeasured(failure(error))
+            return failure(error)
         reason = boundary.passed(point, seconds)
-        return Unmeasured(reason) if reason is not None else _Warm(run, seconds)
+        return Warm(work, seconds) if reason is None else Unmeasured(reason)
 
-    def _interleave(self, warm: Mapping[str, _Warm]) -> Mapping[str, list[Sample] | Unmeasured]:
+    def time(self, runs: Mapping[Key, Run]) -> Mapping[Key, list[Sample] | Unmeasured]:
+        """Time work of any kind, the runs in turn, after it has settled."""
+        warm = {key: Warm(run, warm_up(run, self.grid.seconds)) for key, run in runs.items()}
+        return self._interleave(warm)
+
+    def _interleave(self, warm: Mapping[Key, Warm[Run]]) -> Mapping[Key, list[Sample] | Unmeasured]:
         if not warm:
             return {}
-        untimed = frozenset(name for name in warm if warm[name].seconds < CACHE_SENSITIVE_SECONDS)
         try:
             with memory_ceiling():
                 return interleave(
-                    {name: warm[name].run for name in warm},
+                    {key: one.work for key, one in warm.items()},
                     most=self.grid.rounds,
                     seconds=self.grid.seconds,
-                    untimed=untimed,
+                    untimed=frozenset(
+                        key for key, one in warm.items() if one.seconds < CACHE_SENSITIVE_SECONDS
+                    ),
                     clock=self.clock,
                 )
         except OutOfMemoryError:
-            return dict.fromkeys(warm, Unmeasured("out of memory beside the other models at this point"))
+            return dict.fromkeys(warm, CROWDED)
+
+    # Records.
 
     def record(
         self,
-        subject: ProfiledModel,
+        model: ModelUnderTest,
         metric: str,
-        unit: str,
-        value: float | None,
+        value: Value,
         *,
-        point: tuple[int | None, int | None] = (None, None),
-        low: float | None = None,
-        high: float | None = None,
-        n: int | None = None,
-        note: str = "",
+        point: OperatingPoint | None = None,
+        phase: Phase = "",
         adaptation: str = "",
-    ) -> Iterable[Record]:
+        unit: str = "",
+    ) -> Iterator[Record]:
         """One record for each name of the model.
 
         Args:
-            subject: the model.
-            metric: e.g. ``latency_ms``.
-            unit: e.g. ``ms``.
-            value: None where it was not measured.
-            point: batch and length, None where the value does not depend on it.
-            low: lower end of the 95% interval.
-            high: upper end.
-            n: repetitions.
-            note: what a reader must know; ``not measured: <reason>`` where there is no value.
-            adaptation: method that the value belongs to; empty where it holds for all.
+            model: of which the value is.
+            metric: of :data:`trilemma.metrics.METRICS`, or a plug-in's.
+            value: the number, or why there is none.
+            point: where it was measured; None where the value does not depend on that.
+            phase: what the model did; "" where the value belongs to no phase.
+            adaptation: method by which it was trained.
+            unit: of a plug-in's metric.
+
+        Raises:
+            TrilemmaError: for a metric that is not known, and has no unit.
         """
-        description = self.describe(subject)
-        for name in subject.names:
+        known = METRICS.get(metric)
+        if known is None and not unit:
+            raise TrilemmaError(f"{metric!r} is not one of trilemma.metrics.METRICS; give its unit")
+        description = self.describe(model)
+        number = Quantity(value) if isinstance(value, float | int) else value
+        exact = known is not None and known.exact
+        found: dict[str, Any] = {"basis": "counted" if exact else "measured"}
+        if isinstance(number, Unmeasured):
+            status = "failed" if number.failed else "not measured"
+            found |= {"value": None, "status": status, "reason": number.reason}
+        else:
+            fields = ("value", "low", "high", "n", "verdict", "drift", "drift_p", "note")
+            found |= {field: getattr(number, field) for field in fields}
+            found |= {"confidence": None if number.low is None else 0.95}
+            found |= {"basis": "counted"} if number.counted else {}
+        for name in model.names:
             yield Record(
-                study="",
                 model=name,
                 arch=description.arch,
                 parameters=description.parameters,
                 adaptation=adaptation,
-                task="",
-                set="",
-                seed=None,
+                precision=self.precision(model, phase),
+                attention=model.attention,
+                compiled=model.compiled,
                 axis="E",
                 metric=metric,
-                batch=point[0],
-                length=point[1],
-                n=n,
-                value=value,
-                unit=unit,
-                low=low,
-                high=high,
-                note=note,
+                phase=phase,
+                batch=point.batch if point else None,
+                length=point.length if point else None,
+                decode=(point.decode or None) if point else None,
+                unit=known.unit if known else unit,
                 hardware=self._hardware,
                 kernel=description.kernel,
                 versions=self._versions,
+                **found,
             )
 
-    def unmeasured(
+    def records(
         self,
-        subject: ProfiledModel,
-        metrics: Mapping[str, str],
-        reason: str,
-        point: tuple[int | None, int | None] = (None, None),
+        model: ModelUnderTest,
+        values: Mapping[str, Value],
+        *,
+        point: OperatingPoint | None = None,
+        phase: Phase = "",
         adaptation: str = "",
-    ) -> Iterable[Record]:
-        """Records without value for several metrics (name to unit), with the reason."""
-        note = f"not measured: {reason}"
-        for metric, unit in metrics.items():
-            yield from self.record(subject, metric, unit, None, point=point, note=note, adaptation=adaptation)
+    ) -> Iterator[Record]:
+        """:meth:`record` of several metrics of one phase."""
+        for metric, value in values.items():
+            yield from self.record(model, metric, value, point=point, phase=phase, adaptation=adaptation)
 
 
-def failure(error: Exception) -> str:
-    """The reason of a point at which a model raised an error: one line."""
+def failure(error: Exception) -> Unmeasured:
+    """The outcome of work in which a model raised an error; the reason is one line."""
     first = next(iter(str(error).strip().splitlines()), "")
-    return f"the model failed with {type(error).__name__}{f': {first[:200]}' if first else ''}"
+    text = f"the model failed with {type(error).__name__}{f': {first[:200]}' if first else ''}"
+    return Unmeasured(text, failed=True)
 
 
-def beyond_positions(description: ModelDescription, point: Point, extra_positions: int = 0) -> str | None:
-    """A reason where the model has too few positions for the point and ``extra_positions`` more."""
-    limit, needed = description.max_length, point.length + extra_positions
+def beyond_positions(description: ModelDescription, point: OperatingPoint) -> str | None:
+    """A reason where the model has too few positions for the point; the last token is not fed back."""
+    limit, needed = description.max_length, point.length + max(0, point.decode - 1)
     return (
         None if limit is None or needed <= limit else f"the model has {limit} positions, {needed} are needed"
     )
 
 
-def random_inputs(config: Any, point: Point, device: str) -> dict[str, torch.Tensor]:
+def random_inputs(config: Any, point: OperatingPoint, device: str) -> dict[str, torch.Tensor]:
     """Random tokens, none of them padding, the same for models of one vocabulary.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a study's two tables say: Pareto front, decisions, tables, verdict, charts, page, cards.
+"""What a study's two tables say, for people: tables, verdict, charts, page, cards.
 
 Everything here is computed from the records and items tables (as pandas frames) and nothing else.
 """

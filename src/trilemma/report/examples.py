@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trilemma.analysis.values import Candidate, rows_of
+from trilemma.analysis.candidates import Candidate, rows_of
 
 BUDGET = 1_200_000
 """Bytes that a report spends on examples."""
@@ -22,8 +22,8 @@ class ExampleSet:
         shown: how many are here.
         total: how many there are in the items table.
         tasks: task name to its labels (empty for a regression).
-        examples: one mapping an item: ``task`` ``set`` ``level`` ``method`` ``original`` (texts, or
-            None) ``shown`` (texts) ``gold`` ``answers``: one list a candidate (in the order of
+        examples: one mapping for each item: ``task`` ``set`` ``level`` ``method`` ``original`` (texts, or
+            None) ``shown`` (texts) ``gold`` ``answers``: one list for each candidate (in the order of
             ``candidates``) of ``[answer, confidence, original answer, original confidence]`` a seed.
     """
 

@@ -1,4 +1,4 @@
-"""Summary tables as people read them: candidates side by side, one sheet a measure, notes below."""
+"""Summary tables as people read them: candidates side by side, one sheet for each metric, notes below."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.cautions import MEANINGLESS
-from trilemma.analysis.metrics import format_value
-from trilemma.analysis.values import rows_of
-from trilemma.report.tables import Table
-
-_AVERAGES = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
-"""An average stands in the sheet of what it averages."""
+from trilemma.analysis.candidates import rows_of
+from trilemma.metrics import AGGREGATED
+from trilemma.report.tables import BASELINES, Table
+from trilemma.units import format_value
 
 _BASELINE_OF = {
     "accuracy": ("majority_accuracy", "majority"),
@@ -21,9 +18,7 @@ _BASELINE_OF = {
 }
 """What an answer without skill reaches, and its column's heading."""
 
-_BASELINES = ("majority_accuracy", "chance_accuracy", "constant_f1", "chance_f1")
 _DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-_NO_SKILL = f"{MEANINGLESS}: clean accuracy is not distinguishably above the majority class"
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Sheet:
         title: what it shows; brackets are 95% intervals.
         header: column titles.
         rows: cells: ``54.3% [48.5, 60.1]``, a dash where nothing was measured.
-        notes: what the marks in the cells stand for.
+        notes: what the marks in the cells mean.
         fixed: how many columns name a row: they are repeated where a table is split to fit a page.
     """
 
@@ -46,10 +41,11 @@ class Sheet:
 
 
 def sheets(table: Table) -> list[Sheet]:
-    """A table's sheets: one for efficiency at a point, else one for each measure."""
+    """A table's sheets: one for efficiency at a point, else one for each metric."""
     if table.keys[1:] == ("arch", "kernel"):
         return [_one_point(table)]
-    names = [m for m in table.metrics if m not in _BASELINES and _AVERAGES.get(m) not in table.metrics]
+    # An average is shown in the sheet of what it averages.
+    names = [m for m in table.metrics if m not in BASELINES and AGGREGATED.get(m) not in table.metrics]
     return [_side_by_side(table, name) for name in names]
 
 
@@ -63,8 +59,6 @@ class Notes:
         """What a cell with this note carries."""
         if not note:
             return ""
-        parts = (_NO_SKILL if part.startswith(f"{MEANINGLESS}:") else part for part in note.split("; "))
-        note = "; ".join(dict.fromkeys(parts))
         if note not in self.texts:
             self.texts.append(note)
         return "".join(_DIGITS[int(digit)] for digit in str(self.texts.index(note) + 1))
@@ -75,7 +69,7 @@ class Notes:
 
 
 def _one_point(table: Table) -> Sheet:
-    """Measures down, candidates across."""
+    """Metrics down, candidates across."""
     notes = Notes()
     rows = [(key, *table.frame[key]) for key in table.keys[1:]]
     for name in table.metrics:
@@ -85,9 +79,9 @@ def _one_point(table: Table) -> Sheet:
 
 
 def _side_by_side(table: Table, name: str) -> Sheet:
-    """One measure: keys down, candidates across."""
+    """One metric: keys down, candidates across."""
     notes = Notes()
-    average = next((m for m in table.metrics if _AVERAGES.get(m) == name), name)
+    average = next((m for m in table.metrics if AGGREGATED.get(m) == name), name)
     everyone = list(dict.fromkeys(table.frame["candidate"]))
     keys = [key for key in table.keys[1:] if key != "set" or _sets_matter(table.frame)]
     lines: dict[tuple[str, ...], dict[str, str]] = {}

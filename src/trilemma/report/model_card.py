@@ -6,11 +6,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from trilemma.analysis.cautions import MEANINGLESS
-from trilemma.analysis.metrics import METRICS, Metric, format_value
-from trilemma.analysis.values import OperatingPoint, rows_of
+from trilemma.analysis.candidates import rows_of
+from trilemma.analysis.cautions import FLAG_SENTENCES
+from trilemma.analysis.lookup import flagged, here
 from trilemma.errors import TrilemmaError
 from trilemma.files import write_text
+from trilemma.metrics import METRICS, Metric, recorded_metric
+from trilemma.operating_point import OperatingPoint
+from trilemma.records import MEANINGLESS, PARTIAL
+from trilemma.units import format_value
 
 _TYPES = {"pearson": "pearsonr", "spearman": "spearmanr", "matthews": "matthews_correlation"}
 """Hugging Face's names of metrics, where they differ."""
@@ -33,7 +37,8 @@ def write_card(
         TrilemmaError: when the records hold nothing about this checkpoint.
         StoreError: when the file cannot be written.
     """
-    own = records[records["model"] == model]
+    own = here(records)
+    own = own[own["model"] == model]
     known = own[(own["adaptation"] == adaptation) & (own["task"] == task) & (own["seed"] == seed)]
     if known.empty:
         raise TrilemmaError(
@@ -91,7 +96,7 @@ def _result(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "task": {"type": "text-classification"},
         "dataset": {
-            "name": f"{first['task']} {first['set']}{level}{' (partial)' if rows['partial'].any() else ''}",
+            "name": f"{first['task']} {first['set']}{level}{_partial(rows)}",
             "type": str(first["set"] if first["axis"] == "R" else first["task"]),
             "split": str(first["set"]),
         },
@@ -102,22 +107,27 @@ def _result(rows: pd.DataFrame) -> dict[str, Any]:
 def _efficiency_result(efficiency: pd.DataFrame) -> list[dict[str, Any]]:
     """The entry of axis E: what does not depend on the input, and what was measured at one point."""
     at = OperatingPoint()
-    here = efficiency[efficiency["batch"].isna() | (efficiency["batch"] == at.batch)]
-    here = here[here["length"].isna() | (here["length"] == at.length)]
-    if here.empty:
+    rows = efficiency[efficiency["batch"].isna() | (efficiency["batch"] == at.batch)]
+    rows = rows[rows["length"].isna() | (rows["length"] == at.length)]
+    if rows.empty:
         return []
     dataset = {"name": f"random tokens, {at}", "type": "efficiency"}
-    return [{"task": {"type": "text-classification"}, "dataset": dataset, "metrics": _metrics(here)}]
+    return [{"task": {"type": "text-classification"}, "dataset": dataset, "metrics": _metrics(rows)}]
+
+
+def _partial(rows: pd.DataFrame) -> str:
+    return " (partial)" if flagged(rows, PARTIAL).any() else ""
 
 
 def _metrics(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
-            "type": _TYPES.get(row["metric"], row["metric"]),
-            "name": METRICS[row["metric"]].title,
+            "type": _TYPES.get(row["metric"], metric.key.removesuffix("@classify")),
+            "name": metric.title,
             "value": float(f"{row['value']:.6g}"),
         }
         for row in rows_of(rows)
+        for metric in [recorded_metric(row["metric"], row["phase"])]
     ]
 
 
@@ -125,17 +135,18 @@ def _score_lines(scored: pd.DataFrame) -> list[str]:
     if scored.empty:
         return ["Not measured."]
     lines = ["| set | level | metric | value | n |", "|---|---|---|---|---|"]
-    for row in rows_of(scored):
+    for row, partial in zip(rows_of(scored), flagged(scored, PARTIAL), strict=True):
         metric = METRICS[row["metric"]]
-        name = f"{row['set']}{' (partial)' if row['partial'] else ''}"
+        name = f"{row['set']}{' (partial)' if partial else ''}"
         cells = (_text(name), _text(row["level"]), metric.title, _value(row, metric), _count(row["n"]))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def _caution_lines(scored: pd.DataFrame) -> list[str]:
-    parts = {part for note in scored["note"] for part in note.split("; ") if part.startswith(MEANINGLESS)}
-    return [*(f"> {_text(part[0].upper() + part[1:])}." for part in sorted(parts)), ""] if parts else []
+    if not flagged(scored, MEANINGLESS).any():
+        return []
+    return [f"> {FLAG_SENTENCES[MEANINGLESS].capitalize()}.", ""]
 
 
 def _efficiency_lines(efficiency: pd.DataFrame) -> list[str]:
@@ -143,7 +154,7 @@ def _efficiency_lines(efficiency: pd.DataFrame) -> list[str]:
         return ["Not measured."]
     lines = ["| metric | batch | length | value |", "|---|---|---|---|"]
     for row in rows_of(efficiency):
-        metric = METRICS[row["metric"]]
+        metric = recorded_metric(row["metric"], row["phase"])
         lines.append(
             f"| {metric.title} | {_count(row['batch'])} | {_count(row['length'])} | {_value(row, metric)} |"
         )

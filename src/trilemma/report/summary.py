@@ -1,18 +1,19 @@
-"""A study on one screen: a row a candidate, the main measure of every axis."""
+"""A study on one screen: a row for each candidate, the main metrics of every axis."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import pandas as pd
 
-from trilemma.analysis.cautions import own_note, study_notes
-from trilemma.analysis.comparisons import AVERAGE
-from trilemma.analysis.metrics import METRICS, Metric, format_value
-from trilemma.analysis.operating_point import operating_point
-from trilemma.analysis.panels import benchmark_of
-from trilemma.analysis.skill import NO_SKILL, meaningless_on
-from trilemma.analysis.values import Candidate, OperatingPoint, Value, benchmark, candidates, points, recorded
+from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.cautions import all_generated, remarks
+from trilemma.analysis.evidence import NO_SKILL, Evidence
+from trilemma.analysis.lookup import Estimate, operating_point
+from trilemma.metrics import METRICS, find_metric
+from trilemma.operating_point import OperatingPoint
+from trilemma.records import GENERATED
 from trilemma.report.layout import Notes, Sheet
+from trilemma.units import format_value
 
 _SCORES = (
     ("clean", "accuracy", "clean"),
@@ -27,8 +28,8 @@ _SCORES = (
 
 _COSTS = (
     ("latency", "latency_ms"),
-    ("memory", "peak_inference_memory_bytes"),
-    ("memory in training", "peak_training_memory_bytes"),
+    ("memory", "peak_memory_bytes"),
+    ("memory in training", "peak_memory_bytes@train"),
     ("parameters", "parameters"),
 )
 
@@ -38,76 +39,50 @@ def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[She
 
     Args:
         records: the records table.
-        at: the operating point, by default :func:`~trilemma.analysis.operating_point.operating_point`'s.
+        at: the operating point, by default :func:`~trilemma.analysis.lookup.operating_point`'s.
     """
-    at = at or operating_point(records)
-    everyone, adversarial, elsewhere = candidates(records), benchmark(records), points(records, at)
-    whole = records[records["seed"].isna() | (records["axis"] == "E")]
+    evidence = Evidence(records, at=at or operating_point(records))
+    everyone, lacking = evidence.candidates, evidence.without_skill(attacked=True)
+    but = [GENERATED] if all_generated(records) else []
 
-    def value(candidate: Candidate, metric: Metric, level: str | None = None) -> Value:
-        own = whole[whole["model"] == candidate.model]
-        return recorded(own, candidate, metric, at, level, adversarial, elsewhere.get(metric.name))
+    def remark(one: Estimate, candidate: Candidate) -> str:
+        return remarks(one, evidence.meaningless_on(candidate), but=but)
+
+    def absence(one: Estimate, candidate: Candidate) -> str:
+        return one.absence if one.value is None else one.where
 
     scores = {
-        title: [value(candidate, METRICS[name], level) for candidate in everyone]
+        title: [evidence.estimate(METRICS[name], one, level) for one in everyone]
         for title, name, level in _SCORES
     }
-    costs = {title: [value(c, METRICS[name]) for c in everyone] for title, name in _COSTS}
-    units = {title: METRICS[name].unit for title, name in _COSTS}
-    names = [candidate.name for candidate in everyone]
-    attacked = records[(records["axis"] == "R") & (records["task"] != AVERAGE)]
-    tasks = set(attacked.loc[attacked["set"].map(benchmark_of) == adversarial, "task"])
-    marked = [
-        f"{name} ({NO_SKILL})" if tasks and tasks <= set(meaningless_on(robust)) else name
-        for name, robust in zip(names, scores["robust"], strict=True)
-    ]
-    shared = study_notes(records)
-    robust = f"; robust: {adversarial}, by level; ASR: attack success rate" if adversarial else ""
-    return [
-        *_sheet(f"Means over tasks (clean: official metrics{robust})", marked, scores, {}, shared),
-        *_sheet(f"Efficiency at {at}", marked, costs, units, shared),
-    ]
+    costs = {title: [evidence.estimate(find_metric(name), one) for one in everyone] for title, name in _COSTS}
+    units = {title: find_metric(name).unit for title, name in _COSTS}
+    names = [f"{one.name} ({NO_SKILL})" if one.name in lacking else one.name for one in everyone]
+    robust = f"; robust: {evidence.benchmark}, by level; ASR: attack success rate"
+    title = f"Means over tasks (clean: official metrics{robust if evidence.benchmark else ''})"
+
+    def sheet(title: str, columns: dict[str, list[Estimate]], note: Callable[..., str]) -> list[Sheet]:
+        """The columns that some candidate has a value in; no sheet where there is none."""
+        notes = Notes()
+        present = {head: own for head, own in columns.items() if any(one.value is not None for one in own)}
+        rows = [
+            (
+                name,
+                *(
+                    _cell(own[row], units.get(head, "fraction")) + notes.mark(note(own[row], everyone[row]))
+                    for head, own in present.items()
+                ),
+            )
+            for row, name in enumerate(names)
+        ]
+        return [Sheet(title, ("", *present), tuple(rows), notes.lines())] if present else []
+
+    return [*sheet(title, scores, remark), *sheet(f"Efficiency at {evidence.at}", costs, absence)]
 
 
-def _sheet(
-    title: str,
-    names: Sequence[str],
-    columns: dict[str, list[Value]],
-    units: dict[str, str],
-    shared: Sequence[str],
-) -> list[Sheet]:
-    """The columns that some candidate has a value in; no sheet where there is none."""
-    notes = Notes()
-    present = {title: own for title, own in columns.items() if any(v.value is not None for v in own)}
-    if not present:
-        return []
-    rows = [
-        (
-            name,
-            *(
-                _cell(own[row], units.get(column, "fraction"))
-                + notes.mark(_note(own[row], shared, measured_on_items=not units))
-                for column, own in present.items()
-            ),
-        )
-        for row, name in enumerate(names)
-    ]
-    return [Sheet(title, ("", *present), tuple(rows), notes.lines(), fixed=1)]
-
-
-def _note(value: Value, shared: Sequence[str], measured_on_items: bool) -> str:
-    """Why there is no value, or what a reader of it must know."""
-    note = own_note(value.note, shared)
-    if value.value is None:
-        note = note or "not measured"
-    elif not measured_on_items:
-        note = "; ".join(part for part in note.split("; ") if part.startswith("at "))
-    return "; ".join(filter(None, ("partial split" if value.partial else "", note)))
-
-
-def _cell(value: Value, unit: str) -> str:
-    """Limits of fractions in whole percent, rounded outwards."""
+def _cell(value: Estimate, unit: str) -> str:
+    """A value; limits of fractions in whole percent, rounded outwards."""
     if unit != "fraction" or value.value is None or value.low is None or value.high is None:
-        return format_value(value.value, unit, value.low, value.high)
+        return "–" if value.value is None else value.text(unit)
     low, high = math.floor(100 * value.low + 1e-9), math.ceil(100 * value.high - 1e-9)
     return f"{format_value(value.value, unit)} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""Summary tables for a terminal, for documents and for programs."""
+"""Tables and sentences for a terminal, and tables for documents and programs."""
 
 import json
 import re
@@ -28,8 +28,14 @@ def render(tables: Sequence[Table], format: str) -> str:
     return printable(writers[format](tables))
 
 
-def show(console: "Console", shown: Sequence[Sheet]) -> None:
-    """Print to a terminal, whatever its width: limits below their value, tables split, where they must be."""
+def show(console: "Console", shown: Sequence[Sheet], brackets: str = "Brackets hold 95% intervals.") -> None:
+    """Print to a terminal, whatever its width: limits below their value, tables split, where they must be.
+
+    Args:
+        console: to print to.
+        shown: the tables.
+        brackets: what the brackets in them hold.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -47,11 +53,12 @@ def show(console: "Console", shown: Sequence[Sheet]) -> None:
             console.print(Text(printable(note)), style="dim", highlight=False)
         if sheet.notes:
             console.print()
-    console.print("Brackets hold 95% intervals.", style="dim", highlight=False)
+    if brackets:
+        console.print(brackets, style="dim", highlight=False)
 
 
-def say(console: "Console", sentence: str, doubts: Sequence[str]) -> None:
-    """Print the verdict and what limits it."""
+def print_verdict(console: "Console", sentence: str, doubts: Sequence[str]) -> None:
+    """Print a verdict and what limits it."""
     from rich.text import Text
 
     console.print()

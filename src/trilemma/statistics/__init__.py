@@ -33,24 +33,31 @@ one seed an interval speaks of that trained model only.
 from trilemma.statistics.intervals import (
     Interval,
     Sample,
-    Shape,
+    ValueKind,
     cluster_bootstrap,
     hierarchical_bootstrap,
     paired_difference,
     sample,
     wilson,
 )
-from trilemma.statistics.paired import holm, mcnemar_exact, sign_flip_permutation, swap_permutation
-from trilemma.statistics.resampling import DRAWS, bootstrap_counts, bootstrap_totals, cluster_sums
+from trilemma.statistics.paired_tests import holm, mcnemar_exact, sign_flip_permutation, swap_permutation
+from trilemma.statistics.resampling import (
+    DRAWS,
+    FRONT_DRAWS,
+    bootstrap_counts,
+    bootstrap_totals,
+    cluster_sums,
+)
 from trilemma.statistics.sums import Array, Statistic, f1, matthews, pearson, ratio, spearman_contributions
 
 __all__ = [
     "DRAWS",
+    "FRONT_DRAWS",
     "Array",
     "Interval",
     "Sample",
-    "Shape",
     "Statistic",
+    "ValueKind",
     "bootstrap_counts",
     "bootstrap_totals",
     "cluster_bootstrap",

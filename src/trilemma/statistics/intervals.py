@@ -11,12 +11,12 @@ import numpy.typing as npt
 from trilemma.statistics.resampling import DRAWS, bootstrap_totals, cluster_sums
 from trilemma.statistics.sums import Array, Statistic, ratio
 
-Shape = Literal["proportion", "fraction", "correlation", "difference", "signed_difference"]
-"""What kind of number: a share of items, another number in 0..1, a correlation, a difference of two
-fractions (both in -1..1), or a difference of two numbers in -1..1."""
+ValueKind = Literal["proportion", "fraction", "correlation", "difference", "signed_difference"]
+"""What kind of number a value is: a share of items, another number in 0..1, a correlation, a difference of
+two fractions (both in -1..1), or a difference of two numbers in -1..1."""
 
 
-_BOUNDS: dict[Shape, tuple[float, float]] = {
+_BOUNDS: dict[ValueKind, tuple[float, float]] = {
     "proportion": (0.0, 1.0),
     "fraction": (0.0, 1.0),
     "correlation": (-1.0, 1.0),
@@ -24,20 +24,21 @@ _BOUNDS: dict[Shape, tuple[float, float]] = {
     "signed_difference": (-2.0, 2.0),
 }
 
-FEW = 50
+FEW_CLUSTERS = 50
 """Clusters below which the interval of an F1 or a mean of metrics is made safer."""
 
-_VERY_FEW = 5
+_FEW_ITEMS = 5
 """Items below which a proportion's interval is the exact one: Wilson's covers 84% on three."""
 
-_FEW_FACTOR = 1.5
-"""By how much fewer items than clusters an F1 of few clusters is taken to rest on: simulated, see there."""
+_CLUSTERS_PER_ITEM = 1.5
+"""Clusters for each independent item that an F1 of few clusters is taken to rest on; simulated, as
+:mod:`trilemma.statistics` says."""
 
-_WIDEST: tuple[Shape, ...] = ("signed_difference", "correlation", "difference")
-"""The shape of a mean of several shapes is the first of these among them."""
+_WIDEST: tuple[ValueKind, ...] = ("signed_difference", "correlation", "difference")
+"""A mean of values of several kinds is of the first of these that is among them."""
 
-TINY = 1e-18
-"""Variances below it are rounding."""
+TINY_VARIANCE = 1e-18
+"""A variance below this is rounding."""
 
 
 class Interval(NamedTuple):
@@ -93,7 +94,7 @@ class Sample:
         clusters: clusters that contribute.
         answers: items times seeds that contribute (the denominator, for a proportion).
         terms: (variance, degrees of freedom) of what else makes the value vary: each set of seeds.
-        shape: what kind of number the value is.
+        kind: what kind of number the value is.
         parts: for a mean over tasks, (variance over clusters, degrees of freedom) of each task.
     """
 
@@ -102,13 +103,13 @@ class Sample:
     clusters: int
     answers: float
     terms: tuple[tuple[float, float], ...] = ()
-    shape: Shape = "proportion"
+    kind: ValueKind = "proportion"
     parts: tuple[tuple[float, float], ...] = ()
 
     def __sub__(self, other: "Sample") -> "Sample":
         """The paired difference; both samples' clusters are the same ones."""
         clusters, answers = max(self.clusters, other.clusters), max(self.answers, other.answers)
-        signed = {self.shape, other.shape} - {"proportion", "fraction"}
+        signed = {self.kind, other.kind} - {"proportion", "fraction"}
         return Sample(
             self.value - other.value,
             self.draws - other.draws,
@@ -127,14 +128,14 @@ class Sample:
         if len(samples) == 1:
             return samples[0]
         weight = 1 / len(samples)
-        shapes = {one.shape for one in samples}
+        kinds = {one.kind for one in samples}
         return Sample(
             weight * sum(one.value for one in samples),
             np.mean([one.draws for one in samples], axis=0),
             sum(one.clusters - 1 for one in samples) + 1,
             sum(one.answers for one in samples),
             tuple((weight**2 * variance, df) for one in samples for variance, df in one.terms),
-            next((shape for shape in _WIDEST if shape in shapes), "fraction"),
+            next((kind for kind in _WIDEST if kind in kinds), "fraction"),
             tuple((weight**2 * variance, df) for variance, df in (one._own_doubt() for one in samples)),
         )
 
@@ -144,8 +145,8 @@ class Sample:
         Where resamples of few clusters understate it, it is that of a normal which reaches the farther
         limit of the task's own interval over items.
         """
-        few = self.clusters < FEW and self.shape in ("proportion", "fraction")
-        if not few and self.clusters > 1 and self._item_variance > TINY:
+        few = self.clusters < FEW_CLUSTERS and self.kind in ("proportion", "fraction")
+        if not few and self.clusters > 1 and self._item_variance > TINY_VARIANCE:
             return self._item_variance, self.clusters - 1
         low, high = replace(self, terms=(), answers=float(self.clusters)).interval()
         return (max(self.value - low, high - self.value) / _quantile(0.95)) ** 2, math.inf
@@ -170,36 +171,36 @@ class Sample:
 
         Where the data show no scatter at all (every item right, no item changed, constant answers) the
         clusters count as that many independent items: the interval never has zero width. A single cluster
-        tells nothing of the scatter over clusters: the interval is all that the value can be.
+        says nothing about the scatter over clusters: the interval is all that the value can be.
         """
-        shape = self.shape
+        kind = self.kind
         if math.isnan(self.value):
             return Interval(math.nan, math.nan)
         if self.clusters < 2 and not self.parts:
-            return Interval(*_BOUNDS[shape])
+            return Interval(*_BOUNDS[kind])
         variance, degrees = self.variance
         t = _quantile(confidence, degrees)
-        if shape == "proportion":
+        if kind == "proportion":
             unclustered = not self.terms and self.answers == self.clusters
-            if unclustered and self.clusters < _VERY_FEW:
+            if unclustered and self.clusters < _FEW_ITEMS:
                 return _clopper_pearson(self.value * self.answers, self.answers, confidence)
             if unclustered:
                 return wilson(self.value * self.answers, self.answers, confidence)
             return self._proportion(variance, t, self.answers)
-        low, high = self._without_scatter(shape, confidence)
-        if variance > TINY:
+        low, high = self._without_scatter(kind, confidence)
+        if variance > TINY_VARIANCE:
             low, high = self._widened_percentiles(confidence, t * math.sqrt(variance))
-            if shape == "fraction" and self.clusters < FEW and not self.parts:
-                safe = self._proportion(variance, t, self.clusters / _FEW_FACTOR)
+            if kind == "fraction" and self.clusters < FEW_CLUSTERS and not self.parts:
+                safe = self._proportion(variance, t, self.clusters / _CLUSTERS_PER_ITEM)
                 low, high = min(low, safe.low), max(high, safe.high)
-        bounds = _BOUNDS[shape]
+        bounds = _BOUNDS[kind]
         return Interval(max(bounds[0], min(low, self.value)), min(bounds[1], max(high, self.value)))
 
     def _widened_percentiles(self, confidence: float, half: float) -> Interval:
         """Percentiles of the draws, scaled around the value so that a normal's half width is ``half``."""
         usable = self.draws[np.isfinite(self.draws)]
         normal = _quantile(confidence) * float(usable.std())
-        if normal < math.sqrt(TINY):
+        if normal < math.sqrt(TINY_VARIANCE):
             return Interval(self.value - half, self.value + half)
         tail = (1 - confidence) / 2
         low, high = self.value + half / normal * (np.quantile(usable, [tail, 1 - tail]) - self.value)
@@ -208,14 +209,14 @@ class Sample:
     def _proportion(self, variance: float, t: float, most: float) -> Interval:
         """Wilson's interval with the effective sample size, at most ``most``."""
         p = min(max(self.value, 0.0), 1.0)
-        scatter = variance > TINY and 0 < p < 1
+        scatter = variance > TINY_VARIANCE and 0 < p < 1
         size = min(p * (1 - p) / variance, most) if scatter else min(float(self.clusters), most)
         return _wilson(p, max(size, 1e-9), t)
 
-    def _without_scatter(self, shape: Shape, confidence: float) -> Interval:
-        if shape == "fraction":
+    def _without_scatter(self, kind: ValueKind, confidence: float) -> Interval:
+        if kind == "fraction":
             return wilson(self.value * self.clusters, self.clusters, confidence)
-        if shape == "correlation":
+        if kind == "correlation":
             half = math.tanh(_quantile(confidence) / math.sqrt(max(self.clusters - 3, 1)))
         else:
             half = wilson(0, self.clusters, confidence).high
@@ -234,7 +235,7 @@ def sample(
     groups: Sequence[Sequence[int]],
     statistic: Statistic,
     *,
-    shape: Shape = "proportion",
+    kind: ValueKind = "proportion",
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Sample]:
@@ -244,7 +245,7 @@ def sample(
         sums: contributions summed over clusters, [C, M, ...], M columns (model and seed).
         groups: for each model the columns of its seeds.
         statistic: of sums [..., M, ...] to values [..., M].
-        shape: what kind of number it is.
+        kind: what kind of number it is.
         draws: number of resamples.
         seed: of the random numbers.
     """
@@ -258,7 +259,7 @@ def sample(
         contributing = int((np.abs(sums[:, columns]).reshape(len(sums), -1).sum(1) > 0).sum())
         result.append(
             Sample(
-                float(own.mean()), drawn[:, columns].mean(1), contributing, float(weight.sum()), terms, shape
+                float(own.mean()), drawn[:, columns].mean(1), contributing, float(weight.sum()), terms, kind
             )
         )
     return result
@@ -269,7 +270,7 @@ def cluster_bootstrap(
     clusters: npt.NDArray[Any],
     statistic: Statistic = ratio,
     *,
-    shape: Shape | None = None,
+    kind: ValueKind | None = None,
     confidence: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
@@ -277,10 +278,10 @@ def cluster_bootstrap(
     """Interval of one model's metric by resampling clusters; see the module's text for the method.
 
     Args:
-        values: one number an item [n] (its mean is the metric), or contributions [n, k] for ``statistic``.
+        values: one number per item [n] (its mean is the metric), or contributions [n, k] for ``statistic``.
         clusters: n labels; items with the same label are resampled together.
         statistic: of sums of contributions.
-        shape: by default ``proportion`` for means of values in 0..1, else ``difference`` (bounded by -1
+        kind: by default ``proportion`` for means of values in 0..1, else ``difference`` (bounded by -1
             and 1).
         confidence: e.g. 0.95.
         draws: number of resamples.
@@ -288,7 +289,7 @@ def cluster_bootstrap(
     """
     columns = np.asarray(values, dtype=float)
     return hierarchical_bootstrap(
-        columns[:, None], clusters, statistic, shape=shape, confidence=confidence, draws=draws, seed=seed
+        columns[:, None], clusters, statistic, kind=kind, confidence=confidence, draws=draws, seed=seed
     )
 
 
@@ -297,7 +298,7 @@ def hierarchical_bootstrap(
     clusters: npt.NDArray[Any],
     statistic: Statistic = ratio,
     *,
-    shape: Shape | None = None,
+    kind: ValueKind | None = None,
     confidence: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
@@ -305,17 +306,17 @@ def hierarchical_bootstrap(
     """Interval of the mean over training seeds, over new items (by cluster) and new seeds.
 
     Args:
-        values: [n, S] numbers or [n, S, k] contributions, a column a seed.
+        values: [n, S] numbers or [n, S, k] contributions, one column per seed.
         clusters: as in :func:`cluster_bootstrap`, and so are the other arguments.
         statistic: see there.
-        shape: see there.
+        kind: see there.
         confidence: see there.
         draws: see there.
         seed: see there.
     """
-    whole, shape = _contributions(values, shape)
+    whole, kind = _contributions(values, kind)
     sums = cluster_sums(whole, clusters)
-    (result,) = sample(sums, [range(sums.shape[1])], statistic, shape=shape, draws=draws, seed=seed)
+    (result,) = sample(sums, [range(sums.shape[1])], statistic, kind=kind, draws=draws, seed=seed)
     return result.interval(confidence)
 
 
@@ -325,7 +326,7 @@ def paired_difference(
     """Difference of two models' means on the same items, each a mean over its own seeds.
 
     Args:
-        a: [n, S_a] (for example correctness), a column a seed.
+        a: [n, S_a] (for example correctness), one column per seed.
         b: [n, S_b].
         clusters: n labels.
         draws: number of resamples.
@@ -342,9 +343,9 @@ def paired_difference(
     return first - second
 
 
-def _contributions(values: Array, shape: Shape | None) -> tuple[Array, Shape]:
+def _contributions(values: Array, kind: ValueKind | None) -> tuple[Array, ValueKind]:
     numbers = np.asarray(values, dtype=float)
     within = bool(np.all((numbers >= 0) & (numbers <= 1)))
     if numbers.ndim == 2:
         numbers = np.stack([numbers, np.ones_like(numbers)], axis=-1)
-    return numbers, shape or ("proportion" if within else "difference")
+    return numbers, kind or ("proportion" if within else "difference")

@@ -10,7 +10,11 @@ import numpy.typing as npt
 from trilemma.statistics.sums import Array
 
 DRAWS = 2000
-"""Resamples, unless told otherwise."""
+"""Resamples behind an interval, by default."""
+
+FRONT_DRAWS = 1000
+"""Resamples behind a probability of being dominated: fewer, since each costs the square of the candidates,
+and a probability is read to two digits."""
 
 BLOCK = 2**18
 """Entries of a block of resamples: bounds memory, and fits a cache."""

@@ -1,4 +1,4 @@
-"""The live display of a run: stage, cell, rate and time left."""
+"""The live display of a run: stage, rate and time left."""
 
 import logging
 import time
@@ -15,17 +15,17 @@ from trilemma.study.stage import Stage
 from trilemma.terminal import printable
 
 _NOISE = "mtime may not be reliable"
-"""Of transformers, on file systems with coarse times; checkpoints are then sorted by number, as wanted."""
+"""Message of transformers on file systems with coarse times, where checkpoints are sorted by number: fine."""
 
 _FLOOR = 3e10
 """Operations that every stage is taken to cost beyond its estimate: loading, saving, starting."""
 
-_TELLING = 0.02
-"""Share of all work that must be done before the time left is worth telling."""
+_FIRST_SHARE = 0.02
+"""Share of all work that must be done before the time left can be estimated."""
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
-    """Columns of a bar; what comes from outside, as the names of models, is no markup."""
+    """Columns of a bar; what comes from outside, as the names of models, is not markup."""
     return (
         TextColumn("{task.fields[what]}", style="bold", markup=False),
         BarColumn(bar_width=24),
@@ -38,10 +38,10 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 def silence_noise() -> None:
     """Keep a library's message that says nothing to the user out of the display."""
-    logging.getLogger("transformers.trainer_utils").addFilter(_is_no_noise)
+    logging.getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
 
 
-def _is_no_noise(record: logging.LogRecord) -> bool:
+def _is_not_noise(record: logging.LogRecord) -> bool:
     return _NOISE not in str(record.msg)
 
 
@@ -88,7 +88,7 @@ class ConsoleListener:
     def planned(self, graph: Graph) -> None:
         """Show how many stages there are."""
         self._total = len(graph.stages)
-        self._work_total = sum(stage.work + _FLOOR for stage in graph.stages)
+        self._work_total = sum(stage.estimate.work + _FLOOR for stage in graph.stages)
         assert self._whole is not None
         self._display.update(self._whole, total=1.0, completed=0.0)
 
@@ -102,7 +102,7 @@ class ConsoleListener:
             elapsed = time.monotonic() - began
             rate, left = _rate_and_left(done, total, unit, elapsed)
             self._display.update(part, total=total, completed=done, rate=rate, left=left)
-            self._whole_progress(stage.work * done / total if total else 0.0, elapsed)
+            self._whole_progress(stage.estimate.work * done / total if total else 0.0, elapsed)
 
         self._whole_progress(0.0, 0.0)
         return report
@@ -114,9 +114,9 @@ class ConsoleListener:
             self._display.remove_task(self._part)
             self._part = None
         if reused or (failure and not seconds):
-            self._work_total -= stage.work + _FLOOR
+            self._work_total -= stage.estimate.work + _FLOOR
         else:
-            self._work_done += stage.work + _FLOOR
+            self._work_done += stage.estimate.work + _FLOOR
             self._seconds += seconds
         self._whole_progress(0.0, 0.0)
         if failure:
@@ -140,9 +140,9 @@ class ConsoleListener:
     def _left(self, work: float, elapsed: float) -> str:
         """Time left, at the rate of the work done so far in this run."""
         done, seconds = self._work_done + work, self._seconds + elapsed
-        if seconds < 2 or done < _TELLING * self._work_total:
+        if seconds < 2 or done < _FIRST_SHARE * self._work_total:
             return ""
-        return _duration(max(0.0, self._work_total - done) * seconds / done)
+        return f"{duration(max(0.0, self._work_total - done) * seconds / done)} left"
 
 
 @contextmanager
@@ -167,13 +167,13 @@ def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
 def _rate_and_left(done: float, total: float, unit: str, elapsed: float) -> tuple[str, str]:
     speed = done / elapsed if elapsed > 0 else 0.0
     rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
-    left = _duration((total - done) * elapsed / done) if done and elapsed > 1 else ""
+    left = f"{duration((total - done) * elapsed / done)} left" if done and elapsed > 1 else ""
     return rate, left
 
 
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min left"
-    return f"{minutes} min {seconds:02d} s left" if minutes else f"{seconds} s left"
+def duration(seconds: float) -> str:
+    """In the largest unit of which there are at least two."""
+    for unit, length in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"

@@ -1,19 +1,20 @@
-"""Joules a correct answer: a model's energy of an answer over the share of its answers that are right."""
+"""Energy per correct answer: a model's energy per answer over the share of its answers that are right."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from trilemma.analysis.comparisons import AVERAGE
-from trilemma.records import Record
+from trilemma.records import AVERAGE, Record
 from trilemma.statistics import Interval
 
-ENERGY = {
-    "energy_j_per_example": "energy_j_per_correct_answer",
-    "estimated_energy_j_per_example": "estimated_energy_j_per_correct_answer",
+_COLUMNS: dict[str, Any] = {
+    "metric": "energy_j_per_correct_answer",
+    "verdict": "",
+    "drift": None,
+    "drift_p": None,
 }
-"""Energy of an answer, and what follows from it; of an estimate follows an estimate."""
+"""Columns in which it differs from the energy that it rests on, beside its value."""
 
 
 class _Share(NamedTuple):
@@ -21,7 +22,7 @@ class _Share(NamedTuple):
 
     value: float
     interval: Interval | None
-    partial: bool
+    flags: tuple[str, ...]
     note: str
 
 
@@ -30,12 +31,14 @@ def joules_per_correct_answer(
 ) -> Iterator[Record]:
     """What a right answer costs: the energy of all answers, over those that are right.
 
+    It is measured where the energy is, and estimated where that is.
+
     The share of right answers is the mean over tasks of accuracy; a task that is not scored by accuracy has
     no part in it.
 
     Args:
-        efficiency: records of axis E.
-        scores: records of axis P.
+        efficiency: records, of which the energy per example in classification is used.
+        scores: records, of which the accuracy over seeds is used.
         candidates: models and adaptations.
 
     Yields:
@@ -51,11 +54,11 @@ def joules_per_correct_answer(
         own = [one for one in scored if (one.model, one.adaptation) == (model, adaptation)]
         shares[model, adaptation] = _share({(one.task, one.set): one for one in own}, parts)
     for record in efficiency:
-        if record.metric not in ENERGY:
+        if (record.metric, record.phase) != ("energy_j_per_example", "classify"):
             continue
-        derived = replace(record, metric=ENERGY[record.metric], task=AVERAGE)
+        derived = replace(record, task=AVERAGE, **_COLUMNS)
         if record.value is None:
-            yield derived  # once a model: the reason does not depend on its adaptation
+            yield derived  # once per model: the reason does not depend on its adaptation
             continue
         for (model, adaptation), share in shares.items():
             if model == record.model:
@@ -88,32 +91,23 @@ def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str
         else:
             below[task] += weight * (record.value - record.low)
             above[task] += weight * (record.high - record.value)
-    said = f"{value:.1%} of the answers to {', '.join(dict.fromkeys(tasks))} are right"
-    return _Share(
-        value,
-        Interval(value - math.hypot(*below.values()), value + math.hypot(*above.values()))
-        if bounded
-        else None,
-        any(own[part].partial for part in parts),
-        "; ".join(dict.fromkeys(filter(None, (said, *(own[part].note for part in parts))))),
-    )
+    interval = Interval(value - math.hypot(*below.values()), value + math.hypot(*above.values()))
+    share = f"{value:.1%} of the answers to {', '.join(dict.fromkeys(tasks))} are right"
+    notes = filter(None, (share, *(own[part].note for part in parts)))
+    flags = dict.fromkeys(flag for part in parts for flag in own[part].flags)
+    return _Share(value, interval if bounded else None, tuple(flags), "; ".join(dict.fromkeys(notes)))
 
 
 def _divided(energy: Record, share: _Share | str) -> Record:
     """The energy of an answer, made that of a right one."""
     if isinstance(share, str) or share.value == 0:
         reason = share if isinstance(share, str) else "no answer is right"
-        return replace(energy, value=None, low=None, high=None, n=None, note=f"not measured: {reason}")
+        return energy.without_value(reason)
     assert energy.value is not None
     low, high = _limits(energy.value, _interval(energy), share) or (None, None)
-    return replace(
-        energy,
-        value=energy.value / share.value,
-        low=low,
-        high=high,
-        partial=share.partial,
-        note="; ".join(filter(None, (share.note, energy.note))),
-    )
+    flags = tuple(dict.fromkeys((*energy.flags, *share.flags)))
+    note = "; ".join(filter(None, (share.note, energy.note)))
+    return energy.with_value(energy.value / share.value, low, high, confidence=None, flags=flags, note=note)
 
 
 def _interval(record: Record) -> Interval | None:

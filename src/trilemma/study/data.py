@@ -1,24 +1,36 @@
 """The study's tasks and examples, read once and checked before any work."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
-from trilemma.errors import DataError, StudyError
-from trilemma.study.spec import AnyTask, OwnTaskSpec, SetSpec, Study
+from trilemma.errors import DataError, StudyError, one_line
+from trilemma.files import expanded, sha256
+from trilemma.study.spec import AnyTask, SetSpec, Study, UserTaskSpec
 from trilemma.tasks import adversarial_from_user, from_user, get, open_source
 from trilemma.tasks.task import AdversarialExamples, Examples, Source, Task
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """The files that models are pretrained on."""
+
+    paths: tuple[Path, ...]
+    fingerprint: tuple[str, ...]
+
+
 class StudyData:
-    """Tasks by name and their examples, from the study's source and the user's own files."""
+    """Tasks by name and their examples, from the study's source and the user's files."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self._own: dict[str, Task] = {
+        self._of_user: dict[str, Task] = {
             spec.name: from_user(spec.block, study.base)[0]
             for spec in study.tasks
-            if isinstance(spec, OwnTaskSpec)
+            if isinstance(spec, UserTaskSpec)
         }
         self._splits: dict[tuple[str, str], Examples] = {}
         self._sets: dict[tuple[str, str], list[AdversarialExamples]] = {}
@@ -29,8 +41,8 @@ class StudyData:
         return open_source(self._study.data)
 
     def task(self, name: str) -> Task:
-        """The task called ``name``, the user's own first."""
-        return self._own[name] if name in self._own else get(name)
+        """The task called ``name``, the user's first."""
+        return self._of_user[name] if name in self._of_user else get(name)
 
     def examples(self, task: str, split: str) -> Examples:
         """One split of a task."""
@@ -41,7 +53,7 @@ class StudyData:
         return self._splits[task, split]
 
     def training_task(self, task: str) -> str:
-        """Name of the task whose training split serves ``task``: its own, except for AX (MNLI's)."""
+        """Name of the task whose training split serves ``task``: the same one, except for AX (MNLI's)."""
         known = self.task(task)
         return known.trained_on.name if known.trained_on else task
 
@@ -64,7 +76,7 @@ class StudyData:
                 found[examples.split], brought_by[examples.split] = examples, name
         return list(found.values())
 
-    def own_sets(self) -> set[str]:
+    def user_sets(self) -> set[str]:
         """Names of the adversarial sets that come from the user's files, not from the study's source."""
         return {
             examples.split
@@ -73,6 +85,30 @@ class StudyData:
             for task in self._study.tasks
             for examples in self._set(task.name, spec)
         }
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The files of the study's `pretrain` block, in the data folder or by path.
+
+        Raises:
+            StudyError: when one is in neither place.
+        """
+        study = self._study
+        assert study.pretrain is not None
+        roots = [study.base]
+        if study.data.startswith("folder:"):
+            roots.insert(0, expanded(study.data.removeprefix("folder:")))
+        found = []
+        for name in study.pretrain.corpus:
+            candidates = [root / name for root in roots]
+            existing = [path for path in candidates if os.path.isfile(path)]
+            if not existing:
+                places = " or ".join(one_line(path) for path in candidates)
+                raise StudyError(
+                    f"pretrain.corpus: there is no file {places}; name text or Parquet files that exist"
+                )
+            found.append(existing[0])
+        return Corpus(tuple(found), tuple(sha256(path) for path in found))
 
     def _set(self, task: str, spec: SetSpec | str) -> list[AdversarialExamples]:
         name = _name(spec)
@@ -94,10 +130,10 @@ class StudyData:
             StudyError: an adversarial set that has nothing for any task.
         """
         for index, task in enumerate(self._study.tasks):
-            with self._told_at("tasks", index):
+            with self._located("tasks", index):
                 self._check_task(task)
         for index, spec in enumerate(self._study.robustness.sets):
-            with self._told_at("robustness", "sets", index):
+            with self._located("robustness", "sets", index):
                 if not any([self._set(task.name, spec) for task in self._study.tasks]):
                     raise StudyError(
                         f"adversarial set {_name(spec)!r} has nothing for this study's tasks; "
@@ -113,8 +149,8 @@ class StudyData:
         self.evaluation(spec.name)
 
     @contextmanager
-    def _told_at(self, *location: int | str) -> Iterator[None]:
-        """Say in which line of the study the block that is at fault stands."""
+    def _located(self, *location: int | str) -> Iterator[None]:
+        """Name the line of the study at which the block stands that is at fault."""
         try:
             yield
         except (DataError, StudyError) as error:

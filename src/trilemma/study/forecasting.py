@@ -2,130 +2,149 @@
 
 Whoever wants to forecast speeds must know how far forecasts are off. So every model is left out in turn, with
 all of its shape; the forecaster (:mod:`trilemma.forecasting.forecaster`) is fitted to the passes of the
-others,
-and to this machine's calibration where there is one, and forecasts the times of the model it has not seen.
+others, and to this machine's calibration where there is one, and forecasts the times of the model that it has
+not seen.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 from trilemma.errors import DeployError, ModelError
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration
-from trilemma.forecasting.cases import Case, Phase
 from trilemma.forecasting.forecaster import CONFIDENCE, Forecaster, Measured, Seconds
-from trilemma.hardware.catalogue import Machine
-from trilemma.hardware.machine import default_device
-from trilemma.ops.ternary.packed import multiplies_packed
-from trilemma.profiling.measurements.work import multiplied
-from trilemma.profiling.operations import Shape, shape_of
-from trilemma.profiling.subject import ProfiledModel
+from trilemma.forecasting.passes import ForwardPass, PassPhase
+from trilemma.hardware.machine import HERE, default_device
+from trilemma.profiling import ModelUnderTest
+from trilemma.profiling.cost import multiplied
+from trilemma.profiling.operations import Dimensions, dimensions_of
 from trilemma.records import Record
 
-PHASES: dict[str, Phase] = {"latency_ms": "classify", "ttft_ms": "prefill", "tpot_ms": "decode"}
-"""Times that are forecast, and the pass that each is that of."""
+PASSES: dict[tuple[str, str], PassPhase] = {
+    ("latency_ms", "classify"): "classify",
+    ("ttft_ms", "prefill"): "prefill",
+    ("tpot_ms", "decode"): "decode",
+}
+"""Times that are forecast, by metric and phase, and the pass that takes each."""
 
-SPEED = "decode_tokens_per_s"
-"""Forecast too: a batch's tokens over TPOT."""
+SPEED = ("throughput_tokens_per_s", "decode")
+"""Forecast too: a batch's tokens over the time of one of each sequence."""
 
-TOO_FEW = "not measured: too few passes of the study's other models were timed for a forecast"
+TOO_FEW = "too few passes of the study's other models were timed for a forecast"
+
+
+def forecasts(
+    models: Sequence[ModelUnderTest], records: Sequence[Record], *, device: str | None = None
+) -> Iterator[Record]:
+    """A forecast beside every measured time of inference.
+
+    Args:
+        models: that were measured.
+        records: of the measurement.
+        device: torch device; by default that on which models are measured.
+
+    Yields:
+        Records of basis ``forecast`` with the interval in which 90% are expected; without a value, and with
+        the reason, where the operations of the model's family are not known, or too few passes of others were
+        timed.
+    """
+    device = device or default_device()
+    timed = [one for one in records if _key(one) in (*PASSES, SPEED) and one.value is not None]
+    if not timed:
+        return
+    machine = calibration.this_machine(device)
+    known = {name: _known(one) for one in models for name in one.names}
+    passes: dict[ForwardPass, float] = {}
+    for record in timed:
+        model = known[record.model]
+        if isinstance(model, _Model) and _key(record) in PASSES and record.value is not None:
+            passes[model.passed(record)] = record.value / 1e3
+    calibrated, basis = _calibration(device)
+    before, operations = (calibrated.measured, calibrated.operations) if calibrated else ((), ())
+    fitted: dict[Dimensions, tuple[Forecaster, str]] = {}
+    for record in timed:
+        model = known[record.model]
+        if isinstance(model, str):
+            yield _forecast(record, None, model)
+            continue
+        case = model.passed(record)
+        if not machine.multiplies(case.precision):
+            yield _forecast(record, None, f"this machine has no rate for products in {case.precision}")
+            continue
+        if model.shape not in fitted:
+            others = [Measured(one, t) for one, t in passes.items() if one.dimensions != model.shape]
+            unseen = [one for one in before if one.work.dimensions != model.shape]
+            usable = [one for one in (*others, *unseen) if machine.multiplies(one.work.precision)]
+            note = f"from {len(others)} passes of the study's other models and {basis}"
+            fitted[model.shape] = Forecaster(machine, usable, operations), note
+        forecaster, note = fitted[model.shape]
+        if not forecaster.measured(case.phase):
+            yield _forecast(record, None, TOO_FEW)
+            continue
+        (seconds,) = forecaster.seconds([case])
+        yield _forecast(record, seconds, note)
+
+
+def _key(record: Record) -> tuple[str, str]:
+    return record.metric, record.phase
 
 
 @dataclass(frozen=True)
 class _Model:
     """What a forecast needs to know of a model."""
 
-    shape: Shape
-    precision: str
+    shape: Dimensions
+    config: Any
 
-    def case(self, record: Record, decode: int) -> Case:
+    def passed(self, record: Record) -> ForwardPass:
         """The pass whose time the record holds; in decoding that over the middle context."""
         assert record.batch is not None and record.length is not None
-        phase = PHASES.get(record.metric, "decode")
-        length = record.length + (decode - 1) // 2 if phase == "decode" else record.length
-        return Case(self.shape, self.precision, phase, record.batch, length)
+        phase = PASSES.get(_key(record), "decode")
+        further = (record.decode or 1) - 1 if phase == "decode" else 0
+        precision = multiplied(self.config, record.precision)
+        return ForwardPass(self.shape, precision, phase, record.batch, record.length + further // 2)
 
 
-def forecasts(models: Sequence[ProfiledModel], records: Sequence[Record], decode: int) -> Iterator[Record]:
-    """A forecast beside every measured time of inference, ``forecast_latency_ms`` beside ``latency_ms``.
+def _known(model: ModelUnderTest) -> _Model | str:
+    """What is known of it, or why too little."""
+    from transformers import AutoConfig
 
-    Args:
-        models: that were measured.
-        records: of the measurement.
-        decode: tokens that were generated after each prompt.
-
-    Yields:
-        Records with the forecast and its interval of 90%; without a value, and with the reason, where the
-        operations of the model's family are not known, or too few passes of others were timed.
-    """
-    device = default_device()
-    timed = [one for one in records if one.metric in (*PHASES, SPEED) and one.value is not None]
-    if not timed:
-        return
-    machine = calibration.this_machine(device)
-    known = {name: _model(one, machine, device) for one in models for name in one.names}
-    passes: dict[Case, float] = {}
-    for record in timed:
-        model = known[record.model]
-        if isinstance(model, _Model) and record.metric in PHASES and record.value is not None:
-            passes[model.case(record, decode)] = record.value / 1e3
-    calibrated, basis = _calibration(device)
-    before, operations = (calibrated.measured, calibrated.operations) if calibrated else ((), ())
-    fitted: dict[Shape, tuple[Forecaster, str]] = {}
-    for record in timed:
-        model = known[record.model]
-        if isinstance(model, str):
-            yield _of(record, None, f"not measured: {model}")
-            continue
-        if model.shape not in fitted:
-            others = [Measured(case, t) for case, t in passes.items() if case.shape != model.shape]
-            unseen = [one for one in before if one.case.shape != model.shape]
-            forecaster = Forecaster(machine, [*others, *unseen], operations)
-            note = f"from {len(others)} passes of the study's other models and {basis}"
-            fitted[model.shape] = forecaster, f"{note}; the interval is of {CONFIDENCE:.0%}"
-        forecaster, note = fitted[model.shape]
-        case = model.case(record, decode)
-        if not forecaster.measured(case.phase):
-            yield _of(record, None, TOO_FEW)
-            continue
-        (seconds,) = forecaster.seconds([case])
-        yield _of(record, seconds, note)
+    config = AutoConfig.from_pretrained(model.folder, trust_remote_code=model.trust_remote_code)
+    try:
+        return _Model(dimensions_of(config), config)
+    except ModelError as error:
+        return str(error)
 
 
 def _calibration(device: str) -> tuple[Calibration | None, str]:
-    """The calibration, and how a note names it, or says why there is none."""
+    """The calibration, and what a note says of it."""
     if device != "cpu":
         return None, "no calibration, which there is for processors alone"
     try:
         known = calibration.here()
-    except DeployError as error:
-        return None, f"no calibration ({str(error).split(';')[0]})"
+    except DeployError:
+        return None, "no calibration of this machine"
     return known, f"{len(known.measured)} of the calibration"
 
 
-def _model(subject: ProfiledModel, machine: Machine, device: str) -> _Model | str:
-    """Its shape and the precision in which it answers, or why they are not known."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(subject.folder, trust_remote_code=subject.trust_remote_code)
-    try:
-        shape = shape_of(config)
-    except ModelError as error:
-        return str(error)
-    packed = shape.family == "matmul-free" and multiplies_packed(device)
-    precision = "packed" if packed else multiplied(config, subject.precision)
-    if not machine.multiplies(precision):
-        return f"this machine has no rate for products in {precision}"
-    return _Model(shape, precision)
-
-
-def _of(record: Record, seconds: Seconds | None, note: str) -> Record:
-    """The forecast of what a record holds."""
-    absent = replace(record, metric=f"forecast_{record.metric}", value=None, low=None, high=None, n=None)
+def _forecast(record: Record, seconds: Seconds | None, text: str) -> Record:
+    """The forecast of what a record holds, with a note; or the reason why there is none."""
     if seconds is None:
-        return replace(absent, note=note)
+        return record.without_value(text, **_COLUMNS, note="")
     value, low, high = (1e3 * one for one in seconds)
-    if record.metric == SPEED:
+    if _key(record) == SPEED:
         assert record.batch is not None
         value, low, high = (record.batch / one for one in (seconds.value, seconds.high, seconds.low))
-    return replace(absent, value=value, low=low, high=high, note=note)
+    return record.with_value(value, low, high, **_COLUMNS, confidence=CONFIDENCE, note=text)
+
+
+_COLUMNS: dict[str, Any] = {
+    "basis": "forecast",
+    "machine": HERE,
+    "n": None,
+    "verdict": "",
+    "drift": None,
+    "drift_p": None,
+}
+"""Columns in which a forecast differs from the measurement that it is of."""

@@ -1,18 +1,15 @@
 """Where a candidate's weights come from, and what is known of its shape before it is loaded."""
 
-import hashlib
 import importlib.util
-import json
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trilemma.errors import ModelError
-from trilemma.files import sha256
+from trilemma.errors import ModelError, one_line
+from trilemma.files import expanded, folder_fingerprint
 from trilemma.study.spec import ModelSpec
-from trilemma.tasks.reading import expanded, one_line
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -55,7 +52,7 @@ def resolve(model: ModelSpec, base: Path) -> Origin:
         raise ModelError(
             f"{model.label}: {one_line(folder)} is not a Hugging Face model folder (it has no config.json)"
         )
-    return Origin(str(folder), fingerprint(folder), *_stored(folder))
+    return Origin(str(folder), folder_fingerprint(folder), *_stored(folder))
 
 
 def fetch(model: ModelSpec) -> Origin:
@@ -132,17 +129,6 @@ def _require_shape(model: ModelSpec, folder: Path) -> None:
         )
 
 
-def fingerprint(folder: Path) -> str:
-    """Hash of a model folder's files, but for hidden ones and its card."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
-        name = path.relative_to(folder).as_posix()
-        if not any(part.startswith(".") for part in Path(name).parts):
-            # A name on disk need not be UTF-8.
-            digest.update(f"{name} {sha256(path)}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
 def _package_folder(reference: str) -> Path:
     """Folder ``package/sub/folder`` inside an installed Python package, without importing it."""
     package, _, inside = reference.partition("/")
@@ -180,37 +166,28 @@ def _weights(config: "PretrainedConfig") -> tuple[int, int]:
     return description.non_embedding_parameters, description.parameters - description.non_embedding_parameters
 
 
-_MOST_WEIGHTS_A_BYTE = 8
-"""Of the narrowest number formats."""
-
 _VOCABULARY = 32_000
-"""Of the published models; the study's own tokenizers have fewer."""
+"""Tokens of the published models; the study's tokenizers have fewer."""
 
 
 def _stored(folder: Path) -> tuple[int | None, int | None]:
     """Weights outside and inside the embeddings, from the headers of a folder's safetensors files."""
+    from safetensors import SafetensorError, safe_open
+
     weights = embeddings = 0
     for path in folder.glob("*.safetensors"):
         if not path.is_file():
             continue
         try:
-            with path.open("rb") as file:
-                size = int.from_bytes(file.read(8), "little")
-                if size > min(path.stat().st_size, 100_000_000):
-                    raise ValueError("header longer than the file")
-                header = json.loads(file.read(size))
-            for name, entry in header.items():
-                if name == "__metadata__":
-                    continue
-                count = math.prod(int(extent) for extent in entry["shape"])
-                if not 0 <= count <= _MOST_WEIGHTS_A_BYTE * path.stat().st_size:
-                    raise ValueError(f"{name} is larger than the file")
-                if "embed" in name or name.startswith("lm_head"):
-                    embeddings += count
-                else:
-                    weights += count
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            with safe_open(path, "np") as file:
+                counts = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  not a dict
+        except (OSError, SafetensorError) as error:
             raise ModelError(
-                f"{path} is not a readable safetensors file ({error}); fetch the model again"
+                f"{path} is not a readable safetensors file ({one_line(error)}); fetch the model again"
             ) from error
+        for name, count in counts.items():
+            if "embed" in name or name.startswith("lm_head"):
+                embeddings += count
+            else:
+                weights += count
     return (weights, embeddings) if weights else (None, None)

@@ -6,8 +6,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,26 +15,24 @@ from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress
 from trilemma.records import write_table
-from trilemma.study.attacking import require_attacks
 from trilemma.study.console import silence_noise
-from trilemma.study.data import StudyData
-from trilemma.study.graph import Graph, GraphBuilder
-from trilemma.study.origin import Origin, fetch, require_loadable, resolve
-from trilemma.study.plugins import require_importable
+from trilemma.study.finished import Finished
+from trilemma.study.graph import Graph
+from trilemma.study.layout import lay_out, provenance
 from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
-from trilemma.study.stages import FUNCTIONS
 from trilemma.study.store import DamagedError, Store
 from trilemma.study.tables import build_tables
 
 _FULL = 1 << 20
+"""Free bytes below which a disk counts as full."""
 
 
 class Listener(Protocol):
-    """Told what a run does, for a display."""
+    """Hears what a run does, for a display."""
 
     def preparing(self, what: str) -> None:
-        """Something before the first stage: reading data, fetching a model."""
+        """Something before the first stage or after the last: reading data, fetching a model, scoring."""
 
     def planned(self, graph: Graph) -> None:
         """The stages are known."""
@@ -43,176 +41,142 @@ class Listener(Protocol):
         """Something that a reader should see and that stays on the screen."""
 
     def started(self, stage: Stage) -> Progress:
-        """A stage begins; returns what is told of the work inside it."""
+        """A stage begins; returns a callback for the work inside it."""
 
     def finished(self, stage: Stage, seconds: float, *, reused: bool, failure: str) -> None:
         """A stage ended; ``failure`` is the reason where it failed, else empty."""
 
 
-@dataclass
-class Outcome:
-    """What a walk over the graph came to.
-
-    Attributes:
-        facts: stage key to the facts of its artifact.
-        failures: stage key to the reason why it has none.
-    """
-
-    facts: dict[str, dict[str, object]] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-
-
-def prepare(study: Study, listener: Listener) -> tuple[StudyData, Graph]:
-    """Read the data, fetch the models and lay out the stages; faults are found here, before any work."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # the listener shows progress
-    silence_noise()
-    require_importable(study)
-    listener.preparing("reading the data")
-    data = StudyData(study)
-    data.check()
-    require_attacks(study, data)
-    origins: dict[str, Origin] = {}
-    for model in study.models:
-        if model.id:
-            listener.preparing(f"fetching {model.id}")
-        origins[model.label] = fetch(model) if model.id else resolve(model, study.base)
-        require_loadable(model, origins[model.label])
-    listener.preparing("laying out the stages")
-    return data, GraphBuilder(study, data, origins, provenance()).build()
-
-
-def provenance() -> dict[str, str]:
-    """What an artifact was computed with, beside what its key holds."""
-    import torch
-
-    from trilemma.hardware import machine
-    from trilemma.ops import compiled_kernels
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
-        "hardware": machine.hardware(device, clock=False),
-        "versions": machine.versions(),
-        "kernels": compiled_kernels(),
-    }
-
-
 def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
-    """Run a study to its two tables; a killed run goes on where it stood.
+    """Run a study to its two tables; a killed run resumes.
 
     Args:
         study: the validated study.
         run: the run folder, which the caller holds (:func:`trilemma.study.store.locked`); gets
             ``records.parquet``, ``items.parquet``, ``checkpoints.json`` and ``study.json``.
         store: the folder of artifacts.
-        listener: told of progress.
+        listener: hears of progress.
 
     Raises:
         TrilemmaError: for a fault in study, data or models, found before any work; or a refusing disk.
     """
-    data, graph = prepare(study, listener)
-    _keep_study(study, run / "study.json", listener)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the listener shows progress
+    silence_noise()
+    graph = lay_out(study, preparing=listener.preparing)
+    keep_study(study, run / "study.json", listener.notice)
     listener.planned(graph)
-    artifacts = Store(store)
-    outcome = Outcome()
-    for stage in graph.stages:
-        _advance(stage, data, artifacts, outcome, listener)
+    finished = Finished(graph, Store(store))
+    walk = _Walk(finished, listener)
+    gc.freeze()  # what the libraries hold need not be searched for garbage after every stage
+    try:
+        for stage in graph.stages:
+            walk.advance(stage)
+    finally:
+        gc.unfreeze()
     listener.preparing("scoring")
-    records, items = build_tables(study, data, graph, artifacts, outcome.facts, outcome.failures)
-    write_text(run / "checkpoints.json", json.dumps(_checkpoints(graph, artifacts, outcome), indent=1))
+    records, items = build_tables(finished)
+    write_text(run / "checkpoints.json", json.dumps(_checkpoints(finished), indent=1))
     write_table(items, run / "items.parquet")
     write_table(records, run / "records.parquet")
 
 
-def _keep_study(study: Study, path: Path, listener: Listener) -> None:
-    """Write the study beside its tables, and say so where those of another one will be replaced."""
+def keep_study(study: Study, path: Path, notice: Callable[[str], None]) -> None:
+    """Write the study beside its tables, and give notice where those of another one will be replaced."""
     content = study.model_dump_json(indent=1, exclude_unset=True)
     finished = path.is_file() and (path.parent / "records.parquet").is_file()
     if finished and path.read_bytes() != content.encode():
-        listener.notice(f"replaces the result of an earlier version of the study in {path.parent}")
+        notice(f"replaces the result of an earlier version of the study in {path.parent}")
     write_text(path, content)
 
 
-def _advance(stage: Stage, data: StudyData, store: Store, outcome: Outcome, listener: Listener) -> None:
-    """Reuse a stage's artifact, or compute it, or note why it cannot be."""
-    upstream = next(
-        (outcome.failures[s.key] for s in stage.inputs.values() if s.key in outcome.failures), None
-    )
-    if upstream is not None and stage.kind != "profile":
-        outcome.failures[stage.key] = upstream
-        listener.finished(stage, 0.0, reused=False, failure=upstream)
-        return
-    began = time.monotonic()
-    try:
-        facts = store.facts(stage.kind, stage.key)
-    except DamagedError:
-        facts = None
-    reused = facts is not None
-    if facts is None:
-        progress = listener.started(stage)
-        with store.computing(stage.kind, stage.key):
-            facts = _sound(stage, store, listener)  # another study may have finished it meanwhile
-            if facts is None:
-                facts = _compute(stage, data, store, outcome.failures, progress)
-    outcome.facts[stage.key] = facts
-    failure = str(facts.get("failure", ""))
-    if failure:
-        outcome.failures[stage.key] = failure
-    listener.finished(stage, time.monotonic() - began, reused=reused, failure=failure)
+@dataclass(frozen=True)
+class _Walk:
+    """A walk over the graph: what is finished so far, and who hears of it."""
 
+    so_far: Finished
+    listener: Listener
 
-def _sound(stage: Stage, store: Store, listener: Listener) -> dict[str, object] | None:
-    """The facts of a stage's artifact; one that is damaged is set aside, to be made anew."""
-    try:
-        return store.facts(stage.kind, stage.key)
-    except DamagedError as error:
-        place = store.set_aside(stage.kind, stage.key)
-        listener.notice(f"{stage}: its artifact is damaged ({error}); made anew, the old one is {place}")
-        return None
-
-
-def _compute(
-    stage: Stage, data: StudyData, store: Store, failures: Mapping[str, str], progress: Progress
-) -> dict[str, object]:
-    description = {
-        "cell": stage.cell,
-        "settings": dict(stage.settings),
-        "inputs": {r: s.key for r, s in stage.inputs.items()},
-    }
-    with store.writing(stage.kind, stage.key, description) as (out, facts):
-        inputs = {role: store.folder(source.kind, source.key) for role, source in stage.inputs.items()}
-        sources = stage.inputs.items()
-        failed = {role: failures[source.key] for role, source in sources if source.key in failures}
-        run = StageRun(stage, inputs, out, store.work(stage.kind, stage.key), data, facts, failed, progress)
+    def advance(self, stage: Stage) -> None:
+        """Reuse a stage's artifact, or compute it, or note why it cannot be."""
+        facts, failures, store = self.so_far.facts, self.so_far.failures, self.so_far.store
+        upstream = next((failures[s.key] for s in stage.inputs.values() if s.key in failures), None)
+        if upstream is not None and stage.needs_all_inputs:
+            failures[stage.key] = upstream
+            self.listener.finished(stage, 0.0, reused=False, failure=upstream)
+            return
         began = time.monotonic()
         try:
-            FUNCTIONS[stage.kind](run)
-        except DivergedError as error:
-            # A result of the settings, not of the moment: kept, so that the study goes on without the cell.
-            facts["failure"] = str(error)
-        except Exception as error:
-            gone = [folder for folder in inputs.values() if not folder.is_dir()]
-            if gone:
-                raise StoreError(
-                    f"{gone[0]} was removed while the study ran; run the same command again to make it anew"
-                ) from error
-            # Libraries report a full disk in many ways; the disk itself says it plainly.
-            if not isinstance(error, TrilemmaError) and shutil.disk_usage(store.root).free < _FULL:
-                raise StoreError(
-                    f"the disk is full: cannot write under {store.root}; free space and run the command again"
-                ) from error
-            raise
-        facts |= {"stage_seconds": time.monotonic() - began, **provenance()}
-    _give_back_memory()
-    return facts
+            found = store.facts(stage.kind, stage.key)
+        except DamagedError:
+            found = None
+        reused = found is not None
+        if found is None:
+            progress = self.listener.started(stage)
+            with store.computing(stage.kind, stage.key):
+                found = self._sound(stage)  # another study may have finished it meanwhile
+                if found is None:
+                    found = self._compute(stage, progress)
+        facts[stage.key] = found
+        failure = str(found.get("failure", ""))
+        if failure:
+            failures[stage.key] = failure
+        self.listener.finished(stage, time.monotonic() - began, reused=reused, failure=failure)
+
+    def _sound(self, stage: Stage) -> dict[str, Any] | None:
+        """The facts of a stage's artifact; one that is damaged is set aside, to be made again."""
+        try:
+            return self.so_far.store.facts(stage.kind, stage.key)
+        except DamagedError as error:
+            place = self.so_far.store.set_aside(stage.kind, stage.key)
+            self.listener.notice(
+                f"{stage}: its artifact is damaged ({error}); it is made again, the old one is {place}"
+            )
+            return None
+
+    def _compute(self, stage: Stage, progress: Progress) -> dict[str, Any]:
+        store = self.so_far.store
+        description = {"title": stage.title, **stage.description}
+        with store.writing(stage.kind, stage.key, description) as (out, facts):
+            run = StageRun(
+                out=out,
+                work=store.work(stage.kind, stage.key),
+                data=self.so_far.graph.data,
+                artifact=lambda source: store.folder(source.kind, source.key),
+                failures=self.so_far.failures,
+                progress=progress,
+                facts=facts,
+            )
+            began = time.monotonic()
+            try:
+                stage.compute(run)
+            except DivergedError as error:
+                # A result of the settings, not of the moment: kept, and the study goes on without the model.
+                facts["failure"] = str(error)
+            except Exception as error:
+                gone = [folder for one in stage.inputs.values() if not (folder := run.artifact(one)).is_dir()]
+                if gone:
+                    raise StoreError(
+                        f"{gone[0]} was removed while the study ran; run the same command to make it again"
+                    ) from error
+                # Libraries report a full disk in many ways; the disk itself says it plainly.
+                if not isinstance(error, TrilemmaError) and shutil.disk_usage(store.root).free < _FULL:
+                    raise StoreError(
+                        f"the disk is full: cannot write under {store.root}; free space and run the command "
+                        "again"
+                    ) from error
+                raise
+            facts |= {"stage_seconds": time.monotonic() - began, **provenance()}
+        _give_back_memory()
+        return facts
 
 
 def _give_back_memory() -> None:
     """Return freed memory to the system.
 
-    Batches of ever other sizes leave holes that the C library keeps: without this a process of many stages
-    grows by gigabytes an hour.
+    Batches of many sizes leave holes that the C library keeps: without this a process of many stages grows
+    by gigabytes an hour.
     """
     gc.collect()
     if sys.platform == "linux":
@@ -221,18 +185,19 @@ def _give_back_memory() -> None:
             trim(0)
 
 
-def _checkpoints(graph: Graph, store: Store, outcome: Outcome) -> list[dict[str, Any]]:
-    """Where each adapted model lies."""
+def _checkpoints(finished: Finished) -> list[dict[str, Any]]:
+    """The folder of each adapted model; AX's are MNLI's."""
+    graph, store = finished.graph, finished.store
     return [
         {
-            "model": cell.model,
-            "adaptation": cell.adaptation,
-            "task": cell.task,
-            "seed": cell.seed,
-            "folder": str(store.folder(cell.adapt.kind, cell.adapt.key).resolve()),
+            "model": adapted.model,
+            "adaptation": adapted.adaptation,
+            "task": adapted.task,
+            "seed": adapted.seed,
+            "folder": str(store.folder(adapted.adapt.kind, adapted.adapt.key).resolve()),
         }
-        for cell in graph.cells
-        if cell.adapt.key not in outcome.failures and cell.task == cell.adapt.settings["task"]
+        for adapted in graph.adapted
+        if adapted.task == graph.data.training_task(adapted.task) and not finished.failure(adapted.adapt)
     ]
 
 

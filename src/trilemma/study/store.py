@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from trilemma.errors import StoreError
-from trilemma.files import disk_errors, sha256, sync, write_text
+from trilemma.files import disk_errors, held, sha256, sync, write_text
 
 _FACTS = "artifact.json"
 
@@ -38,7 +38,7 @@ class Store:
             root.mkdir(parents=True, exist_ok=True)
 
     def folder(self, kind: str, key: str) -> Path:
-        """Where the artifact lies, or will."""
+        """Where the artifact is, or will be."""
         return self.root / kind / key
 
     def facts(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -72,10 +72,10 @@ class Store:
         return facts
 
     def set_aside(self, kind: str, key: str) -> Path:
-        """Move a damaged artifact out of the way, to be made anew; hold :meth:`computing` meanwhile.
+        """Move a damaged artifact out of the way, to be made again; hold :meth:`computing` meanwhile.
 
         Returns:
-            Where it lies now: ``.damaged-KEY`` beside its place, with a number where there was one before.
+            Where it is now: ``.damaged-KEY`` beside its place, with a number where there was one before.
         """
         folder = self.folder(kind, key)
         number = 0
@@ -156,23 +156,13 @@ def locked(run: Path) -> Iterator[None]:
     Raises:
         StoreError: when another process holds it.
     """
-    with disk_errors(run):
-        run.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StoreError(
-                f"another process is running the study in {run}; wait for it or choose another --out"
-            ) from error
-    try:
+    busy = f"another process is running the study in {run}; wait for it or choose another --out"
+    with held(run, busy):
         for name in RUN_FILES:
             for left_by_a_killed_run in run.glob(f".{name}.*"):  # half-written: .NAME.PROCESS
                 if left_by_a_killed_run.suffix[1:].isdigit() and left_by_a_killed_run.is_file():
                     left_by_a_killed_run.unlink()
         yield
-    finally:
-        lock.release()
 
 
 def has_artifact(root: Path, kind: str, key: str) -> bool:

@@ -1,14 +1,14 @@
-"""What is asked: the GLUE table, AdvGLUE and ANLI, the embedded suite, one's own tasks, and their readers.
+"""What is asked: GLUE, AdvGLUE and ANLI, the embedded suite, your own tasks, and how they are read.
 
 A plug-in adds a task by an entry point in the group ``trilemma.tasks`` that names a :class:`Task`; its
 attribute ``data`` is the :class:`Source` of its examples.
 """
 
 from trilemma.errors import DataError, TrilemmaError
+from trilemma.files import expanded
 from trilemma.registry import Registry
-from trilemma.tasks.reading import expanded
 from trilemma.tasks.task import AdversarialExamples, Examples, Level, Source, Task, Text
-from trilemma.tasks.user import OwnSet, OwnTask, adversarial_from_user, from_user
+from trilemma.tasks.user import UserSet, UserTask, adversarial_from_user, from_user
 
 TASKS: Registry[Task] = Registry(
     "task",
@@ -31,7 +31,7 @@ def get(name: str) -> Task:
     """The task called ``name``.
 
     Raises:
-        TrilemmaError: if there is none, naming those there are; or if a plug-in is no task.
+        TrilemmaError: if there is none, naming the known ones; or if a plug-in is not a task.
     """
     task = TASKS.get(name)
     if not isinstance(task, Task):
@@ -78,11 +78,11 @@ __all__ = [
     "AdversarialExamples",
     "Examples",
     "Level",
-    "OwnSet",
-    "OwnTask",
     "Source",
     "Task",
     "Text",
+    "UserSet",
+    "UserTask",
     "adversarial_from_user",
     "from_user",
     "get",

@@ -2,8 +2,8 @@
 
 Wang et al., "Adversarial GLUE: A Multi-Task Benchmark for Robustness Evaluation of Language Models"
 (NeurIPS 2021 Datasets and Benchmarks, arXiv 2111.02840). The published ``dev_ann.json`` and
-``test_ann.json`` tell each item's level, method and original; the copy on the Hugging Face Hub does
-not, so there the level is ``unknown``.
+``test_ann.json`` give each item's level, method and original; the copy on the Hugging Face Hub does
+not, so its levels are ``unknown``.
 """
 
 import urllib.error
@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from trilemma.errors import DataError
+from trilemma.errors import DataError, one_line
 from trilemma.tasks.columns import (
-    adversarial_examples,
+    fingerprinted,
     item_ids,
     item_labels,
     item_levels,
@@ -27,7 +27,7 @@ from trilemma.tasks.columns import (
     item_texts,
     shown,
 )
-from trilemma.tasks.reading import RawTable, decode, one_line, parse_json, require_columns
+from trilemma.tasks.raw_table import RawTable, decode, parse_json, require_columns
 from trilemma.tasks.task import AdversarialExamples, Level, Task
 
 METHODS: Mapping[Level, Mapping[str, str]] = {
@@ -52,11 +52,11 @@ METHODS: Mapping[Level, Mapping[str, str]] = {
         "AdvSQuAD": "human-crafted",
     },
 }
-"""The 14 methods, by level, with the paper's category. ``SemAttack`` is the data's name for what the
-paper calls CompAttack; CheckList and StressTest occur at two levels."""
+"""The 14 methods, by level, with the paper's category. ``SemAttack`` is the data's name of the paper's
+CompAttack; CheckList and StressTest occur at two levels."""
 
 BENIGN = "glue"
-"""The method under which ``test_ann.json`` also carries clean GLUE items."""
+"""The method of clean GLUE items, which ``test_ann.json`` holds too."""
 
 DOWNLOAD_SECONDS = 60
 
@@ -81,7 +81,7 @@ SUBSETS: Mapping[str, tuple[Subset, ...]] = {
     "qnli": (Subset("adv_qnli", "qnli", 148, 968),),
     "rte": (Subset("adv_rte", "rte", 81, 304),),
 }
-"""By task; other tasks have no adversarial set in AdvGLUE."""
+"""AdvGLUE's sets by task; other tasks have none."""
 
 
 def columns(task: Task) -> tuple[list[str], list[str]]:
@@ -108,9 +108,9 @@ def from_table(task: Task, split: str, table: RawTable, official_rows: int | Non
         texts,
         [name if (name := f"original_{text}") in table.columns else None for text in task.fields],
     )
-    return adversarial_examples(
-        task,
-        split,
+    examples = AdversarialExamples(
+        task=task.name,
+        split=split,
         ids=ids,
         texts=texts,
         labels=item_labels(table, "label", task),
@@ -120,15 +120,17 @@ def from_table(task: Task, split: str, table: RawTable, official_rows: int | Non
         methods=item_names(table, "method") if "method" in table.columns else [""] * n,
         originals=originals,
         origins=item_origins(split, ids, originals),
+        fingerprint="",
         official_rows=official_rows,
     )
+    return fingerprinted(task, examples)
 
 
 def read_annotated(location: str | Path, task: Task) -> list[AdversarialExamples]:
     """Read AdvGLUE's own annotated JSON (``dev_ann.json``, ``test_ann.json``) for one task.
 
-    Sets of a file called ``test*`` are named ``adv_<task>_test``, so that both can stand in one study;
-    official row counts are known for ``dev*`` and ``test*``. Clean items in the file are left out.
+    Sets of a file called ``test*`` are named ``adv_<task>_test``, so that one study can have both; official
+    row counts are known for ``dev*`` and ``test*``. Clean items in the file are left out.
 
     Args:
         location: path or http(s) URL.
@@ -166,14 +168,14 @@ def _item_columns(items: Sequence[dict[str, Any]], where: str, task: Task) -> Ra
     for row, item in enumerate(items, start=1):
         require_columns(f"{where}, row {row}", list(item), required)
     originals = [f"original_{name}" for name in task.fields]
-    # An idx may repeat where clean items were numbered with the rest, so it is used only if unique.
+    # An idx may repeat where clean items are numbered too, so it is used only if unique.
     if all("idx" in item for item in items) and len({shown(item["idx"]) for item in items}) == len(items):
         required.append("idx")
     return RawTable(where, {name: [item.get(name) for item in items] for name in (*required, *originals)})
 
 
 def _document(location: str | Path) -> Any:
-    """The parsed file; the last ones are kept, since each task reads its own part."""
+    """The parsed file; the last ones stay in memory, since each task reads its own part."""
     if _is_url(location):
         return _downloaded(str(location))
     path = Path(location)

@@ -1,21 +1,22 @@
-"""Checks raw columns against a task and makes examples of them."""
+"""Checks raw columns against a task and turns them into examples."""
 
 import hashlib
 import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast, get_args
 
-from trilemma.errors import DataError
-from trilemma.tasks.reading import RawTable, one_line
+from trilemma.errors import DataError, one_line
+from trilemma.tasks.raw_table import RawTable
 from trilemma.tasks.task import AdversarialExamples, Examples, Level, Task, Text
 
 LONGEST_TEXT = 200_000
-"""Characters; a longer one is no item but a file read wrongly, e.g. from an open quote to the end."""
+"""Characters of a text; a longer one is a file read wrongly, e.g. from an open quote to the end."""
 
 HIDDEN = -1
-"""What Hugging Face data sets write for an unpublished label."""
+"""The value of an unpublished label in Hugging Face data sets."""
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 
@@ -30,7 +31,7 @@ def examples(
         split: split name.
         table: columns as read.
         label: name of the label column.
-        identifier: name of the id column where there is one; else row numbers are the ids.
+        identifier: name of the id column; None to number the rows.
 
     Raises:
         DataError: naming file, row and expectation.
@@ -49,35 +50,11 @@ def examples(
     )
 
 
-def adversarial_examples(
-    task: Task,
-    split: str,
-    *,
-    ids: Sequence[str],
-    texts: Sequence[Text],
-    labels: Sequence[float | None],
-    levels: Sequence[Level],
-    methods: Sequence[str],
-    originals: Sequence[Text | None],
-    origins: Sequence[str],
-    official_rows: int | None = None,
-) -> AdversarialExamples:
-    """An adversarial set of checked columns, with its fingerprint."""
-    return AdversarialExamples(
-        task=task.name,
-        split=split,
-        ids=ids,
-        texts=texts,
-        labels=labels,
-        fingerprint=fingerprint(
-            task.name, split, task.labels, ids, texts, labels, levels, methods, originals, origins
-        ),
-        official_rows=official_rows,
-        levels=levels,
-        methods=methods,
-        originals=originals,
-        origins=origins,
-    )
+def fingerprinted(task: Task, examples: AdversarialExamples) -> AdversarialExamples:
+    """An adversarial set of checked columns, with the fingerprint of its content."""
+    one = examples
+    columns = (one.ids, one.texts, one.labels, one.levels, one.methods, one.originals, one.origins)
+    return replace(one, fingerprint=fingerprint(task.name, one.split, task.labels, *columns))
 
 
 def item_ids(table: RawTable, column: str | None) -> list[str]:
@@ -95,7 +72,7 @@ def item_ids(table: RawTable, column: str | None) -> list[str]:
 
 
 def item_texts(table: RawTable, fields: Sequence[str]) -> list[Text]:
-    """The shown texts; a null, another type, an absurd length and an item without any text are refused."""
+    """The shown texts; a null, another type, an absurd length and an item without text are refused."""
     for name in fields:
         for row, value in enumerate(table.columns[name], start=1):
             check_text(value, table.where, row, name)
@@ -120,15 +97,15 @@ def check_text(value: object, where: str, row: int, name: str) -> None:
 def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) -> list[float | None]:
     """Class indices or scores, as numbers; None where unpublished.
 
-    A class is named by its name, or by its index as long as no class has a number for its name.
+    A class is given by its name, or by its index unless a class has a number for a name.
 
     Args:
         table: columns as read.
         column: the label column.
         task: whose classes are expected.
-        hidden: whether -1 (and null) stands for an unpublished label; else both are refused.
+        hidden: whether -1 (and null) means an unpublished label; else both are refused.
     """
-    if task.labels is None:  # -1 may be a score: it stands for "unpublished" only where it is all there is
+    if task.labels is None:  # -1 may be a score: it means "unpublished" only where there is nothing else
         hidden = hidden and all(value in (HIDDEN, str(HIDDEN), None) for value in table.columns[column])
     numeric_names = task.labels is not None and any(re.fullmatch(r"[+-]?\d+", name) for name in task.labels)
     known: dict[object, float | None] = {HIDDEN: None, str(HIDDEN): None, None: None} if hidden else {}
@@ -183,7 +160,7 @@ def item_originals(
         columns: by field, the column that holds its original, or None where the field is never changed.
 
     Returns:
-        One an item; None where no field has an original.
+        One per item; None where no field has an original.
     """
     for name in columns:
         for row, value in enumerate(table.columns[name] if name else (), start=1):
@@ -214,14 +191,14 @@ def content(text: str) -> str:
 
 
 def item_origins(split: str, ids: Sequence[str], originals: Sequence[Text | None]) -> list[str]:
-    """Cluster ids: one a clean source; an item without original is a cluster of its own."""
+    """Cluster ids: one per clean source; an item without original is a cluster by itself."""
     return [
         f"{split}-{id}" if clean is None else origin(clean) for id, clean in zip(ids, originals, strict=True)
     ]
 
 
 def fingerprint(*columns: object) -> str:
-    """SHA-256 of the content, the same on every platform and however the file stored it."""
+    """SHA-256 of the content, the same on every platform and for every file format."""
     return hashlib.sha256(json.dumps(columns, allow_nan=False).encode()).hexdigest()
 
 

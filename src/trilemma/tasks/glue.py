@@ -2,8 +2,10 @@
 
 Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding"
 (ICLR 2019). Column names, class order and splits are those of the Hugging Face data set
-``nyu-mll/glue``; STS-B is a regression on 0..5. QQP's and MRPC's F1 is that of class 1.
+``nyu-mll/glue``; STS-B is a regression on 0..5.
 """
+
+from collections.abc import Mapping
 
 from trilemma.tasks.task import Task
 
@@ -12,50 +14,31 @@ INFERENCE = ("entailment", "neutral", "contradiction")
 BINARY_INFERENCE = ("entailment", "not_entailment")
 
 
-def _rows(train: int, validation: int, test: int) -> dict[str, int]:
-    return {"train": train, "validation": validation, "test": test}
+def _glue(
+    name: str,
+    fields: tuple[str, ...],
+    labels: tuple[str, ...] | None,
+    metrics: tuple[str, ...],
+    rows: tuple[int, int, int],
+) -> Task:
+    """A task whose splits are train, validation and test."""
+    official_rows = dict(zip(("train", "validation", "test"), rows, strict=True))
+    return Task(name, fields, labels, metrics, official_rows=official_rows, source=SITE)
 
 
-COLA = Task(
-    name="cola",
-    fields=("sentence",),
-    labels=("unacceptable", "acceptable"),
-    metrics=("matthews",),
-    official_rows=_rows(8_551, 1_043, 1_063),
-    source=SITE,
+_TWO = ("sentence1", "sentence2")
+
+COLA = _glue("cola", ("sentence",), ("unacceptable", "acceptable"), ("matthews",), (8_551, 1_043, 1_063))
+SST2 = _glue("sst2", ("sentence",), ("negative", "positive"), ("accuracy",), (67_349, 872, 1_821))
+MRPC = _glue("mrpc", _TWO, ("not_equivalent", "equivalent"), ("accuracy", "f1"), (3_668, 408, 1_725))
+QQP = _glue(
+    "qqp",
+    ("question1", "question2"),
+    ("not_duplicate", "duplicate"),
+    ("accuracy", "f1"),
+    (363_846, 40_430, 390_965),
 )
-SST2 = Task(
-    name="sst2",
-    fields=("sentence",),
-    labels=("negative", "positive"),
-    metrics=("accuracy",),
-    official_rows=_rows(67_349, 872, 1_821),
-    source=SITE,
-)
-MRPC = Task(
-    name="mrpc",
-    fields=("sentence1", "sentence2"),
-    labels=("not_equivalent", "equivalent"),
-    metrics=("accuracy", "f1"),
-    official_rows=_rows(3_668, 408, 1_725),
-    source=SITE,
-)
-QQP = Task(
-    name="qqp",
-    fields=("question1", "question2"),
-    labels=("not_duplicate", "duplicate"),
-    metrics=("accuracy", "f1"),
-    official_rows=_rows(363_846, 40_430, 390_965),
-    source=SITE,
-)
-STSB = Task(
-    name="stsb",
-    fields=("sentence1", "sentence2"),
-    labels=None,
-    metrics=("pearson", "spearman"),
-    official_rows=_rows(5_749, 1_500, 1_379),
-    source=SITE,
-)
+STSB = _glue("stsb", _TWO, None, ("pearson", "spearman"), (5_749, 1_500, 1_379))
 MNLI = Task(
     name="mnli",
     fields=("premise", "hypothesis"),
@@ -71,30 +54,9 @@ MNLI = Task(
     },
     source=SITE,
 )
-QNLI = Task(
-    name="qnli",
-    fields=("question", "sentence"),
-    labels=BINARY_INFERENCE,
-    metrics=("accuracy",),
-    official_rows=_rows(104_743, 5_463, 5_463),
-    source=SITE,
-)
-RTE = Task(
-    name="rte",
-    fields=("sentence1", "sentence2"),
-    labels=BINARY_INFERENCE,
-    metrics=("accuracy",),
-    official_rows=_rows(2_490, 277, 3_000),
-    source=SITE,
-)
-WNLI = Task(
-    name="wnli",
-    fields=("sentence1", "sentence2"),
-    labels=("not_entailment", "entailment"),
-    metrics=("accuracy",),
-    official_rows=_rows(635, 71, 146),
-    source=SITE,
-)
+QNLI = _glue("qnli", ("question", "sentence"), BINARY_INFERENCE, ("accuracy",), (104_743, 5_463, 5_463))
+RTE = _glue("rte", _TWO, BINARY_INFERENCE, ("accuracy",), (2_490, 277, 3_000))
+WNLI = _glue("wnli", _TWO, ("not_entailment", "entailment"), ("accuracy",), (635, 71, 146))
 AX = Task(
     name="ax",
     fields=("premise", "hypothesis"),
@@ -106,3 +68,8 @@ AX = Task(
     source=SITE,
     trained_on=MNLI,
 )
+
+OFFICIAL_METRICS: Mapping[str, tuple[str, ...]] = {
+    task.name: task.metrics for task in (COLA, SST2, MRPC, QQP, STSB, MNLI, QNLI, RTE, WNLI, AX)
+}
+"""Metrics by task, the primary one first."""

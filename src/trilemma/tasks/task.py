@@ -1,4 +1,4 @@
-"""The nouns of a task: what is asked, the examples that ask it, and where they come from."""
+"""A task, its examples, and the source that they come from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Examples:
-    """One split of a task, column by column; all columns have one entry an item.
+    """One split of a task, column by column; all columns have one entry per item.
 
     Attributes:
         task: task name.
@@ -56,7 +56,7 @@ class Examples:
         ids: stable and unique within the split.
         texts: the input(s) shown to the model.
         labels: class index as float, or the score of a regression; None where unpublished.
-        fingerprint: hash of everything above as read, so that changed data changes a stage's key.
+        fingerprint: hash of everything above, so that changed data changes a stage's key.
         official_rows: the published number of rows, where known.
     """
 
@@ -79,12 +79,12 @@ class Examples:
 
 @dataclass(frozen=True)
 class AdversarialExamples(Examples):
-    """A fixed adversarial set; further columns, one entry an item.
+    """A fixed adversarial set; further columns, one entry per item.
 
     Attributes:
-        levels: ``word``, ``sentence``, ``human``, or ``unknown`` where the source does not tell.
+        levels: ``word``, ``sentence``, ``human``, or ``unknown`` where the source does not say.
         methods: the attack's published name, or ``""``.
-        originals: the clean input an item was made from; None where none is published.
+        originals: the clean input that an item was made from; None where none is published.
         origins: cluster id; items made from one source sentence share it.
     """
 
@@ -99,7 +99,7 @@ class Source(Protocol):
 
     @property
     def description(self) -> str:
-        """What a report says of the data's origin, e.g. ``embedded suite (generated; not GLUE)``."""
+        """The origin of the data as a report names it, e.g. ``embedded suite (generated; not GLUE)``."""
 
     def load(self, task: Task, split: str) -> Examples:
         """Read one split, checked; raises DataError naming file, row and expectation."""
@@ -107,6 +107,6 @@ class Source(Protocol):
     def adversarial(self, task: Task, name: str) -> list[AdversarialExamples]:
         """Read adversarial set ``name`` (``advglue``, ``anli``) for ``task``.
 
-        One object a published subset (MNLI has two in AdvGLUE); an empty list where the set has
+        One object per published subset (MNLI has two in AdvGLUE); an empty list where the set has
         nothing for the task.
         """

@@ -1,4 +1,4 @@
-"""The user's own task and own adversarial set, as a study's YAML names them."""
+"""The user's own tasks and adversarial sets, as a study's YAML names them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from trilemma.errors import DataError, StudyError
 from trilemma.tasks import advglue
 from trilemma.tasks.columns import (
-    adversarial_examples,
     examples,
+    fingerprinted,
     item_ids,
     item_labels,
     item_levels,
@@ -20,8 +20,8 @@ from trilemma.tasks.columns import (
     item_origins,
     item_texts,
 )
-from trilemma.tasks.metrics import CLASSIFICATION, REGRESSION
-from trilemma.tasks.reading import read_file
+from trilemma.tasks.official_metrics import CLASSIFICATION, POSITIVE_CLASS, REGRESSION
+from trilemma.tasks.raw_table import read_file
 from trilemma.tasks.task import AdversarialExamples, Examples, Task
 
 Names = Annotated[
@@ -47,8 +47,8 @@ class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class OwnTask(_Block):
-    """A task of one's own: what it asks and where its files are."""
+class UserTask(_Block):
+    """Your own task: what it asks and where its files are."""
 
     name: str = Field(min_length=1, description="what records and report call it")
     fields: Names = Field(min_length=1, max_length=2, description="column(s) of the text, one or two")
@@ -65,7 +65,7 @@ class OwnTask(_Block):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> "OwnTask":
+    def _consistent(self) -> "UserTask":
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: expected different names")
         known = REGRESSION if self.labels is None else CLASSIFICATION
@@ -75,15 +75,16 @@ class OwnTask(_Block):
                 raise ValueError(f"metric: {metric!r} is not for {kind}; expected {', '.join(known)}")
         if "f1" in self.metric and self.labels is not None and len(self.labels) > 2:
             raise ValueError(
-                "metric: f1 is that of class 1 of two; expected accuracy or matthews for more classes"
+                f"metric: f1 is that of class {POSITIVE_CLASS} of two; "
+                "expected accuracy or matthews for more classes"
             )
         if "train" not in self.files or len(self.files) < 2:
             raise ValueError("files: expected train and at least one more, e.g. validation")
         return self
 
 
-class OwnSet(_Block):
-    """An adversarial set of one's own for a task, or AdvGLUE's annotated JSON by path or URL."""
+class UserSet(_Block):
+    """Your own adversarial set for a task, or AdvGLUE's annotated JSON by path or URL."""
 
     name: str = Field(min_length=1, description="what records and report call it")
     advglue: str | None = Field(
@@ -107,7 +108,7 @@ class OwnSet(_Block):
     )
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "OwnSet":
+    def _one_kind(self) -> "UserSet":
         if self.advglue is not None and self.model_fields_set - {"name", "advglue"}:
             raise ValueError("expected `advglue` alone, or `task` and `file`")
         if self.advglue is None and (self.task is None or self.file is None):
@@ -119,9 +120,9 @@ class OwnSet(_Block):
 
 @dataclass(frozen=True)
 class UserSource:
-    """The files of one task of the user's."""
+    """The files of one of the user's tasks."""
 
-    block: OwnTask
+    block: UserTask
     base: Path
 
     @property
@@ -130,7 +131,7 @@ class UserSource:
         return f"the user's files for {self.block.name}"
 
     def load(self, task: Task, split: str) -> Examples:
-        """One split; only those the block names."""
+        """One split, of those that the block names."""
         if task.name != self.block.name or split not in self.block.files:
             raise DataError(
                 f"no {split!r} of {task.name} in {self.description}; it has {', '.join(self.block.files)}"
@@ -140,28 +141,28 @@ class UserSource:
         return examples(task, split, table, label=self.block.label, identifier=self.block.id)
 
     def adversarial(self, task: Task, name: str) -> list[AdversarialExamples]:
-        """Published sets have nothing for a user's task."""
+        """Nothing, since published sets are not for a user's task."""
         return []
 
 
 def from_user(block: Mapping[str, Any], base: Path) -> tuple[Task, UserSource]:
-    """The user's own task and where its examples come from.
+    """The user's task and where its examples come from.
 
     Args:
-        block: the fields of :class:`OwnTask`.
+        block: the fields of :class:`UserTask`.
         base: the folder that relative file names start from: the study file's.
 
     Raises:
         StudyError: naming the field and what would be right.
     """
-    own = _parse(OwnTask, block, "task")
-    source = UserSource(own, base)
+    given = _parse(UserTask, block, "task")
+    source = UserSource(given, base)
     task = Task(
-        name=own.name,
-        fields=own.fields,
-        labels=own.labels,
-        metrics=own.metric or ((REGRESSION if own.labels is None else CLASSIFICATION)[0],),
-        evaluation_splits=tuple(split for split in own.files if split != "train"),
+        name=given.name,
+        fields=given.fields,
+        labels=given.labels,
+        metrics=given.metric or ((REGRESSION if given.labels is None else CLASSIFICATION)[0],),
+        evaluation_splits=tuple(split for split in given.files if split != "train"),
         source="user",
         data=source,
     )
@@ -169,7 +170,7 @@ def from_user(block: Mapping[str, Any], base: Path) -> tuple[Task, UserSource]:
 
 
 def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> list[AdversarialExamples]:
-    """The user's own adversarial set for ``task``: the fields of :class:`OwnSet`.
+    """The user's own adversarial set for ``task``: the fields of :class:`UserSet`.
 
     Returns:
         The set, or an empty list where it is for another task.
@@ -178,46 +179,47 @@ def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> l
         StudyError: naming the field and what would be right.
         DataError: naming file, row and expectation.
     """
-    own = _parse(OwnSet, block, "adversarial set")
-    if own.advglue is not None:
-        url = own.advglue.startswith(("http://", "https://"))
-        return advglue.read_annotated(own.advglue if url else base / own.advglue, task)
-    if own.task != task.name or own.file is None:
+    given = _parse(UserSet, block, "adversarial set")
+    if given.advglue is not None:
+        url = given.advglue.startswith(("http://", "https://"))
+        return advglue.read_annotated(given.advglue if url else base / given.advglue, task)
+    if given.task != task.name or given.file is None:
         return []
-    for name in own.original:
+    for name in given.original:
         if name not in task.fields:
             raise StudyError(
-                f"adversarial set {own.name}: original: {name!r} is no field of {task.name}; expected "
+                f"adversarial set {given.name}: original: {name!r} is not a field of {task.name}; expected "
                 f"{' or '.join(task.fields)}"
             )
-    named = [own.id, own.level, own.method, own.origin, *own.original.values()]
-    if not any(named) and own.label == "label":
-        found = read_file(base / own.file, *advglue.columns(task))
+    named = [given.id, given.level, given.method, given.origin, *given.original.values()]
+    if not any(named) and given.label == "label":
+        found = read_file(base / given.file, *advglue.columns(task))
         if "data_construction" in found.columns:
-            return [advglue.from_table(task, own.name, found, None)]
-    table = read_file(base / own.file, [*task.fields, own.label, *(name for name in named if name)])
-    ids = item_ids(table, own.id)
+            return [advglue.from_table(task, given.name, found, None)]
+    table = read_file(base / given.file, [*task.fields, given.label, *(name for name in named if name)])
+    ids = item_ids(table, given.id)
     texts = item_texts(table, task.fields)
-    originals = item_originals(table, texts, [own.original.get(name) for name in task.fields])
-    return [
-        adversarial_examples(
-            task,
-            own.name,
-            ids=ids,
-            texts=texts,
-            labels=item_labels(table, own.label, task),
-            levels=item_levels(table, own.level) if own.level else ["unknown"] * len(ids),
-            methods=item_names(table, own.method) if own.method else [""] * len(ids),
-            originals=originals,
-            origins=item_names(table, own.origin) if own.origin else item_origins(own.name, ids, originals),
-        )
-    ]
+    originals = item_originals(table, texts, [given.original.get(name) for name in task.fields])
+    origins = item_names(table, given.origin) if given.origin else item_origins(given.name, ids, originals)
+    adversarial = AdversarialExamples(
+        task=task.name,
+        split=given.name,
+        ids=ids,
+        texts=texts,
+        labels=item_labels(table, given.label, task),
+        levels=item_levels(table, given.level) if given.level else ["unknown"] * len(ids),
+        methods=item_names(table, given.method) if given.method else [""] * len(ids),
+        originals=originals,
+        origins=origins,
+        fingerprint="",
+    )
+    return [fingerprinted(task, adversarial)]
 
 
-_Own = TypeVar("_Own", bound=_Block)
+_Kind = TypeVar("_Kind", bound=_Block)
 
 
-def _parse(kind: type[_Own], block: Mapping[str, Any], noun: str) -> _Own:
+def _parse(kind: type[_Kind], block: Mapping[str, Any], noun: str) -> _Kind:
     try:
         return kind.model_validate(dict(block))
     except ValidationError as error:

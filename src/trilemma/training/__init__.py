@@ -1,1 +1,1 @@
-"""Training language models: corpora, tokenizers, the training loop."""
+"""Training language models: corpora, tokenizers, pretraining, and the loop that adaptation shares."""

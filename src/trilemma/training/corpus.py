@@ -3,22 +3,23 @@
 import codecs
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trilemma.errors import DataError
+from trilemma.errors import DataError, one_line
 
-_ROWS_AT_ONCE = 256
+_ROWS_PER_BATCH = 256
 
 
 def read_texts(paths: Sequence[Path | str], column: str = "text") -> Iterator[str]:
     """Documents of a corpus, file by file, in order.
 
-    ``.txt`` files hold documents between blank lines, or one a line where they have no blank line, so that a
-    held-out slice can be taken by document; ``.jsonl`` and ``.parquet`` files hold one document a row. Blank
+    ``.txt`` files hold documents between blank lines, or one per line where they have no blank line, so that
+    whole documents can be held out; ``.jsonl`` and ``.parquet`` files hold one document per row. Blank
     documents are left out.
 
     Args:
@@ -32,13 +33,8 @@ def read_texts(paths: Sequence[Path | str], column: str = "text") -> Iterator[st
         DataError: for a file that is missing, empty, in another encoding or not what its name says,
             naming file and row.
     """
-    if not paths:
-        raise DataError("the corpus names no file; give text, JSON Lines or Parquet files")
+    require_files(paths)
     for path in map(Path, paths):
-        if path.suffix not in _READERS:
-            raise DataError(f"{path} is not a corpus file; its name must end in {', '.join(_READERS)}")
-        if not path.is_file():
-            raise DataError(f"corpus file {path} does not exist")
         found = False
         for text in _READERS[path.suffix](path, column):
             if stripped := text.strip():
@@ -46,6 +42,21 @@ def read_texts(paths: Sequence[Path | str], column: str = "text") -> Iterator[st
                 yield stripped
         if not found:
             raise DataError(f"corpus file {path} holds no text")
+
+
+def require_files(paths: Sequence[Path | str]) -> None:
+    """Refuse a corpus of no files, and files that do not exist or are not of a known type.
+
+    Raises:
+        DataError: naming the file.
+    """
+    if not paths:
+        raise DataError("the corpus names no file; give text, JSON Lines or Parquet files")
+    for path in map(Path, paths):
+        if not os.path.isfile(path):  # unlike Path's, also for a name that is too long
+            raise DataError(f"corpus file {one_line(path)} does not exist")
+        if path.suffix not in _READERS:
+            raise DataError(f"{path} is not a corpus file; its name must end in {', '.join(_READERS)}")
 
 
 def _paragraphs(path: Path, column: str) -> Iterator[str]:
@@ -71,12 +82,12 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{path}, line {number}: not JSON ({error}); one object a line is expected"
+                f"{path}, line {number}: not JSON ({error}); one object per line is expected"
             ) from error
         text = row.get(column) if isinstance(row, dict) else None
         if not isinstance(text, str):
             raise DataError(
-                f"{path}, line {number}: no text in field {column!r}; one object a line with it is expected"
+                f"{path}, line {number}: no text in field {column!r}; one object with it per line is expected"
             )
         yield text
 
@@ -91,7 +102,7 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
             kind = file.schema_arrow.field(column).type
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                 raise DataError(f"{path}: column {column!r} holds {kind}, not text")
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[column]):
+            for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=[column]):
                 yield from (text for text in batch.column(0).to_pylist() if text is not None)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not readable Parquet ({error}); give a whole file") from error

@@ -2,19 +2,20 @@
 
 The Trainer brings accelerate, mixed precision, gradient accumulation, several devices and checkpoints.
 Added here: batches that are a function of seed and epoch, so that a resumed run sees the same ones; an end
-as soon as the loss is no number; progress in the caller's terms; and none of the Trainer's avoidable cost
-per step, which for models of a few million weights would be a good part of the time.
+as soon as the loss is not a number; progress in the caller's units; and none of the Trainer's avoidable cost
+per step, which would be a good part of the time for small models.
 """
 
 import json
+import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,63 +25,36 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.progress import Progress
+from trilemma.training.precision import Precision
 
 Batch = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Any]]
 """Model and batch to the mean loss of the batch and the model's output."""
 
+_NOISE = "mtime may not be reliable"
+"""A warning of transformers on file systems with coarse times; checkpoints are then sorted by number."""
+
 _LOSS_POINTS = 100
-"""About so many points of the loss curve are kept."""
-
-_POOL = 50
-"""Batches whose examples are sorted by length together: more means less padding, less random batches."""
-
-
-class Precision(NamedTuple):
-    """Number format of matrix products in training, and why it was chosen."""
-
-    name: Literal["float32", "bfloat16"]
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.reason})"
-
-
-def choose_precision(wanted: Literal["auto", "float32", "bfloat16"]) -> Precision:
-    """Resolve ``auto``: bfloat16 autocast where the hardware multiplies it natively, else float32."""
-    if wanted != "auto":
-        return Precision(wanted, "as asked")
-    if torch.cuda.is_available():
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Precision("bfloat16", "auto: the GPU multiplies bfloat16")
-        return Precision("float32", "auto: the GPU does not multiply bfloat16")
-    # Native instructions are of use only through oneDNN; without either bfloat16 is many times slower.
-    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if onednn and hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        for name in ("amx_bf16", "avx512_bf16", "sve_bf16"):
-            if capabilities.get(name):
-                return Precision("bfloat16", f"auto: the CPU has {name}")
-    return Precision("float32", "auto: the CPU is not known to multiply bfloat16")
+"""Number of points of the loss curve that are kept, about."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Optimisation:
     """How a training is optimised.
 
     Attributes:
         steps: optimiser steps in all.
-        batch: items of one step, on all devices and accumulation parts together.
-        learning_rate: the peak.
+        batch: items per step, on all devices and in all accumulation parts together.
+        learning_rate: the peak rate.
+        seed: seed of batches and dropout.
+        precision: number format of matrix products.
         warmup: fraction of the steps in which the rate rises.
         schedule: ``linear``, ``cosine`` or ``constant`` after the warm-up.
-        weight_decay: on matrices only.
-        betas: of AdamW.
-        max_gradient_norm: gradients are clipped to it.
+        weight_decay: decay of matrices; vectors have none.
+        betas: AdamW's.
+        max_gradient_norm: the norm to which gradients are clipped.
         gradient_accumulation: equal parts that a batch is computed in.
-        precision: of matrix products.
-        seed: of batches and dropout.
-        checkpoint_steps: steps between checkpoints; None for none (a short training is simply repeated).
+        checkpoint_steps: steps between checkpoints; None for no checkpoints (a short training is repeated).
     """
 
     steps: int
@@ -97,13 +71,18 @@ class Recipe:
     checkpoint_steps: int | None = None
 
 
+def steps_of(items: int, batch: int, epochs: float) -> int:
+    """Optimiser steps of ``epochs`` passes over ``items`` items, at least one."""
+    return max(1, round(epochs * math.ceil(items / batch)))
+
+
 @dataclass(frozen=True)
 class Selection:
-    """Which checkpoint is the result, and when to stop looking for a better one.
+    """How the best checkpoint is found, and when to stop looking for a better one.
 
     Attributes:
         dataset: what checkpoints are evaluated on.
-        score: model outputs ``[n, outputs]`` and labels ``[n]`` to a number, higher is better.
+        score: model outputs ``[n, outputs]`` and labels ``[n]`` to a number; higher is better.
         every: steps between evaluations.
         callback: ends the training.
     """
@@ -115,14 +94,37 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class TrainingJob:
+    """What is trained on, and how.
+
+    Attributes:
+        dataset: gives whole batches (``__getitems__``), so that nothing needs to be collated.
+        order: the order of items in each epoch.
+        objective: the loss.
+        optimisation: how the loss is minimised.
+        unit: what progress counts, e.g. ``examples``.
+        units_per_step: how many of those an optimiser step takes.
+        selection: evaluate along the way and end with the best checkpoint; None for the last weights.
+    """
+
+    dataset: Dataset[Any]
+    order: Sampler[int]
+    objective: Objective
+    optimisation: Optimisation
+    unit: str
+    units_per_step: float
+    selection: Selection | None = None
+
+
+@dataclass(frozen=True)
 class Training:
-    """What a finished training says of itself.
+    """What a finished training reports.
 
     Attributes:
         steps: optimiser steps that were taken.
-        seconds: spent training, over all runs where it was resumed.
+        seconds: spent on training, over all runs where it was resumed.
         loss_curve: (step, mean loss since the point before).
-        best_score: of the selected checkpoint; None without selection.
+        best_score: score of the selected checkpoint; None without selection.
     """
 
     steps: int
@@ -131,76 +133,24 @@ class Training:
     best_score: float | None
 
 
-class LengthGroupedOrder(Sampler[int]):
-    """Random batches of items of about one length; a function of seed and epoch alone.
-
-    Args:
-        lengths: one an item.
-        batch: items a batch.
-        seed: with the epoch it determines the order.
-    """
-
-    def __init__(self, lengths: Sequence[int] | np.ndarray[Any, Any], batch: int, seed: int) -> None:
-        self._lengths = np.asarray(lengths)
-        self._batch = batch
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next (the Trainer calls this)."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng((self._seed, self._epoch))
-        order = rng.permutation(len(self._lengths))
-        pool = self._batch * _POOL
-        for start in range(0, len(order), pool):
-            part = order[start : start + pool]
-            order[start : start + pool] = part[np.argsort(-self._lengths[part], kind="stable")]
-        whole = len(order) // self._batch * self._batch
-        batches = order[:whole].reshape(-1, self._batch)
-        rng.shuffle(batches)  # else lengths would fall along every pool
-        yield from order.tolist()
-
-
-def train(
-    model: nn.Module,
-    dataset: Dataset[Any],
-    order: Sampler[int],
-    objective: Objective,
-    recipe: Recipe,
-    *,
-    work: Path,
-    progress: Progress,
-    unit: str,
-    per_step: float,
-    selection: Selection | None = None,
-) -> Training:
-    """Train ``model`` in place, going on from the last checkpoint in ``work`` where there is one.
+def train(model: nn.Module, job: TrainingJob, *, work: Path, progress: Progress) -> Training:
+    """Train ``model`` in place, from the last checkpoint in ``work`` where there is one.
 
     Args:
         model: weights with ``requires_grad`` train.
-        dataset: gives whole batches (``__getitems__``), so nothing is left to collate.
-        order: the order of items in each epoch.
-        objective: the loss.
-        recipe: how it is optimised.
+        job: what is trained on, and how.
         work: folder for checkpoints; a resumed run ends with the weights of an undisturbed one.
-        progress: told of ``unit`` done and in total after each step.
-        unit: what ``progress`` counts.
-        per_step: ``unit`` of one step.
-        selection: evaluate along the way and end with the best checkpoint.
+        progress: counts the job's units after each step.
 
     Raises:
-        DivergedError: as soon as the loss is no number, naming step and rate.
+        DivergedError: as soon as the loss is not a number, naming step and rate.
         StoreError: when a checkpoint cannot be written.
     """
+    logging.getLogger("transformers.trainer_utils").addFilter(_is_no_noise)
     config = getattr(model, "config", None)
     use_cache = getattr(config, "use_cache", None)
-    trainer = _StudyTrainer(model, recipe, dataset, order, objective, selection, work)
-    trainer.add_callback(_Reporter(progress, unit, per_step))
+    trainer = _JobTrainer(model, job, work)
+    trainer.add_callback(_Reporter(progress, job.unit, job.units_per_step))
     checkpoint = last_checkpoint(work)
     try:
         with _deterministic():
@@ -210,7 +160,7 @@ def train(
             f"cannot write a checkpoint to {work} ({error}); free space or choose another folder"
         ) from error
     finally:
-        # Take accelerate's autocast off the model again, and give back what the Trainer set.
+        # Remove accelerate's autocast from the model, and restore what the Trainer set.
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         if config is not None and use_cache is not None:
             config.use_cache = use_cache
@@ -221,7 +171,7 @@ def train(
         steps=trainer.state.global_step,
         seconds=trainer.seconds,
         loss_curve=[(entry["step"], entry["loss"]) for entry in history if "loss" in entry],
-        best_score=trainer.state.best_metric if selection else None,
+        best_score=trainer.state.best_metric if job.selection else None,
     )
 
 
@@ -258,73 +208,20 @@ def _deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
-def _arguments(recipe: Recipe, selection: Selection | None, work: Path) -> TrainingArguments:
-    saves: dict[str, Any] = {"save_strategy": "no"}
-    if selection is not None:
-        saves = {
-            "save_strategy": "steps",
-            "save_steps": selection.every,
-            "eval_strategy": "steps",
-            "eval_steps": selection.every,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "score",
-            "greater_is_better": True,
-            "save_total_limit": 2,  # the best and the last
-        }
-    elif recipe.checkpoint_steps is not None:
-        saves = {"save_strategy": "steps", "save_steps": recipe.checkpoint_steps, "save_total_limit": 1}
-    arguments = TrainingArguments(
-        output_dir=str(work),
-        max_steps=recipe.steps,
-        gradient_accumulation_steps=recipe.gradient_accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(recipe.schedule, recipe.schedule),
-        warmup_steps=round(recipe.warmup * recipe.steps),
-        optim="adamw_torch_fused",
-        adam_beta1=recipe.betas[0],
-        adam_beta2=recipe.betas[1],
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_gradient_norm,
-        bf16=recipe.precision.name == "bfloat16",
-        use_cpu=not torch.cuda.is_available(),
-        seed=recipe.seed,
-        logging_steps=max(1, recipe.steps // _LOSS_POINTS),
-        logging_nan_inf_filter=False,  # would hide what we look for, at the price of a device sync a step
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        **saves,
-    )
-    devices = recipe.gradient_accumulation * arguments.world_size * max(1, arguments.n_gpu)
-    if recipe.batch % devices:
-        raise TrilemmaError(
-            f"a batch of {recipe.batch} cannot be cut into {devices} equal parts (devices times gradient "
-            "accumulation); choose a batch that they divide"
-        )
-    arguments.per_device_train_batch_size = recipe.batch // devices
-    arguments.per_device_eval_batch_size = arguments.per_device_train_batch_size
-    return arguments
+def _is_no_noise(record: logging.LogRecord) -> bool:
+    return _NOISE not in str(record.msg)
 
 
-class _StudyTrainer(Trainer):  # type: ignore[misc]
-    """The Trainer with our loss, our order, an early end on divergence, and less work a step."""
+class _JobTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer with a job's loss and order, an early end on divergence, and less work per step."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        recipe: Recipe,
-        dataset: Dataset[Any],
-        order: Sampler[int],
-        objective: Objective,
-        selection: Selection | None,
-        work: Path,
-    ) -> None:
+    def __init__(self, model: nn.Module, job: TrainingJob, work: Path) -> None:
+        selection = job.selection
         super().__init__(
             model=model,
-            args=_arguments(recipe, selection, work),
+            args=_arguments(job.optimisation, selection, work),
             data_collator=lambda batch: batch,
-            train_dataset=dataset,
+            train_dataset=job.dataset,
             eval_dataset=selection.dataset if selection else None,
             compute_metrics=(lambda p: {"score": selection.score(p.predictions, p.label_ids)})
             if selection
@@ -334,29 +231,26 @@ class _StudyTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         # The objective returns the mean over its batch, whatever the model's own loss would do.
         self.model_accepts_loss_kwargs = False
-        self._recipe = recipe
-        self._order = order
-        self._objective = objective
+        self._job = job
         self._unchecked: list[Tensor] = []
-        # Looking at a loss makes a GPU wait for us; the CPU has it at once.
+        # Reading a loss makes a GPU wait; the CPU has it at once.
         self._check_every = 1 if self.args.device.type == "cpu" else 10
         self._seconds_before = 0.0
         self._began = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, those before a kill (to its last logged step) included."""
+        """Seconds of training so far, including those before a kill (up to its last logged step)."""
         return self._seconds_before + time.perf_counter() - self._began
 
     @property
     def divergence(self) -> str:
-        return (
-            f"at learning rate {self._recipe.learning_rate:g} with batch {self._recipe.batch}; "
-            "choose a lower rate or a longer warm-up"
-        )
+        """How the message about a diverged training ends."""
+        rate, batch = self._job.optimisation.learning_rate, self._job.optimisation.batch
+        return f"at learning rate {rate:g} with batch {batch}; choose a lower rate or a longer warm-up"
 
     def finish_or_train(self, checkpoint: Path | None) -> None:
-        """Train from ``checkpoint`` on, or only load it where its training was over."""
+        """Continue from ``checkpoint``, or only load it where its training had finished."""
         if checkpoint is not None:
             state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
             self._seconds_before = max(
@@ -377,18 +271,18 @@ class _StudyTrainer(Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         del train_dataset
-        return self._order
+        return self._job.order
 
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The objective's loss."""
         del num_items_in_batch
-        loss, outputs = self._objective(model, inputs)
+        loss, outputs = self._job.objective(model, inputs)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
-        """One forward and backward pass; ends the training where the loss is no number."""
+        """One forward and backward pass; ends the training where the loss is not a number."""
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         self._unchecked.append(loss)
         if len(self._unchecked) >= self._check_every:
@@ -406,7 +300,7 @@ class _StudyTrainer(Trainer):  # type: ignore[misc]
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
     def floating_point_ops(self, inputs: Batch) -> int:
-        """None: the count would walk over all modules every step, and nothing here reads it."""
+        """Zero: counting would walk over all modules in every step, and nothing here reads the count."""
         del inputs
         return 0
 
@@ -416,7 +310,7 @@ class _StudyTrainer(Trainer):  # type: ignore[misc]
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]
-    """Tells the caller how far the training is."""
+    """Reports to the caller how far the training is."""
 
     def __init__(self, progress: Progress, unit: str, per_step: float) -> None:
         self._progress = progress
@@ -430,6 +324,50 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         self._progress(done, total, self._unit)
 
 
-def steps_of(items: int, batch: int, epochs: float) -> int:
-    """Optimiser steps of ``epochs`` passes over ``items`` items, at least one."""
-    return max(1, round(epochs * math.ceil(items / batch)))
+def _arguments(chosen: Optimisation, selection: Selection | None, work: Path) -> TrainingArguments:
+    saves: dict[str, Any] = {"save_strategy": "no"}
+    if selection is not None:
+        saves = {
+            "save_strategy": "steps",
+            "save_steps": selection.every,
+            "eval_strategy": "steps",
+            "eval_steps": selection.every,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "score",
+            "greater_is_better": True,
+            "save_total_limit": 2,  # the best and the last
+        }
+    elif chosen.checkpoint_steps is not None:
+        saves = {"save_strategy": "steps", "save_steps": chosen.checkpoint_steps, "save_total_limit": 1}
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=chosen.steps,
+        gradient_accumulation_steps=chosen.gradient_accumulation,
+        learning_rate=chosen.learning_rate,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(chosen.schedule, chosen.schedule),
+        warmup_steps=round(chosen.warmup * chosen.steps),
+        optim="adamw_torch_fused",
+        adam_beta1=chosen.betas[0],
+        adam_beta2=chosen.betas[1],
+        weight_decay=chosen.weight_decay,
+        max_grad_norm=chosen.max_gradient_norm,
+        bf16=chosen.precision.name == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
+        seed=chosen.seed,
+        logging_steps=max(1, chosen.steps // _LOSS_POINTS),
+        logging_nan_inf_filter=False,  # it would hide a diverged loss, and cost a device sync per step
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **saves,
+    )
+    devices = chosen.gradient_accumulation * arguments.world_size * max(1, arguments.n_gpu)
+    if chosen.batch % devices:
+        raise TrilemmaError(
+            f"a batch of {chosen.batch} cannot be cut into {devices} equal parts (devices times gradient "
+            "accumulation); choose a batch that they divide"
+        )
+    arguments.per_device_train_batch_size = chosen.batch // devices
+    arguments.per_device_eval_batch_size = arguments.per_device_train_batch_size
+    return arguments

@@ -1,6 +1,6 @@
-"""Next-token loss of a language model without ever holding all its logits.
+"""Next-token loss of a language model without holding all its logits at once.
 
-With a vocabulary of 8,192 and 8,192 tokens a step, float32 logits and their gradients would take half a
+With a vocabulary of 8,192 and 8,192 tokens per step, float32 logits and their gradients would take half a
 gigabyte. Here the head runs on a few hundred tokens at a time, whose gradients are taken at once, while
 the logits are still in cache.
 """
@@ -17,21 +17,24 @@ from transformers import PreTrainedModel
 
 from trilemma.models.backbone import CausalLanguageModel
 
-_LOGITS_AT_ONCE = 2**22
-"""16 MB in float32: about the share of a core's last-level cache."""
+LOGITS_AT_ONCE = 2**22
+"""Logits that are computed together, 16 MB in float32: about the share of a core's last-level cache."""
 
 IGNORED = -100
 """Target that is not predicted."""
 
 
-def next_token_loss(model: PreTrainedModel, input_ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def next_token_loss(
+    model: PreTrainedModel, input_ids: Tensor, targets: Tensor, logits_at_once: int = LOGITS_AT_ONCE
+) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy of the next tokens, and how many there are.
 
     Args:
-        model: a causal language model. Ours are known to take their logits from the head as they are, and are
-            computed in parts; of another one all logits are computed at once.
+        model: a causal language model. Those of this package take their logits from the head as they are, so
+            that they can be computed in parts; of another one all logits are computed at once.
         input_ids: ``[B, T]``.
         targets: ``[B, T]``, the token after each input token; :data:`IGNORED` where none is predicted.
+        logits_at_once: logits that are computed together.
 
     Returns:
         The sum in float32, differentiable, and the number of predicted tokens.
@@ -46,7 +49,9 @@ def next_token_loss(model: PreTrainedModel, input_ids: Tensor, targets: Tensor) 
     hidden = model.base_model(input_ids=input_ids, use_cache=False)[0]
     head = model.get_output_embeddings()
     states = hidden.reshape(-1, hidden.shape[-1])
-    loss: Tensor = _ChunkedLoss.apply(states, flat, head, *head.parameters())  # type: ignore[no-untyped-call]
+    loss: Tensor = _ChunkedLoss.apply(  # type: ignore[no-untyped-call]
+        states, flat, head, logits_at_once, *head.parameters()
+    )
     return loss, count
 
 
@@ -73,13 +78,15 @@ class _ChunkedLoss(torch.autograd.Function):
     """Cross-entropy of ``head(hidden)``, summed; its gradients are computed in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: nn.Module, *weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, targets: Tensor, head: nn.Module, logits_at_once: int, *weights: Tensor
+    ) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         learns = ctx.needs_input_grad[0]
         d_hidden = torch.empty_like(hidden) if learns else None
         d_weights = [torch.zeros_like(weight) for weight in weights] if learns else []
         vocabulary = max(weight.shape[0] for weight in weights)
-        count = max(1, _LOGITS_AT_ONCE // vocabulary)
+        count = max(1, logits_at_once // vocabulary)
         for start in range(0, len(hidden), count):
             part = slice(start, start + count)
             with torch.set_grad_enabled(learns):
@@ -103,4 +110,5 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, *d_weights = ctx.saved_tensors
-        return d_hidden * d_loss.to(d_hidden.dtype), None, None, *(weight * d_loss for weight in d_weights)
+        d_hidden = d_hidden * d_loss.to(d_hidden.dtype)
+        return d_hidden, None, None, None, *(weight * d_loss for weight in d_weights)

@@ -1,88 +1,82 @@
 """Next-token pretraining from scratch, the same for every architecture."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from trilemma.errors import DataError, DivergedError, ModelError
+from trilemma.architectures import DEFAULT_VOCABULARY, NewModel, parse_new_model
+from trilemma.errors import DataError, ModelError, StoreError, TrilemmaError
+from trilemma.files import folder_fingerprint, held, sha256, write_text
 from trilemma.models.loading import create, load_tokenizer, save
+from trilemma.models.sizes import configuration
 from trilemma.progress import Progress, silent
-from trilemma.training.corpus import mixed, read_texts
-from trilemma.training.loop import Recipe, choose_precision, steps_of, train
-from trilemma.training.next_token import next_token_forward, next_token_loss
+from trilemma.training.corpus import mixed, read_texts, require_files
+from trilemma.training.loop import Optimisation, TrainingJob, steps_of, train
+from trilemma.training.next_token import next_token_forward
+from trilemma.training.perplexity import perplexity
+from trilemma.training.precision import choose_precision
+from trilemma.training.pretrain_settings import PretrainSettings, resolved
 from trilemma.training.token_windows import Windows, pack
-
-LEARNING_RATES = {"transformer-pp": 2e-3, "gla": 4e-3, "matmul-free": 3e-3}
-"""Peak rates for models of a few million weights, by held-out perplexity after short runs of ``micro``.
-
-Larger models need less: published rates for 340 M weights and batches of half a million tokens are 3e-4
-(Transformer++ and GLA, arXiv 2312.06635); 4e-3 for MatMul-Free at 370 M (arXiv 2406.02528), where small
-updates vanish in the rounding.
-"""
+from trilemma.training.tokenizer import train_tokenizer
 
 _HELD_OUT_SHARE = 0.01
 _HELD_OUT_BYTES = 1_000_000
 
-_LONGEST_WORDS = 50
-"""Mean bytes a word beyond which what stands between white space is no word; English has about 6."""
 
+@dataclass(frozen=True)
+class PretrainJob:
+    """Which model is trained, on what, and how.
 
-class PretrainSettings(BaseModel):
-    """How a model is pretrained."""
+    Attributes:
+        model: architecture and size.
+        corpus: text, JSON Lines or Parquet files; they must fit into memory.
+        settings: how.
+        tokenizer: folder of a fast tokenizer with an end-of-text token, such as
+            :func:`trilemma.training.tokenizer.train_tokenizer` makes.
+        seed: seed of weights and order.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tokens: int = Field(gt=0, description="tokens that are predicted in training, exactly")
-    length: int = Field(256, ge=8, description="tokens a packed sequence")
-    batch: int = Field(32, gt=0, description="sequences an optimiser step")
-    gradient_accumulation: int = Field(1, gt=0, description="equal parts that a step's batch is computed in")
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="peak rate; null: the architecture's own"
-    )
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = Field(0.05, ge=0, lt=1, description="fraction of the steps in which the rate rises")
-    weight_decay: float = Field(0.01, ge=0, lt=1)
-    max_gradient_norm: float = Field(1.0, gt=0)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpoint_steps: int = Field(200, gt=0, description="steps between checkpoints")
-    column: str = Field("text", description="column or field of the corpus files that holds the text")
+    model: NewModel
+    corpus: Sequence[Path | str]
+    settings: PretrainSettings
+    tokenizer: Path
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class PretrainFacts:
-    """What was done, and what came of it; JSON-able.
+    """What was done, and with which result; JSON-able.
 
     Attributes:
         arch: architecture name.
         size: size name.
         parameters: weights in all.
         vocabulary: tokens that the tokenizer knows.
-        tokens: predicted in training.
-        unique_tokens: different ones of them.
+        tokens: tokens that were predicted in training.
+        unique_tokens: different places of the corpus among them.
         epochs: passes over those.
         steps: optimiser steps.
-        batch: sequences a step.
-        length: tokens a sequence.
+        batch: sequences per step.
+        length: tokens per sequence.
         learning_rate: the peak rate.
-        seed: of weights and order.
-        precision: number format and why.
+        seed: seed of weights and order.
+        precision: number format, and why it was chosen.
         device: ``cpu`` or ``cuda``.
-        seconds: of training.
-        tokens_per_second: over those seconds.
-        loss_curve: (step, mean loss since the point before), in nats a token.
-        held_out_documents: documents that were never trained on, nor a copy of them.
+        seconds: training time.
+        tokens_per_second: speed of training.
+        loss_curve: (step, mean loss since the point before), in nats per token.
+        held_out_documents: documents that were not trained on, nor any copy of them.
         held_out_tokens: tokens predicted on them.
-        held_out_perplexity: a token, in windows of ``length``, in float32.
-        held_out_word_perplexity: a word between white space; comparable across tokenizers. None where the
-            texts have too few words for it, as those of a language written without spaces.
-        held_out_bits_per_byte: likewise.
+        held_out_perplexity: perplexity per token, in windows of ``length``, in float32.
+        held_out_word_perplexity: perplexity per word between white space, comparable across tokenizers; None
+            where the texts have too few words, as in a language written without spaces.
+        held_out_bits_per_byte: also comparable across tokenizers.
     """
 
     arch: str
@@ -110,75 +104,157 @@ class PretrainFacts:
 
 
 def pretrain(
-    arch: str,
-    size: str,
+    model: str | NewModel,
     corpus: Sequence[Path | str],
+    out: Path | str,
     settings: PretrainSettings,
     *,
-    tokenizer: Path | str,
-    out: Path,
-    work: Path,
+    tokenizer: Path | int = DEFAULT_VOCABULARY,
     seed: int = 0,
     progress: Progress = silent,
 ) -> PretrainFacts:
+    """Pretrain a language model from scratch and write a normal model folder, which a study can name.
+
+    A run that was killed resumes from its last checkpoint, which is kept beside ``out`` until the end.
+
+    Args:
+        model: ``ARCH:SIZE``, such as ``gla:nano``.
+        corpus: text, JSON Lines or Parquet files.
+        out: the folder to write; it must not exist, so that nothing is overwritten.
+        settings: how.
+        tokenizer: folder of a tokenizer, or the vocabulary of one that is trained on the corpus.
+        seed: seed of weights and order.
+        progress: counts tokens.
+
+    Returns:
+        The facts that are also in ``pretrain.json`` in the folder.
+
+    Raises:
+        DataError: for a corpus that is absent, cannot be read or is too small.
+        DivergedError: when the loss is no longer a number.
+        ModelError: for an unknown architecture or size.
+        StoreError: when ``out`` exists, another process is writing it, or what was begun there differs.
+    """
+    out = Path(out)
+    if os.path.lexists(out):
+        raise StoreError(f"{out} exists already; choose another --out or remove it")
+    new = parse_new_model(model) if isinstance(model, str) else model
+    if new is None:
+        raise ModelError(f"{model!r} is not a new model; give ARCH:SIZE, such as gla:nano")
+    configuration(*new, DEFAULT_VOCABULARY)  # unknown names are refused before any work
+    require_files(corpus)
+    request = {
+        "arch": new.arch,
+        "size": new.size,
+        "seed": seed,
+        "corpus": [sha256(Path(path)) for path in corpus],
+        "tokenizer": tokenizer if isinstance(tokenizer, int) else folder_fingerprint(tokenizer),
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_steps"}),
+    }
+    work = out.with_name(f".{out.name}.partial")
+    with held(work, f"another process is pretraining into {out}; wait for it or choose another --out"):
+        _require_same(work, request)
+        try:
+            if isinstance(tokenizer, int):
+                tokenizer = _trained_tokenizer(corpus, settings.column, tokenizer, work)
+            job = PretrainJob(new, corpus, settings, tokenizer, seed)
+            shutil.rmtree(work / "finished", ignore_errors=True)
+            facts = run(job, out=work / "finished", work=work, progress=progress)
+        except TrilemmaError:
+            if not list(work.glob("checkpoint-*")):
+                shutil.rmtree(work)  # there is nothing to resume from
+            raise
+        write_text(work / "finished" / "pretrain.json", json.dumps(asdict(facts), indent=1))
+        os.rename(work / "finished", out)
+    shutil.rmtree(work, ignore_errors=True)
+    return facts
+
+
+def summary(facts: PretrainFacts, out: Path) -> Iterator[str]:
+    """Lines about a pretraining for people; ``pretrain.json`` in the folder has all of it."""
+    yield (
+        f"{facts.arch}-{facts.size}, {facts.parameters:,} weights, trained on {facts.tokens:,} "
+        f"tokens (epochs: {facts.epochs:.2g}) in {facts.seconds:,.0f} s: {out}"
+    )
+    yield (
+        f"held out: {facts.held_out_documents:,} documents, perplexity {facts.held_out_perplexity:.4g} "
+        f"per token, {facts.held_out_bits_per_byte:.3g} bits per byte"
+    )
+    yield f"facts: {out / 'pretrain.json'}; in a study: models: [{{path: {out}}}]"
+
+
+def _require_same(work: Path, request: dict[str, object]) -> None:
+    """Refuse to resume what was begun with other settings, another corpus or tokenizer."""
+    path = work / "request.json"
+    if not path.is_file():
+        write_text(path, json.dumps(request))
+    elif (begun := json.loads(path.read_text("utf-8"))) != request:
+        other = ", ".join(name for name in request if begun.get(name) != request[name])
+        raise StoreError(
+            f"{work} holds an unfinished pretraining with another {other}; "
+            "repeat its command to resume it, or delete the folder to start again"
+        )
+
+
+def _trained_tokenizer(corpus: Sequence[Path | str], column: str, vocabulary: int, work: Path) -> Path:
+    folder = work / "tokenizer"
+    if not folder.exists():
+        unfinished = work / "tokenizer.unfinished"
+        train_tokenizer(read_texts(corpus, column), vocabulary).save_pretrained(unfinished)
+        os.rename(unfinished, folder)
+    return folder
+
+
+def run(job: PretrainJob, *, out: Path, work: Path, progress: Progress = silent) -> PretrainFacts:
     """Train a language model from scratch and write it to ``out``.
 
     Training and held-out documents are chosen by the texts alone, so every architecture sees the same
     tokens in the same order.
 
     Args:
-        arch: architecture name, see :data:`trilemma.architectures.ARCHITECTURES`.
-        size: size name, see :data:`trilemma.models.sizes.SHAPES`.
-        corpus: text, JSON Lines or Parquet files; they must fit into memory.
-        settings: how.
-        tokenizer: folder of a fast tokenizer with an end-of-text token, such as
-            :func:`trilemma.training.tokenizer.train_tokenizer` makes.
+        job: which model is trained, on what, and how.
         out: folder that is written at the end: weights (safetensors), configuration, tokenizer.
-        work: folder for packed tokens and checkpoints; after a kill the same call goes on from the last one.
-        seed: of weights and order.
-        progress: told of tokens.
+        work: folder for packed tokens and checkpoints; after a kill the same call resumes from the last one.
+        progress: counts tokens.
 
     Raises:
         DataError: for a corpus that cannot be read or is too small.
-        DivergedError: when the loss is no number any more.
+        DivergedError: when the loss is no longer a number.
     """
-    texts = mixed(read_texts(corpus, settings.column))
-    training_texts, held_out_texts = _hold_out(texts)
-    chosen = _fast_tokenizer(tokenizer)
+    settings = resolved(job.model.arch, job.settings)
+    training_texts, held_out_texts = hold_out(mixed(read_texts(job.corpus, settings.column)))
+    tokenizer = _fast_tokenizer(job.tokenizer)
     work.mkdir(parents=True, exist_ok=True)
-    windows = Windows(
-        pack(training_texts, chosen, settings.tokens, work), settings.length, settings.tokens, seed
+    ids = pack(training_texts, tokenizer, settings.tokens, work)
+    windows = Windows(ids, settings.length, settings.tokens, job.seed)
+    model = create(*job.model, tokenizer, job.seed)
+    optimisation = _optimisation(settings, len(windows), job.seed)
+    training_job = TrainingJob(
+        dataset=windows,
+        order=SequentialSampler(windows),
+        objective=lambda wrapped, batch: (wrapped(**batch)["loss"], None),
+        optimisation=optimisation,
+        unit="tokens",
+        units_per_step=settings.tokens / optimisation.steps,
     )
-    model = create(arch, size, chosen, seed)
-    recipe = _recipe(arch, settings, len(windows), seed)
     with next_token_forward(model):
-        training = train(
-            model,
-            windows,
-            SequentialSampler(windows),
-            lambda wrapped, batch: (wrapped(**batch)["loss"], None),
-            recipe,
-            work=work,
-            progress=progress,
-            unit="tokens",
-            per_step=settings.tokens / recipe.steps,
-        )
-    held_out = perplexity(model, held_out_texts, chosen, settings, work)
-    save(model, chosen, out)
+        training = train(model, training_job, work=work, progress=progress)
+    held_out = perplexity(model, held_out_texts, tokenizer, settings, work)
+    save(model, tokenizer, out)
     return PretrainFacts(
-        arch=arch,
-        size=size,
+        arch=job.model.arch,
+        size=job.model.size,
         parameters=model.num_parameters(),
-        vocabulary=len(chosen),
+        vocabulary=len(tokenizer),
         tokens=settings.tokens,
         unique_tokens=min(windows.predictable, settings.tokens),
         epochs=settings.tokens / windows.predictable,
         steps=training.steps,
         batch=settings.batch,
         length=settings.length,
-        learning_rate=recipe.learning_rate,
-        seed=seed,
-        precision=str(recipe.precision),
+        learning_rate=optimisation.learning_rate,
+        seed=job.seed,
+        precision=str(optimisation.precision),
         device=model.device.type,
         seconds=training.seconds,
         tokens_per_second=settings.tokens / training.seconds,
@@ -191,56 +267,8 @@ def pretrain(
     )
 
 
-class Perplexity(NamedTuple):
-    """How well a language model predicts documents; ends of documents count as tokens."""
-
-    documents: int
-    tokens: int
-    per_token: float
-    per_word: float | None
-    bits_per_byte: float
-
-
-def perplexity(
-    model: PreTrainedModel,
-    texts: Sequence[str],
-    tokenizer: PreTrainedTokenizerFast,
-    settings: PretrainSettings,
-    work: Path,
-) -> Perplexity:
-    """Perplexity of ``model`` on ``texts`` in windows of ``settings.length``, in the weights' precision.
-
-    Raises:
-        DivergedError: when it is larger than any number.
-    """
-    size = sum(len(text.encode()) for text in texts)
-    windows = Windows(pack(texts, tokenizer, size + len(texts), work), settings.length)
-    model.eval()
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for start in range(0, len(windows), settings.batch):
-            batch = windows.__getitems__(range(start, min(start + settings.batch, len(windows))))
-            ids, labels = batch["input_ids"].to(model.device), batch["labels"].to(model.device)
-            loss, predicted = next_token_loss(model, ids, labels)
-            total += float(loss)
-            count += int(predicted)
-    words = sum(len(text.split()) for text in texts)
-    try:
-        return Perplexity(
-            documents=len(texts),
-            tokens=count,
-            per_token=math.exp(total / count),
-            per_word=math.exp(total / words) if size <= _LONGEST_WORDS * words else None,
-            bits_per_byte=total / size / math.log(2),
-        )
-    except OverflowError as error:
-        raise DivergedError(
-            f"the loss on held-out text is {total / count:.0f} nats a token; train with a lower learning rate"
-        ) from error
-
-
-def _hold_out(texts: list[str]) -> tuple[list[str], list[str]]:
-    """The last documents, a hundredth of the bytes but at most about 1 MB, apart from the others."""
+def hold_out(texts: list[str]) -> tuple[list[str], list[str]]:
+    """Documents for training, and the last ones, held out: 1% of the bytes, but at most about 1 MB."""
     if len(texts) < 2:
         raise DataError(
             "the corpus has one document; at least two different ones are needed, one to be held out"
@@ -260,25 +288,12 @@ def _fast_tokenizer(folder: Path | str) -> PreTrainedTokenizerFast:
     return found
 
 
-def resolved(arch: str, settings: PretrainSettings) -> PretrainSettings:
-    """The settings with the architecture's own learning rate where none is given.
-
-    Raises:
-        ModelError: for an architecture that has none.
-    """
-    rate = settings.learning_rate or LEARNING_RATES.get(arch)
-    if rate is None:
-        raise ModelError(f"there is no usual pretraining rate for {arch}; set learning_rate")
-    return settings.model_copy(update={"learning_rate": rate})
-
-
-def _recipe(arch: str, settings: PretrainSettings, windows: int, seed: int) -> Recipe:
-    rate = resolved(arch, settings).learning_rate
-    assert rate is not None
-    return Recipe(
+def _optimisation(settings: PretrainSettings, windows: int, seed: int) -> Optimisation:
+    assert settings.learning_rate is not None
+    return Optimisation(
         steps=steps_of(windows, settings.batch, 1.0),
         batch=settings.batch,
-        learning_rate=rate,
+        learning_rate=settings.learning_rate,
         seed=seed,
         precision=choose_precision(settings.precision),
         warmup=settings.warmup,

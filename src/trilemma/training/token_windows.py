@@ -16,14 +16,14 @@ from trilemma.errors import DataError
 from trilemma.files import replacing
 from trilemma.training.next_token import IGNORED
 
-_DOCUMENTS_AT_ONCE = 512
+_DOCUMENTS_PER_CALL = 512
 
 
 def pack(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, tokens: int, work: Path) -> NDArray[Any]:
     """Token ids of documents, each ended by the end-of-text token, as a file in ``work``.
 
-    Documents are taken until there is one id more than ``tokens``; the last one is cut
-    there. What was packed before, from the same texts by the same tokenizer, is opened again.
+    Documents are taken until there is one id more than ``tokens``; the last one is cut there. A file that
+    was packed before, from the same texts by the same tokenizer, is used again.
 
     Returns:
         At most ``tokens + 1`` ids, memory-mapped, read-only.
@@ -50,8 +50,8 @@ def _ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int) ->
     end = tokenizer.eos_token_id
     parts: list[NDArray[Any]] = []
     count = 0
-    for start in range(0, len(texts), _DOCUMENTS_AT_ONCE):
-        batch = list(texts[start : start + _DOCUMENTS_AT_ONCE])
+    for start in range(0, len(texts), _DOCUMENTS_PER_CALL):
+        batch = list(texts[start : start + _DOCUMENTS_PER_CALL])
         for encoding in core.encode_batch_fast(batch, add_special_tokens=False):
             parts.append(np.asarray([*encoding.ids, end], dtype))
             count += len(parts[-1])
@@ -63,23 +63,23 @@ def _ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int) ->
 class Windows(Dataset[Any]):
     """Windows of packed ids in training order: ``length`` inputs, and for each the id after it as its target.
 
-    Neighbouring windows share one id, so that a pass over the ids predicts each but the first. Every pass
-    shuffles the windows anew; in all exactly ``tokens`` ids are predicted.
+    Neighbouring windows share one id, so that a pass over the ids predicts each but the first. Every pass has
+    its own order of windows; in all, exactly ``tokens`` ids are predicted.
 
     Args:
         ids: the packed corpus.
-        length: inputs a window.
+        length: inputs per window.
         tokens: predictions in all; None for one pass, unshuffled.
-        seed: of the order.
+        seed: seed of the order.
 
     Raises:
-        DataError: when there are less than two ids.
+        DataError: when there are fewer than two ids.
     """
 
     def __init__(self, ids: NDArray[Any], length: int, tokens: int | None = None, seed: int = 0) -> None:
         self.predictable = len(ids) - 1
         if self.predictable < 1:
-            raise DataError("the corpus has less than two tokens; give a larger one")
+            raise DataError("the corpus has fewer than two tokens; give a larger one")
         self._ids = ids
         self._length = length
         starts = np.arange(0, self.predictable, length)
@@ -105,5 +105,5 @@ class Windows(Dataset[Any]):
         return {"input_ids": torch.from_numpy(ids[:, :-1].copy()), "labels": torch.from_numpy(labels)}
 
     def __getitem__(self, window: int) -> dict[str, Tensor]:
-        """One window as a batch of its own."""
+        """One window, as a batch."""
         return self.__getitems__([window])

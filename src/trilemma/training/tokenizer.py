@@ -1,8 +1,8 @@
 """A byte-level BPE tokenizer trained on a corpus (Sennrich et al. 2016; Radford et al. 2019).
 
 It has four special tokens. ``<|end|>`` ends a document in pretraining, where a recurrent model learns to
-forget what stood before it; so a classifier's input uses others, which pretraining gave no such
-meaning: ``a <|class|>`` for a text, ``a <|sep|> b <|class|>`` for a pair, read out at ``<|class|>``.
+forget what came before it; so a classifier's input uses others, without such a meaning:
+``a <|class|>`` for a text, ``a <|sep|> b <|class|>`` for a pair, read out at ``<|class|>``.
 
 Special tokens spelt out in data are ordinary text: no input can end a document or fake a pair
 (``split_special_tokens``).
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from trilemma.architectures import DEFAULT_VOCABULARY
 from trilemma.errors import DataError
 from trilemma.training.corpus import mixed
 
@@ -21,26 +22,26 @@ _SPECIAL = [END, PAD, SEPARATOR, CLASS]
 _SMALLEST = 256 + len(_SPECIAL)
 
 SAMPLE_BYTES = 64_000_000
-"""The merges are learnt from about so many bytes of the corpus; more hardly changes them."""
+"""The merges are learnt from about this much of the corpus; more hardly changes them."""
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocabulary: int = 8192, sample_bytes: int = SAMPLE_BYTES
+    texts: Iterable[str], vocabulary: int = DEFAULT_VOCABULARY, sample_bytes: int = SAMPLE_BYTES
 ) -> PreTrainedTokenizerFast:
     """Train a tokenizer; the same texts in any order give the same tokenizer.
 
     Args:
         texts: documents.
-        vocabulary: most tokens, special ones included; small corpora give fewer.
-        sample_bytes: documents are drawn until they hold so many bytes.
+        vocabulary: largest number of tokens, special ones included; small corpora give fewer.
+        sample_bytes: documents are drawn until they hold this many bytes.
 
     Raises:
-        DataError: when there is no text, or ``vocabulary`` is less than the bytes and special tokens.
+        DataError: when there is no text, or ``vocabulary`` is smaller than all bytes and special tokens.
     """
     if vocabulary < _SMALLEST:
         raise DataError(f"a byte-level vocabulary has at least {_SMALLEST} tokens, not {vocabulary}")
     core = Tokenizer(models.BPE())
-    # The space before the first word makes it the token that it is anywhere else.
+    # With a space before it, the first word is the same token as elsewhere in a text.
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

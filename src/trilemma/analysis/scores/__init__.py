@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from trilemma.analysis.measures import MEASURES
-from trilemma.analysis.panels import CLEAN, COLUMNS, Candidate, Panel, candidates, panels
-from trilemma.analysis.scores.averages import averages
-from trilemma.analysis.scores.baselines import without_skill
+from trilemma.analysis.answers import CLEAN, COLUMNS, AnswerMatrix, answer_matrices
+from trilemma.analysis.baselines import seeds_without_skill
+from trilemma.analysis.candidates import Candidate, candidates
+from trilemma.analysis.item_metrics import ITEM_METRICS
+from trilemma.analysis.scores.averages import averages, leaderboard_score
+from trilemma.analysis.scores.by_set import scores_on
 from trilemma.analysis.scores.context import Context
-from trilemma.analysis.scores.leaderboard import leaderboard_score
-from trilemma.analysis.scores.performance import performance
-from trilemma.analysis.scores.robustness import robustness
 from trilemma.records import Record
 from trilemma.tasks.task import Task
 
@@ -31,54 +30,42 @@ def score(
     Returns:
         For each candidate (model and adaptation): the official metrics of every clean split, every
         adversarial set by level and method, baselines, and aggregates over tasks; by seed and over
-        seeds (seed None), with 95% intervals. A value that could not be measured is None and its note
-        says why. Columns that answers do not tell (parameters, hardware, kernel, versions) are empty.
+        seeds (seed None), with 95% intervals. What could not be measured has no value and a reason.
+        Columns that answers do not tell (parameters, hardware, kernel, versions) are empty.
     """
     frame = items.select(["study", "arch", *COLUMNS]).to_pandas()
     if frame.empty:
         return []
-    context = Context(
-        study=str(frame["study"].iloc[0]),
-        tasks=tasks,
-        arch=dict(frame[["model", "arch"]].drop_duplicates("model").itertuples(index=False)),
-        partial=partial or {},
-        seeds=len(set(frame["seed"].dropna())) or 1,
-    )
-    everyone = panels(frame)
-    return [record for candidate in candidates(frame) for record in _candidate(candidate, everyone, context)]
+    everyone, seeds = answer_matrices(frame), len(set(frame["seed"].dropna())) or 1
+    records: list[Record] = []
+    for candidate in candidates(frame):
+        own = [matrix.columns(columns) for matrix in everyone if (columns := matrix.of(candidate.name))]
+        lacking = _without_skill([matrix for matrix in own if len(matrix.gold)], candidate)
+        study = str(frame["study"].iloc[0])
+        context = Context(study, tasks, partial or {}, seeds, candidate, lacking)
+        records += _of_candidate(everyone, own, context)
+    return records
 
 
-def _candidate(candidate: Candidate, everyone: Sequence[Panel], context: Context) -> Iterator[Record]:
-    own = [panel.columns(columns) for panel in everyone if (columns := panel.of(candidate.name))]
-    shared = [panel for panel in own if len(panel.gold)]
-    notes = _without_skill([panel for panel in shared if panel.benchmark == CLEAN], candidate)
-    for panel in own:
-        if panel not in shared:
-            yield _nothing_shared(panel, candidate, context)
-        elif panel.benchmark == CLEAN:
-            yield from performance(panel, candidate, context)
+def _of_candidate(
+    everyone: Sequence[AnswerMatrix], own: Sequence[AnswerMatrix], context: Context
+) -> Iterator[Record]:
+    for matrix in own:
+        if len(matrix.gold):
+            yield from scores_on(matrix, context)
         else:
-            yield from robustness(panel, candidate, context, notes.get(panel.task, {}))
-    yield from averages(everyone, shared, candidate, context, notes)
+            clean = matrix.benchmark == CLEAN
+            metric = context.tasks[matrix.task].metrics[0] if clean else "robust_accuracy"
+            where = context.on_set(matrix.task, matrix.set, CLEAN if clean else "all")
+            yield context.record(None, "no item was answered by all seeds", **where, metric=metric, seed=None)
+    yield from averages(everyone, [matrix for matrix in own if len(matrix.gold)], context)
 
 
-def _nothing_shared(panel: Panel, candidate: Candidate, context: Context) -> Record:
-    clean = panel.benchmark == CLEAN
-    return context.record(
-        candidate,
-        task=panel.task,
-        set=panel.set,
-        axis="P" if clean else "R",
-        level=CLEAN if clean else "all",
-        metric=context.tasks[panel.task].metrics[0] if clean else "robust_accuracy",
-        seed=None,
-        notes=("not measured: no item was answered by all seeds",),
-    )
-
-
-def _without_skill(clean: Sequence[Panel], candidate: Candidate) -> Mapping[str, Mapping[int | None, str]]:
-    known = [panel for panel in clean if not MEASURES["accuracy"].missing(panel)]
+def _without_skill(own: Sequence[AnswerMatrix], candidate: Candidate) -> Mapping[str, set[int | None]]:
+    """By task the seeds (None: all together) with which the candidate has not learnt it."""
+    accuracy = ITEM_METRICS["accuracy"]
+    known = [matrix for matrix in own if matrix.benchmark == CLEAN and not accuracy.missing(matrix)]
     return {
-        task: without_skill([panel for panel in known if panel.task == task], candidate.name)
-        for task in dict.fromkeys(panel.task for panel in known)
+        task: seeds_without_skill([matrix for matrix in known if matrix.task == task], candidate.name)
+        for task in dict.fromkeys(matrix.task for matrix in known)
     }

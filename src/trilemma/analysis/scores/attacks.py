@@ -1,4 +1,4 @@
-"""Axis R beyond answers: what attacks on the models themselves took, and where their examples work too."""
+"""What attacks on the study's own models took, and on which other models their examples work too."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,12 +6,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from trilemma.records import Record
-from trilemma.statistics import Array, hierarchical_bootstrap, paired_difference, ratio
-from trilemma.statistics.intervals import Shape
-
-TRANSFER = "transfer_success_rate"
-GAP = "white_box_gap"
+from trilemma.metrics import METRICS
+from trilemma.records import ATTACK, SUSPECT, Record
+from trilemma.statistics import Array, ValueKind, hierarchical_bootstrap, paired_difference, ratio
 
 Row = Mapping[str, object]
 T = TypeVar("T")
@@ -22,7 +19,8 @@ class AttackRun:
     """One attack on one adapted model.
 
     Attributes:
-        record: the columns that all its records share: model, task, set, level, method, seed.
+        record: what all its records share (model, task, set, level, method, made_on, seed); its value is not
+            read.
         examples: rows of the attack's examples (``id``, ``attacked``, ``success``, ``queries``,
             ``words_changed``, ``similarity``, ``perplexity_ratio``).
         unmeasured: why similarity was not measured, or "".
@@ -38,7 +36,8 @@ class TransferRun:
     """One attack's successful examples, shown to another model.
 
     Attributes:
-        record: the columns that all its records share; ``set`` names the attack and the source.
+        record: what all its records share; ``set`` names the attack and ``made_on`` the model that its
+            examples were made on.
         answers: rows of ``id``, ``gold``, ``original_answer`` and ``answer``.
     """
 
@@ -58,32 +57,33 @@ def attack_records(runs: Sequence[AttackRun]) -> Iterator[Record]:
         attacked = [[row for row in run.examples if row["attacked"]] for run in members]
         won = [[row for row in rows if row["success"]] for rows in attacked]
         none = "no success" if any(attacked) else "no item was answered correctly"
-        yield _mean(record, "words_changed", "fraction", won, "words_changed", none)
-        yield _mean(record, "queries_per_item", "queries", attacked, "queries", none)
-        yield _mean(record, "queries_per_success", "queries", won, "queries", none)
         unmeasured = next((run.unmeasured for run in members if run.unmeasured), "")
-        known = [] if unmeasured else won
-        yield _mean(record, "similarity", "cosine", known, "similarity", unmeasured or none)
-        named = "no language model was named, by the setting `language_model`" if any(won) else none
-        yield _mean(record, "perplexity_ratio", "ratio", won, "perplexity_ratio", named)
+        unnamed = "no language model was named, by the setting `language_model`" if any(won) else none
+        yield _mean(record, "words_changed", won, "words_changed", none)
+        yield _mean(record, "queries_per_item", attacked, "queries", none)
+        yield _mean(record, "queries_per_success", won, "queries", none)
+        yield _mean(record, "similarity", [] if unmeasured else won, "similarity", unmeasured or none)
+        yield _mean(record, "perplexity_ratio", won, "perplexity_ratio", unnamed)
 
 
 def gap_records(runs: Sequence[AttackRun], white_box: Collection[str]) -> Iterator[Record]:
     """How much more often a black-box attack succeeds than a white-box one of its level, on the same items.
 
-    Who sees the gradients should not find less. If they do, the gradients mislead (Athalye et al. 2018, arXiv
-    1802.00420, section 3.1), as those that pass straight through the rounding of a quantised model may. It is
-    a sign and no proof. One record a pair, over seeds, with the paired interval.
+    An attack that sees the gradients should not find less. If it does, the gradients mislead (Athalye et al.
+    2018, arXiv 1802.00420, section 3.1), as those that pass straight through the rounding of a quantised
+    model may. It is a sign and no proof. One record per pair, over seeds, with the paired interval:
+    ``method`` is the white-box attack, ``set`` the black-box one that it is held against. Where the gap is
+    distinguishable from 0 it is flagged as suspect.
 
     Args:
         runs: all attacks of a study.
         white_box: names of those that see gradients.
     """
-    cells: dict[Record, dict[str, dict[int | None, AttackRun]]] = {}
+    attacked: dict[Record, dict[str, dict[int | None, AttackRun]]] = {}
     for run in runs:
-        cell = replace(run.record, set="", method="", seed=None, note="")
-        cells.setdefault(cell, {}).setdefault(run.record.method, {})[run.record.seed] = run
-    for cell, attacks in cells.items():
+        alike = run.record.without_value("not yet", set="", method="", seed=None, note="")
+        attacked.setdefault(alike, {}).setdefault(run.record.method, {})[run.record.seed] = run
+    for alike, attacks in attacked.items():
         for white in [name for name in attacks if name in white_box]:
             for black in [name for name in attacks if name not in white_box]:
                 seeds = [seed for seed in attacks[white] if seed in attacks[black]]
@@ -92,17 +92,16 @@ def gap_records(runs: Sequence[AttackRun], white_box: Collection[str]) -> Iterat
                 )
                 gap = paired_difference(first, second, np.arange(len(first)))
                 low, high = gap.interval()
-                yield replace(
-                    cell,
-                    set=f"attack:{white}",
+                yield alike.with_value(
+                    gap.value,
+                    low,
+                    high,
+                    set=f"{ATTACK}{black}",
                     method=white,
-                    metric=GAP,
+                    metric="white_box_gap",
                     unit="fraction",
-                    value=gap.value,
-                    low=low,
-                    high=high,
                     n=first.size,
-                    note=f"{black} succeeds on so many more items",
+                    flags=(*alike.flags, *[SUSPECT] * (low > 0)),
                 )
 
 
@@ -114,8 +113,8 @@ def _successes(run: AttackRun) -> list[float]:
 def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:
     """How often examples that worked on one model work on another, by seed and over seeds.
 
-    Of those whose original the other model answers correctly: a model that is wrong without an attack tells
-    nothing of how the attack carries over.
+    Of those whose original the other model answers correctly: a model that is wrong without an attack says
+    nothing about how the attack carries over.
     """
     none = "no successful example whose original this model answers correctly"
     for record, members in _by_seed([(run.record, run) for run in runs]):
@@ -127,7 +126,7 @@ def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:
             ]
             for run in members
         ]
-        yield _mean(record, TRANSFER, "fraction", wrong, "wrong", none, "proportion")
+        yield _mean(record, "transfer_success_rate", wrong, "wrong", none, "proportion")
 
 
 def _by_seed(runs: Sequence[tuple[Record, T]]) -> Iterator[tuple[Record, list[T]]]:
@@ -142,47 +141,39 @@ def _by_seed(runs: Sequence[tuple[Record, T]]) -> Iterator[tuple[Record, list[T]
 def _mean(
     record: Record,
     metric: str,
-    unit: str,
     by_seed: Sequence[Sequence[Row]],
     column: str,
     none: str,
-    shape: Shape = "difference",
+    kind: ValueKind = "difference",
 ) -> Record:
     """The mean over seeds of each seed's mean, with its interval over items and seeds.
 
     Args:
         record: the shared columns.
         metric: what it is.
-        unit: of the value.
         by_seed: each seed's rows; those without a value are left out.
         column: the value's.
         none: why there may be none.
-        shape: ``proportion`` of rows, or ``difference``, any number.
+        kind: ``proportion`` of rows, or ``difference``, any number.
     """
     known = [[row for row in rows if row[column] is not None] for rows in by_seed]
     columns = [{str(row["id"]): _number(row[column]) for row in rows} for rows in known if rows]
-    record = replace(record, metric=metric, unit=unit)
+    record = replace(record, metric=metric, unit=METRICS[metric].unit)
     if not columns:
-        return replace(record, note=f"not measured: {none}")
+        return record.without_value(none)
     ids = sorted({one for values in columns for one in values})
     contributions = np.array(
         [[(values.get(one, 0.0), float(one in values)) for values in columns] for one in ids]
     )
     # Intervals of the statistics room are of numbers in -1..1.
-    most = 1.0 if shape == "proportion" else float(np.abs(contributions[..., 0]).max()) or 1.0
+    most = 1.0 if kind == "proportion" else float(np.abs(contributions[..., 0]).max()) or 1.0
     value: Array = ratio(contributions.sum(axis=0))
     contributions[..., 0] /= most
-    low, high = hierarchical_bootstrap(contributions, np.arange(len(ids)), shape=shape)
+    low, high = hierarchical_bootstrap(contributions, np.arange(len(ids)), kind=kind)
     least = 0.0 if (contributions[..., 0] >= 0).all() else -1.0
     fewer = f"{len(columns)} of {len(by_seed)} seeds" if len(columns) < len(by_seed) else ""
-    return replace(
-        record,
-        value=float(value.mean()),
-        low=max(low, least) * most,
-        high=high * most,
-        n=sum(map(len, columns)),
-        note=fewer,
-    )
+    limits = max(low, least) * most, high * most
+    return record.with_value(float(value.mean()), *limits, n=sum(map(len, columns)), note=fewer)
 
 
 def _number(value: object) -> float:

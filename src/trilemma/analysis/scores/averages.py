@@ -2,168 +2,155 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from trilemma.analysis.comparisons import AVERAGE
-from trilemma.analysis.measures import MEASURES, Measure, defined, scored_by
-from trilemma.analysis.panels import ADVGLUE, CLEAN, LEVELS, Candidate, Panel
-from trilemma.analysis.scores.cells import Cell, cells
+import numpy as np
+
+from trilemma.analysis.answers import CLEAN, LEADERBOARDS, LEVELS, AnswerMatrix
+from trilemma.analysis.item_metrics import ITEM_METRICS, ItemMetric, defined, scored_by
+from trilemma.analysis.scores.by_set import RATES
 from trilemma.analysis.scores.context import Context
-from trilemma.analysis.scores.leaderboard import leaderboard_score
-from trilemma.records import Record
-from trilemma.statistics import Sample
+from trilemma.analysis.scores.seed_scores import SeedScores, seed_scores
+from trilemma.records import AVERAGE, Record
+from trilemma.statistics import Array, Interval, Sample
 
-RATES = ("robust_accuracy", "attack_success_rate", "accuracy_drop", "flip_rate", "paired_clean_accuracy")
-"""Metrics whose mean over tasks is recorded for each adversarial benchmark and level."""
 
-Notes = Mapping[str, Mapping[int | None, str]]
-"""By task and seed, that robustness is meaningless."""
+def leaderboard_score(tasks: Mapping[str, Sequence[Sequence[float]] | Array]) -> float:
+    """Mean over tasks of each task's score, GLUE's and AdvGLUE's rule.
+
+    A task's score is the mean over its sets (MNLI: matched and mismatched) and over its official metrics
+    (QQP: accuracy and F1).
+
+    Args:
+        tasks: by task, [sets, metrics] values in any one unit.
+
+    Source: AdvGLUE's ``evaluate.py`` (Wang et al., NeurIPS 2021 Datasets and Benchmarks).
+    """
+    return float(np.mean([np.mean(values) for values in tasks.values()]))
 
 
 @dataclass(frozen=True)
-class _Score:
-    """One aggregate: its name, what each task contributes, and where it stands in the records.
+class _Aggregate:
+    """One aggregate: its name, the metrics that each task contributes, and where it is in the records.
 
     ``notes`` says which tasks contribute less than the rule's metrics.
     """
 
     metric: str
-    measures: Mapping[str, Sequence[Measure]]
+    parts: Mapping[str, Sequence[ItemMetric]]
     benchmark: str
     level: str
     notes: tuple[str, ...] = ()
 
     @property
-    def columns(self) -> dict[str, object]:
-        clean = self.benchmark == CLEAN
-        return {
-            "task": AVERAGE,
-            "set": "" if clean else self.benchmark,
-            "axis": "P" if clean else "R",
-            "level": self.level,
-            "metric": self.metric,
-        }
+    def columns(self) -> dict[str, Any]:
+        shown = "" if self.benchmark == CLEAN else self.benchmark
+        return {"task": AVERAGE, "set": shown, "level": self.level, "metric": self.metric}
+
+    def sets(self, matrices: Sequence[AnswerMatrix], task: str) -> list[AnswerMatrix]:
+        """The task's sets at the aggregate's level on which all its metrics are defined."""
+        own = [matrix.at(self.level) for matrix in matrices if matrix.task == task]
+        missing = (any(one.missing(matrix) for one in self.parts[task]) for matrix in own)
+        return [matrix for matrix, lacks in zip(own, missing, strict=True) if len(matrix.gold) and not lacks]
 
 
 def averages(
-    everyone: Sequence[Panel],
-    own: Sequence[Panel],
-    candidate: Candidate,
-    context: Context,
-    notes: Notes,
+    everyone: Sequence[AnswerMatrix], own: Sequence[AnswerMatrix], context: Context
 ) -> Iterator[Record]:
     """A candidate's aggregates: ``glue_score``, ``advglue_score``, and the rates' means over tasks.
 
     Args:
-        everyone: all panels of the study: which tasks and levels there are.
-        own: the panels the candidate answered, with its columns.
-        candidate: whose.
+        everyone: all sets of the study: which tasks and levels there are.
+        own: the sets that the candidate answered, with its columns.
         context: what all records share.
-        notes: where the candidate's robustness is meaningless.
     """
-    for benchmark in dict.fromkeys(panel.benchmark for panel in everyone):
-        here = [panel for panel in everyone if panel.benchmark == benchmark]
-        mine = [panel for panel in own if panel.benchmark == benchmark]
-        tasks = list(dict.fromkeys(panel.task for panel in here))
-        present = {level for panel in here for level in panel.levels}
+    for benchmark in dict.fromkeys(matrix.benchmark for matrix in everyone):
+        here = [matrix for matrix in everyone if matrix.benchmark == benchmark]
+        mine = [matrix for matrix in own if matrix.benchmark == benchmark]
+        present = {level for matrix in here for level in matrix.levels}
         for level in [level for level in (CLEAN, "all", *LEVELS) if level in present]:
-            at_level = [panel.at(level) for panel in here]
-            for score in _scores(
-                benchmark, level, tasks, [one for one in at_level if len(one.gold)], context
-            ):
-                yield from _records(score, here, mine, candidate, context, notes)
+            for aggregate in _aggregates(benchmark, level, here, context):
+                yield from _records(aggregate, here, mine, context)
 
 
-def _scores(
-    benchmark: str, level: str, tasks: Sequence[str], at_level: Sequence[Panel], context: Context
-) -> Iterator[_Score]:
-    official = {task: context.tasks[task].metrics for task in tasks}
-    leading = MEASURES["accuracy" if benchmark == CLEAN else "robust_accuracy"]
-    rule = {task: scored_by(leading, benchmark, official[task]) for task in tasks}
-    if benchmark == CLEAN or benchmark.startswith(ADVGLUE):
-        measures, notes = {}, []
-        for task, (_, parts) in rule.items():
-            sets = [panel for panel in at_level if panel.task == task]
-            measures[task] = defined(parts, sets)
-            if len(measures[task]) < len(parts):
-                n = sum(len(panel.gold) for panel in sets)
-                kept = " and ".join(one.name.removeprefix("robust_") for one in measures[task])
+def _aggregates(
+    benchmark: str, level: str, here: Sequence[AnswerMatrix], context: Context
+) -> Iterator[_Aggregate]:
+    tasks = list(dict.fromkeys(matrix.task for matrix in here))
+    at_level = [one for one in (matrix.at(level) for matrix in here) if len(one.gold)]
+    leading = ITEM_METRICS["accuracy" if benchmark == CLEAN else "robust_accuracy"]
+    if benchmark == CLEAN or benchmark in LEADERBOARDS:
+        parts, notes = {}, []
+        for task in tasks:
+            _, rule = scored_by(leading, benchmark, context.tasks[task].metrics)
+            sets = [matrix for matrix in at_level if matrix.task == task]
+            parts[task] = defined(rule, sets)
+            if len(parts[task]) < len(rule):
+                n = sum(len(matrix.gold) for matrix in sets)
+                kept = " and ".join(one.official for one in parts[task])
                 notes.append(f"{kept} alone for {task}: no item of the positive class among {n}")
-        yield _Score(rule[tasks[0]][0], measures, benchmark, level, tuple(notes))
+        yield _Aggregate(leading.metric.average, parts, benchmark, level, tuple(notes))
     if benchmark != CLEAN:
         for name in RATES:
-            yield _Score(name, {key: [MEASURES[name]] for key in tasks}, benchmark, level)
+            yield _Aggregate(name, {task: [ITEM_METRICS[name]] for task in tasks}, benchmark, level)
 
 
 def _records(
-    score: _Score,
-    here: Sequence[Panel],
-    mine: Sequence[Panel],
-    candidate: Candidate,
-    context: Context,
-    notes: Notes,
+    aggregate: _Aggregate, here: Sequence[AnswerMatrix], mine: Sequence[AnswerMatrix], context: Context
 ) -> Iterator[Record]:
     """One aggregate over seeds, and for the seeds that all tasks have."""
-    tasks, reason = _measurable(score, here)
-    lacking = [task for task in tasks if len(_sets(score, mine, task)) < len(_sets(score, here, task))]
+    sets, own = (
+        {task: aggregate.sets(matrices, task) for task in aggregate.parts} for matrices in (here, mine)
+    )
+    tasks = [task for task in aggregate.parts if sets[task]]
+    lacking = [task for task in tasks if len(own[task]) < len(sets[task])]
     if lacking or not tasks:
-        note = f"not measured: {'no answers for ' + ', '.join(lacking) if lacking else reason}"
-        columns = {**score.columns, "seed": None, "unit": "fraction"}
-        yield context.record(candidate, **columns, notes=(note,))
+        reason = f"no answers for {', '.join(lacking)}" if lacking else _why_not(aggregate, here)
+        yield context.record(None, reason, **aggregate.columns, seed=None)
         return
-    by_task: dict[str, Cell] = {}
+    by_task: dict[str, SeedScores] = {}
     for task in tasks:
-        (by_task[task],) = cells(_sets(score, mine, task), candidate.name, [score.measures[task]])
-    common = set.intersection(*(set(cell.rows) for cell in by_task.values()))
-    others = sorted({panel.task for panel in here} - set(tasks))
-    partial = any(context.is_partial(panel.task, panel.set) for panel in here if panel.task in tasks)
+        (by_task[task],) = seed_scores(own[task], context.candidate.name, [aggregate.parts[task]])
+    parts = list(by_task.values())
+    common = set.intersection(*(set(scores.rows) for scores in parts))
+    others = sorted({matrix.task for matrix in here} - set(tasks))
+    partial = any(context.partial.get((m.task, m.set), False) for m in here if m.task in tasks)
+    fewest = min(len(scores.seeds) for scores in parts)
     for seed in [*sorted(common - {None}, key=lambda one: one or 0), None]:
-        flagged = [task for task in tasks if seed in notes.get(task, {})] if score.benchmark != CLEAN else []
-        undefined = [task for task, cell in by_task.items() if cell.value(seed) is None]
-        fewest = min(len(cell.seeds) for cell in by_task.values())
+        undefined = [task for task, scores in by_task.items() if scores.value(seed) is None]
+        value, (low, high) = (None, (None, None)) if undefined else _average(by_task, seed)
+        robust = aggregate.benchmark != CLEAN
+        short = seed is None and fewest < context.seeds
+        notes = (
+            *aggregate.notes,
+            f"mean over {', '.join(tasks)}; nothing to measure for {', '.join(others)}" if others else "",
+            f"{fewest} of {context.seeds} seeds for some tasks" if short else "",
+        )
         yield context.record(
-            candidate,
-            **score.columns,
-            **_numbers(by_task, seed),
+            value,
+            f"undefined for the answers on {', '.join(undefined)}",
+            **aggregate.columns,
+            seed=seed,
+            n=sum(scores.counts[seed] for scores in parts),
+            low=low,
+            high=high,
             partial=partial,
-            notes=(
-                f"not measured: undefined for the answers on {', '.join(undefined)}" if undefined else "",
-                *score.notes,
-                f"mean over {', '.join(tasks)}; nothing to measure for {', '.join(others)}" if others else "",
-                f"{fewest} of {context.seeds} seeds for some tasks"
-                if seed is None and fewest < context.seeds
-                else "",
-                f"robustness is meaningless for {', '.join(flagged)}" if flagged else "",
-            ),
+            meaningless=robust and any(seed in context.lacking.get(task, set()) for task in tasks),
+            note="; ".join(filter(None, notes)),
         )
 
 
-def _measurable(score: _Score, here: Sequence[Panel]) -> tuple[list[str], str]:
-    """The tasks that have the score at its level, and for want of any the reason."""
-    tasks = [task for task in score.measures if _sets(score, here, task)]
-    at_level = [panel.at(score.level) for panel in here]
-    reasons = [m.missing(panel) for panel in at_level if len(panel.gold) for m in score.measures[panel.task]]
-    return tasks, next((reason for reason in reasons if reason), "no items")
+def _why_not(aggregate: _Aggregate, here: Sequence[AnswerMatrix]) -> str:
+    """Why no task has the aggregate at its level."""
+    at_level = [one for one in (matrix.at(aggregate.level) for matrix in here) if len(one.gold)]
+    reasons = (one.missing(matrix) for matrix in at_level for one in aggregate.parts[matrix.task])
+    return next((reason for reason in reasons if reason), "no items")
 
 
-def _sets(score: _Score, panels: Sequence[Panel], task: str) -> list[Panel]:
-    """The task's sets at the score's level on which all its measures are defined."""
-    own = [panel.at(score.level) for panel in panels if panel.task == task]
-    return [
-        panel
-        for panel in own
-        if len(panel.gold) and not any(measure.missing(panel) for measure in score.measures[task])
-    ]
-
-
-def _numbers(by_task: Mapping[str, Cell], seed: int | None) -> dict[str, object]:
-    parts = list(by_task.values())
-    n = sum(cell.counts[seed] for cell in parts)
-    columns: dict[str, object] = {"seed": seed, "n": n, "unit": "fraction"}
-    if any(cell.value(seed) is None for cell in parts):
-        return columns
+def _average(by_task: Mapping[str, SeedScores], seed: int | None) -> tuple[float, Interval]:
     values = {
-        task: cell.values.mean(axis=0) if seed is None else cell.values[cell.seeds.index(seed)]
-        for task, cell in by_task.items()
+        task: scores.values.mean(axis=0) if seed is None else scores.values[scores.seeds.index(seed)]
+        for task, scores in by_task.items()
     }
-    low, high = Sample.mean([cell.samples[seed] for cell in parts]).interval()
-    return {**columns, "value": leaderboard_score(values), "low": low, "high": high}
+    interval = Sample.mean([scores.samples[seed] for scores in by_task.values()]).interval()
+    return leaderboard_score(values), interval

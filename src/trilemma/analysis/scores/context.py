@@ -4,41 +4,80 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trilemma.analysis.panels import Candidate
-from trilemma.records import Record
+from trilemma.analysis.answers import CLEAN
+from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.scores.seed_scores import SeedScores
+from trilemma.records import ATTACK, MEANINGLESS, PARTIAL, Record
 from trilemma.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the answers alone do not say.
+    """What the answers alone do not say, and what is known of the candidate.
 
     Attributes:
         study: the study's name.
         tasks: the study's tasks by name.
-        arch: architectures by model.
         partial: by (task, set), whether rows are missing against the official split.
         seeds: how many training seeds the study has.
+        candidate: whose records are made.
+        lacking: by task the seeds (None: all together) with which the candidate has not learnt it.
     """
 
     study: str
     tasks: Mapping[str, Task]
-    arch: Mapping[str, str]
     partial: Mapping[tuple[str, str], bool]
     seeds: int
+    candidate: Candidate
+    lacking: Mapping[str, set[int | None]]
 
-    def is_partial(self, task: str, name: str) -> bool:
-        """Whether a split or set is short of its official rows."""
-        return self.partial.get((task, name), False)
-
-    def record(self, candidate: Candidate, *, notes: tuple[str, ...] = (), **columns: Any) -> Record:
-        """A candidate's record; empty notes are left out. The model's own columns are the study's to fill."""
+    def record(
+        self,
+        value: float | None,
+        reason: str = "",
+        *,
+        partial: bool = False,
+        meaningless: bool = False,
+        **columns: Any,
+    ) -> Record:
+        """The candidate's record of one value; the model's own columns are the study's to fill."""
+        shown = str(columns["set"])
         return Record(
             study=self.study,
-            model=candidate.model,
-            arch=self.arch[candidate.model],
-            parameters=None,
-            adaptation=candidate.adaptation,
-            note="; ".join(note for note in notes if note),
+            model=self.candidate.model,
+            arch=self.candidate.arch,
+            adaptation=self.candidate.adaptation,
+            axis="P" if columns["level"] == CLEAN else "R",
+            unit="fraction",
+            value=value,
+            status="ok" if value is not None else "not measured",
+            reason="" if value is not None else reason,
+            flags=(*[PARTIAL] * partial, *[MEANINGLESS] * meaningless),
+            made_on=self.candidate.model if shown.startswith(ATTACK) else "",
+            **columns,
+        )
+
+    def on_set(self, task: str, name: str, level: str, method: str = "") -> dict[str, Any]:
+        """The columns of a record of one split or adversarial set."""
+        partial = self.partial.get((task, name), False)
+        return {"task": task, "set": name, "level": level, "method": method, "partial": partial}
+
+    def scored(
+        self,
+        scores: SeedScores,
+        seed: int | None,
+        **columns: Any,
+    ) -> Record:
+        """A record of one seed's score or of that over seeds, with its interval and its number of seeds."""
+        value, few = scores.value(seed), len(scores.seeds)
+        low, high = (None, None) if value is None else scores.samples[seed].interval()
+        return self.record(
+            value,
+            "undefined for these answers",
+            seed=seed,
+            n=scores.counts[seed],
+            low=low,
+            high=high,
+            note=f"{few} of {self.seeds} seeds" if seed is None and few < self.seeds else "",
             **columns,
         )

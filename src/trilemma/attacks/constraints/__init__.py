@@ -1,33 +1,24 @@
 """What every candidate must keep, so that a person still gives the item its label."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from trilemma.attacks.item import Item
 from trilemma.attacks.lockstep import Steps
-from trilemma.attacks.words import Words
-
-if TYPE_CHECKING:
-    from trilemma.attacks.attempt import Attempt
+from trilemma.attacks.words import SplitText
 
 
 class Constraint:
-    """Allows everything; a constraint overrides what it restricts.
+    """Allows everything; a constraint overrides the method that restricts something."""
 
-    Attributes:
-        name: what a report calls it.
-    """
-
-    name = ""
-
-    def allows(self, words: Words, position: int) -> bool:
-        """Whether the word at a position of the text as it is now may be changed."""
+    def allows(self, words: SplitText, position: int) -> bool:
+        """Whether the word at a position of a text may be changed."""
         return True
 
-    def holds(self, attempt: "Attempt", candidates: Sequence[Words]) -> Steps[list[bool]]:
-        """Which candidates keep the constraint; by default judged one by one."""
+    def holds(self, item: Item, candidates: Sequence[SplitText]) -> Steps[list[bool]]:
+        """Which candidates keep the constraint; by default each is judged by :meth:`keeps`."""
         yield from ()
-        return [self.keeps(attempt.original, words) for words in candidates]
+        return [self.keeps(item.original, words) for words in candidates]
 
-    def keeps(self, original: Words, words: Words) -> bool:
-        """Whether one candidate keeps it against the original."""
+    def keeps(self, original: SplitText, words: SplitText) -> bool:
+        """Whether one candidate keeps the constraint, compared with the original."""
         return True

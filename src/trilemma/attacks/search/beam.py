@@ -1,59 +1,72 @@
-"""Beam search, and how a search asks for more texts than it can hold."""
+"""Beam search, input reduction, and how a search asks about more texts than fit into memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
-from typing import TYPE_CHECKING
 
 from trilemma.attacks.lockstep import Steps
 from trilemma.attacks.search.greedy import strongest
-
-if TYPE_CHECKING:
-    from trilemma.attacks.attempt import Attempt, Scored
-    from trilemma.attacks.words import Words
+from trilemma.attacks.search.state import Scored, SearchState
+from trilemma.attacks.words import SplitText
 
 TOGETHER = 256
-"""Texts that one search asks for in one question: a full batch by itself, and what 10,000 words leave room
-for."""
+"""Texts per question of one search: a full batch, and few enough for texts of 10,000 words."""
 
 PATIENCE = 4096
-"""Texts in a row that the constraints refuse, or that were asked before, until a search gives up: the budget
-ends a search that asks, and this one that has nothing left to ask."""
+"""Texts in a row that the constraints refuse, or that were asked about before, until a search gives up. The
+budget ends a search that asks; this ends one that has nothing new to ask about."""
 
 
 @dataclass(frozen=True)
 class Beam:
-    """Change one word at a time, and go on from the best few texts.
-
-    Args:
-        width: texts to go on from.
-    """
+    """Change one word at a time, and continue with the best few texts, ``width`` of them."""
 
     width: int = 4
 
-    def __call__(self, attempt: "Attempt") -> Steps[None]:
-        """Until the goal is met or no text has a neighbour that is new."""
-        beam, seen = [attempt.first], {attempt.original.text}
+    def __call__(self, state: SearchState) -> Steps[None]:
+        """Search until the goal is met or no text has a new neighbour."""
+        beam, seen = [state.first], {state.item.original.text}
         while beam:
-            neighbours = yield from one_change_away(attempt, beam)
-            found = yield from ask_in_turn(attempt, neighbours)
-            if won(attempt, found):
+            neighbours = yield from one_change_away(state, beam)
+            found = yield from ask_in_turn(state, neighbours)
+            if won(state, found):
                 return
             beam = nearest([one for one in found if one.words.text not in seen], self.width)
             seen.update(one.words.text for one in found)
 
 
-def one_change_away(attempt: "Attempt", beam: "Sequence[Scored]") -> "Steps[Iterator[Words]]":
-    """Texts that differ from one of the beam by one proposal, made when they are asked for.
+@dataclass(frozen=True)
+class InputReduction:
+    """Take out the least important word while the answer stays (Feng et al. 2018, arXiv 1804.07781).
 
-    The first proposal for every word comes before the second for any, so that a budget that does not reach
+    A word's importance is how much less sure the victim is without it (their eq. 1); it is measured again
+    after every removal. Of each length the ``width`` texts with the surest answers are reduced further. To be
+    used with the transformation ``Deletion`` and the goal ``FewestWords``.
+    """
+
+    width: int = 5
+
+    def __call__(self, state: SearchState) -> Steps[None]:
+        """Search until every further removal changes the answer."""
+        beam, seen = [state.first], {state.item.original.text}
+        while beam:
+            shorter = yield from one_change_away(state, beam)
+            found = yield from ask_in_turn(state, shorter)
+            same = [one for one in found if one.success and one.words.text not in seen]
+            beam = nearest(same, self.width)
+            seen.update(one.words.text for one in found)
+
+
+def one_change_away(state: SearchState, beam: Sequence[Scored]) -> Steps[Iterator[SplitText]]:
+    """Texts that differ from one of the beam by one proposal, made when they are needed.
+
+    The first proposal for every word comes before the second for any, so that a budget that is too small for
     all of them has still tried every word.
     """
-    assert attempt.transformation is not None
-    places: list[list[tuple[Words, int, str]]] = []
+    places: list[list[tuple[SplitText, int, str]]] = []
     for one in beam:
-        positions = attempt.positions(one.words)
-        proposed = yield from attempt.transformation.propose(attempt, one.words, positions)
+        positions = state.positions(one.words)
+        proposed = yield from state.proposals(one.words, positions)
         places += [
             [(one.words, i, word) for word in some] for i, some in zip(positions, proposed, strict=True)
         ]
@@ -62,19 +75,19 @@ def one_change_away(attempt: "Attempt", beam: "Sequence[Scored]") -> "Steps[Iter
 
 
 def ask_in_turn(
-    attempt: "Attempt",
-    candidates: "Iterator[Words]",
+    state: SearchState,
+    candidates: Iterator[SplitText],
     *,
     together: int = TOGETHER,
     patience: int = PATIENCE,
     until_won: bool = False,
-) -> "Steps[list[Scored]]":
+) -> Steps[list[Scored]]:
     """Score those candidates that keep the constraints, question by question.
 
     Args:
-        attempt: the item.
-        candidates: in the order to ask for them; may be endless.
-        together: candidates a question.
+        state: the item.
+        candidates: in the order to ask about them; may be endless.
+        together: candidates per question.
         patience: candidates in a row that may bring nothing new.
         until_won: end with the question that meets a goal that stops.
 
@@ -87,25 +100,25 @@ def ask_in_turn(
     found: list[Scored] = []
     fruitless = 0
     while fruitless < patience and (some := list(islice(candidates, together))):
-        before = attempt.queries
-        kept = yield from attempt.keeping(some)
-        scored = yield from attempt.scores(kept)
+        before = state.budget.spent
+        kept = yield from state.keeping(some)
+        scored = yield from state.scores(kept)
         found += scored
-        if until_won and attempt.goal.stops and any(one.success for one in scored):
+        if until_won and state.goal.stops and any(one.success for one in scored):
             break
-        fruitless = 0 if attempt.queries > before else fruitless + len(some)
+        fruitless = 0 if state.budget.spent > before else fruitless + len(some)
     return found
 
 
-def won(attempt: "Attempt", scored: "Sequence[Scored]") -> bool:
-    """Whether these meet a goal that stops; then the strongest of them is what the attempt has found."""
-    if not attempt.goal.stops or not any(one.success for one in scored):
+def won(state: SearchState, scored: Sequence[Scored]) -> bool:
+    """Whether these meet a goal that stops; then the strongest of them becomes the state's ``best``."""
+    if not state.goal.stops or not any(one.success for one in scored):
         return False
-    attempt.best = strongest(list(scored))
+    state.best = strongest(list(scored))
     return True
 
 
-def nearest(scored: "Iterable[Scored]", most: int) -> "list[Scored]":
+def nearest(scored: Iterable[Scored], most: int) -> list[Scored]:
     """The best few, each text once; equal ones in the order in which they were found."""
     distinct = {one.words.text: one for one in scored}.values()
     return sorted(distinct, key=lambda one: one.rank, reverse=True)[:most]

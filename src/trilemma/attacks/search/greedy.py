@@ -1,23 +1,20 @@
 """Words by importance, one after the other: the search of most word-level attacks."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from trilemma.attacks.lockstep import Steps
-
-if TYPE_CHECKING:
-    from trilemma.attacks.attempt import Attempt, Scored
-    from trilemma.attacks.words import Words
+from trilemma.attacks.search.state import Scored, SearchState
 
 Importance = Literal["delete", "unknown", "gradient", "random"]
 
 _WORDS_TOGETHER = 20_000
-"""Words with substitutes at once, times the words of the text: all of a long text's would fill the memory."""
+"""Words with substitutes at once, times the words of the text: those of a whole long text fill the memory."""
 
 UNKNOWN = "[UNK]"
-"""What stands for an unknown word."""
+"""Stands for an unknown word."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +29,21 @@ class GreedyWordImportance:
 
     importance: Importance = "delete"
 
-    def __call__(self, attempt: "Attempt") -> Steps[None]:
+    def __call__(self, state: SearchState) -> Steps[None]:
         """One pass over the words."""
-        current = attempt.first
-        order = yield from by_importance(attempt, self.importance)
+        current = state.first
+        order = yield from by_importance(state, self.importance)
         for position in order:
-            if position not in attempt.positions(current.words):
+            if position not in state.positions(current.words):
                 continue
-            [candidates] = yield from attempt.candidates(current.words, [position])
-            scored = yield from attempt.scores(candidates)
+            [candidates] = yield from state.candidates(current.words, [position])
+            scored = yield from state.scores(candidates)
             if scored:
                 best = strongest(scored)
                 if best.rank > current.rank:
                     current = best
-            if current.success and attempt.goal.stops:
-                attempt.best = current
+            if current.success and state.goal.stops:
+                state.best = current
                 return
 
 
@@ -58,74 +55,74 @@ class WeightedSaliency:
     order of H = softmax(saliency) * gain, eq. 8, until the answer changes.
     """
 
-    def __call__(self, attempt: "Attempt") -> Steps[None]:
-        """Rank, then substitute one by one."""
-        positions = affordable(attempt, attempt.positions(attempt.original))
+    def __call__(self, state: SearchState) -> Steps[None]:
+        """Rank the words, then substitute one by one."""
+        positions = affordable(state, state.positions(state.item.original))
         if not positions:
             return
-        hidden = [attempt.original.with_word(i, UNKNOWN) for i in positions]
-        saliency = np.array((yield from attempt.probe(hidden))) - attempt.first.score
+        hidden = [state.item.original.with_word(i, UNKNOWN) for i in positions]
+        saliency = np.array((yield from state.probe(hidden))) - state.first.score
         weight = np.exp(saliency - saliency.max())
         weight /= weight.sum()
         steps: list[tuple[float, int, str]] = []
-        together = max(1, _WORDS_TOGETHER // len(attempt.original))
+        together = max(1, _WORDS_TOGETHER // len(state.item.original))
         for start in range(0, len(positions), together):
             block = positions[start : start + together]
-            substitutes = yield from attempt.candidates(attempt.original, block)
-            scored = yield from attempt.scores([words for some in substitutes for words in some])
+            substitutes = yield from state.candidates(state.item.original, block)
+            scored = yield from state.scores([words for some in substitutes for words in some])
             by_words = {one.words: one for one in scored}
             for i, some, share in zip(block, substitutes, weight[start:], strict=False):
                 answered = [by_words[words] for words in some if words in by_words]
                 if answered:
                     best = strongest(answered)
-                    gain = best.score - attempt.first.score
+                    gain = best.score - state.first.score
                     steps.append((float(share) * gain, i, best.words.words[i]))
-        if attempt.best.success and attempt.goal.stops:
+        if state.best.success and state.goal.stops:
             return
-        words = attempt.original
+        words = state.item.original
         for _, position, word in sorted(steps, key=lambda step: -step[0]):
             words = words.with_word(position, word)
-            kept = yield from attempt.keeping([words])
+            kept = yield from state.keeping([words])
             if not kept:
-                words = words.with_word(position, attempt.original.words[position])
+                words = words.with_word(position, state.item.original.words[position])
                 continue
-            [one] = (yield from attempt.scores(kept)) or [attempt.first]
-            if one.success and attempt.goal.stops:
+            [one] = (yield from state.scores(kept)) or [state.first]
+            if one.success and state.goal.stops:
                 return
 
 
-def by_importance(attempt: "Attempt", importance: Importance) -> Steps[list[int]]:
-    """Positions that may change, the most important first; equal ones in the order of the text."""
-    positions = attempt.positions(attempt.original)
+def by_importance(state: SearchState, importance: Importance) -> Steps[list[int]]:
+    """Positions that may change, the most important first; ties in the order of the text."""
+    positions = state.positions(state.item.original)
     if importance == "random":
-        attempt.random.shuffle(positions)
+        state.item.random.shuffle(positions)
         return positions
     if importance == "gradient":
-        return (yield from _by_gradient(attempt, positions))
-    positions = affordable(attempt, positions)
-    probes: list[Words] = [
-        attempt.original.without(i) if importance == "delete" else attempt.original.with_word(i, UNKNOWN)
-        for i in positions
+        return (yield from _by_gradient(state, positions))
+    positions, original = affordable(state, positions), state.item.original
+    probes = [
+        original.without(i) if importance == "delete" else original.with_word(i, UNKNOWN) for i in positions
     ]
-    scores = yield from attempt.probe(probes)
+    scores = yield from state.probe(probes)
     return [position for _, position in sorted(zip(scores, positions, strict=True), key=lambda one: -one[0])]
 
 
-def affordable(attempt: "Attempt", positions: list[int]) -> list[int]:
-    """As many positions as half of the budget can rank, drawn at random where there are more."""
-    most = attempt.left // 2
-    return positions if len(positions) <= most else sorted(attempt.random.sample(positions, most))
+def affordable(state: SearchState, positions: list[int]) -> list[int]:
+    """As many positions as half of the budget can rank; drawn at random where there are more."""
+    most = state.budget.left // 2
+    return positions if len(positions) <= most else sorted(state.item.random.sample(positions, most))
 
 
-def _by_gradient(attempt: "Attempt", positions: list[int]) -> Steps[list[int]]:
+def _by_gradient(state: SearchState, positions: list[int]) -> Steps[list[int]]:
     if not positions:
         return []
-    [gradients] = yield from attempt.gradients([attempt.original])
-    norms = attempt.white_box.word_gradients(attempt.original, attempt.field, gradients, positions).norms
+    item = state.item
+    [gradients] = yield from state.gradients([item.original])
+    norms = state.budget.white_box.word_gradients(item.original, item.field, gradients, positions).norms
     return [positions[place] for place in np.argsort(-norms, kind="stable")]
 
 
-def strongest(scored: "list[Scored]") -> "Scored":
+def strongest(scored: list[Scored]) -> Scored:
     """The most similar success where similarity is measured, else the nearest to the goal."""
     successes = [one for one in scored if one.success]
     if successes:

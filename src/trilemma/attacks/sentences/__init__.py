@@ -1,1 +1,1 @@
-"""Sentence level: words of ours around a text, or the same said in another form; the label holds."""
+"""Sentence level: words added around a text, or the text in another form with the same meaning."""

@@ -1,8 +1,8 @@
-"""Words of ours beside a text that is not: written as it is, and put where they belong."""
+"""Added words in the style of a text: its capitals and its spaces before marks, in the right place."""
 
 import re
 
-from trilemma.attacks.constraints.edits import STOP_WORDS
+from trilemma.attacks.words import stop_words
 
 _APART = re.compile(r"\s[.,?!;:](?:\s|$)")
 _MARKS = re.compile(r"\s*([.,?!;:]+)(?=\s|$)")
@@ -10,7 +10,7 @@ _CLITICS = re.compile(r"(?<=\w)(n't|'(?:s|m|re|ve|ll|d))\b")
 _ABBREVIATED = re.compile(r"(?:\b\w\.)+\w$")
 _CLOSING = "\"'”’)]` \t\r\n\u00a0"
 
-_LOWERED = STOP_WORDS - {"i", "i'd", "i'll", "i'm", "i've"}
+_CAPITAL = frozenset({"i", "i'd", "i'll", "i'm", "i've"})
 
 
 def is_question(text: str) -> bool:
@@ -24,12 +24,12 @@ def is_closed(text: str) -> bool:
 
 
 def is_one_sentence(text: str) -> bool:
-    """Whether no sentence ends before the text does; an abbreviation counts as an end."""
+    """Whether no sentence ends before the end of the text; an abbreviation counts as an end."""
     return re.search(r"[.?!…;][\"'”’)]*\s+\S|\n", text.strip()) is None
 
 
 def styled(sentence: str, text: str) -> str:
-    """A sentence written as a text is: small letters where it has no capital, marks apart where its are."""
+    """A sentence in the style of a text: lower case where the text is, separate marks where it has such."""
     if text == text.lower() and text != text.upper():
         sentence = sentence.lower()
     if _APART.search(text):
@@ -38,20 +38,20 @@ def styled(sentence: str, text: str) -> str:
 
 
 def before(text: str, sentence: str) -> str:
-    """A sentence or the opening of one, and then the text."""
+    """A sentence, or the opening of one, followed by the text."""
     return f"{styled(sentence, text)} {text}"
 
 
 def after(text: str, sentence: str) -> str:
-    """The text, ended by a full stop where it is not, and then a sentence."""
+    """The text, with a full stop where it has no final mark, followed by a sentence."""
     end = "" if is_closed(text) else styled(".", text)
     return f"{text.rstrip()}{end} {styled(sentence, text)}"
 
 
 def within(text: str, clause: str) -> str:
-    """The text with a clause before the mark that ends it: "and so on" makes "It rains and so on.".
+    """The text with a clause before its final mark: "and so on" makes "It rains and so on.".
 
-    A comma at the head of the clause is set as the text sets its own.
+    A comma at the beginning of the clause is written as in the text.
     """
     body = text.rstrip().rstrip(".!… \t")
     tail = text[len(body) :]
@@ -64,13 +64,14 @@ def within(text: str, clause: str) -> str:
 
 
 def without_capital(text: str) -> str:
-    """The text as it stands inside a sentence: a function word at its head loses its capital."""
+    """The text for use inside a sentence: a function word at its beginning loses its capital."""
     head = re.match(r"[^\W\d_]+(?:['’]\w+)?", text)
-    if head is None or head.group().lower().replace("’", "'") not in _LOWERED:
+    word = "" if head is None else head.group().lower().replace("’", "'")
+    if word not in stop_words() or word in _CAPITAL:
         return text
     return text[:1].lower() + text[1:]
 
 
 def with_capital(text: str) -> str:
-    """The text as it stands at the head of a sentence."""
+    """The text for use at the beginning of a sentence."""
     return text[:1].upper() + text[1:]

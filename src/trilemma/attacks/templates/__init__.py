@@ -1,31 +1,26 @@
-"""Human level: templates written by people, a set for each GLUE task with classes.
+"""Human level: templates written by people, a set for each GLUE task with classes, and a user's own.
 
 After CheckList (Ribeiro et al. 2020, ACL 2020.acl-main.442) and StressTest (Naik et al. 2018, COLING
-C18-1198), which AdvGLUE has at human level; all texts are ours. A template rewrites an item, both texts of a
-pair where it must, and says why its label holds. STS-B is left out: it is a regression, and an attack
-turns a class. AX is left out: its labels are unpublished.
+C18-1198), which AdvGLUE has at human level; all texts were written for this package and are in ``glue``, a
+file for each task. A template rewrites an item, both texts of a pair where necessary, and says why its label
+holds. STS-B is left out: it is a regression, and an attack turns a class. AX is left out: its labels are
+unpublished.
 """
 
-from trilemma.attacks.templates import cola, inference, paraphrase, qnli, sst2
-from trilemma.attacks.templates.template import Family, FromTemplates, Template
+from functools import cache
+from importlib.resources import files
+
+from trilemma.attacks.templates.reader import parse_templates, templates_from
+from trilemma.attacks.templates.template import Family, Template
 from trilemma.errors import AttackError
 from trilemma.tasks import glue
 from trilemma.tasks.task import Task
 
-TEMPLATES: dict[str, tuple[Task, tuple[Template, ...]]] = {
-    task.name: (task, templates)
-    for task, templates in (
-        (glue.COLA, cola.TEMPLATES),
-        (glue.SST2, sst2.TEMPLATES),
-        (glue.MRPC, paraphrase.MRPC),
-        (glue.QQP, paraphrase.QQP),
-        (glue.MNLI, inference.TEMPLATES),
-        (glue.QNLI, qnli.TEMPLATES),
-        (glue.RTE, inference.TEMPLATES),
-        (glue.WNLI, inference.WNLI),
-    )
+TASKS = {
+    task.name: task
+    for task in (glue.COLA, glue.SST2, glue.MRPC, glue.QQP, glue.MNLI, glue.QNLI, glue.RTE, glue.WNLI)
 }
-"""By task name: the task they were written for, and the templates."""
+"""Tasks that templates are written for, by name."""
 
 
 def templates_of(task: Task | None, family: Family) -> tuple[Template, ...]:
@@ -34,16 +29,24 @@ def templates_of(task: Task | None, family: Family) -> tuple[Template, ...]:
     Raises:
         AttackError: if there are none for the task, naming the tasks that have some.
     """
-    known = ", ".join(TEMPLATES)
+    known = ", ".join(TASKS)
     if task is None:
         raise AttackError(f"templates are written for a task; name one of {known}")
-    written_for, templates = TEMPLATES.get(task.name, (None, ()))
+    written_for = TASKS.get(task.name)
     if written_for is None or (task.fields, task.labels) != (written_for.fields, written_for.labels):
         raise AttackError(
-            f"no templates are written for the task {task.name}, only for GLUE's {known}; give your own by "
-            "the recipe `own-templates` and the setting `templates`"
+            f"no templates are written for the task {task.name}, only for GLUE's {known}; write some and "
+            "use the recipe `custom-templates` with the setting `templates`"
         )
-    return tuple(template for template in templates if template.family == family)
+    return tuple(template for template in _written(task.name) if template.family == family)
 
 
-__all__ = ["TEMPLATES", "FromTemplates", "Template", "templates_of"]
+@cache
+def _written(task: str) -> tuple[Template, ...]:
+    """The templates in a task's file; where that has a name alone, the template of ``common.yaml``."""
+    folder = files("trilemma.attacks.templates") / "glue"
+    common, own = (parse_templates((folder / f"{name}.yaml").read_bytes(), name) for name in ("common", task))
+    shared = {one["name"]: one for one in common}
+    return templates_from(
+        [shared[one] if isinstance(one, str) else one for one in own], TASKS[task], f"{task}.yaml"
+    )

@@ -1,88 +1,84 @@
-"""Sentences of ours that say nothing new, for the tasks' templates: arithmetic, and denials of a denial."""
+"""Texts added to a text: sentences beside it, clauses joined with it, arithmetic, denials of a denial."""
 
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
-from trilemma.attacks.sentences.style import after, before, is_question, within
-from trilemma.attacks.templates.template import Rewrite, Template
-from trilemma.tasks.task import Text
-
-DENIED = (
-    "It would be wrong to deny this:",
-    "It is not false to say this:",
-    "Nobody can truly say no to this:",
+from trilemma.attacks.sentences.style import (
+    after,
+    before,
+    is_one_sentence,
+    is_question,
+    within,
+    without_capital,
 )
-"""Openings that deny a denial."""
+from trilemma.attacks.words import word_list
+
+Change = Callable[[str], str | None]
+"""Another form of one text, or None where the change does not apply."""
+
+TEXT = "TEXT"
+"""Stands for the text in what is added to it."""
 
 
-def arithmetic(rng: random.Random) -> list[str]:
+def beside(form: str, text: str) -> str:
+    """The text with the sentences of a form before it and after it, in its style."""
+    opening, _, ending = form.partition(TEXT)
+    text = before(text, opening.rstrip()) if opening else text
+    return after(text, ending.lstrip()) if ending else text
+
+
+def as_clause(form: str, text: str) -> str | None:
+    """A plain statement as a clause: one that begins with a subject and ends with a full stop.
+
+    In "Nobody denies that TEXT" it loses its capital, in "TEXT, and the door is green" its final mark.
+    """
+    plain = _subject().match(text) and is_one_sentence(text) and text.rstrip().endswith(".")
+    if not plain or is_question(text) or ":" in text:
+        return None
+    opening, _, ending = form.partition(TEXT)
+    text = f"{opening}{without_capital(text)}" if opening else text
+    return within(text, ending) if ending else text
+
+
+@cache
+def _subject() -> re.Pattern[str]:
+    names = "|".join((*word_list("men"), *word_list("women")))
+    return re.compile(rf"(?:The|A|An|He|She|We|They|I|My|His|Her|Our|Their|Bill|{names})(?:'s)? [a-z]")
+
+
+def sums_beside(rng: random.Random) -> Sequence[Change]:
+    """True sums, as a clause of a statement, or a sentence before a question."""
+    return [partial(_with_sum, clause) for clause in _sums(rng)]
+
+
+def sums_joined(rng: random.Random) -> Sequence[Change]:
+    """True sums, joined with a plain statement."""
+    return [partial(as_clause, f"{TEXT}, and {clause}") for clause in _sums(rng)]
+
+
+def _sums(rng: random.Random) -> list[str]:
     """Three true clauses about numbers."""
     a, b = rng.sample(range(13, 60), 2)
     low, high = min(a, b), max(a, b)
     return [f"{high} is more than {low}", f"{low} and {high} make {a + b}", f"{low} is not more than {high}"]
 
 
-def true_sums(name: str, reason: str, *fields: int) -> Template:
-    """Arithmetic behind texts.
-
-    Args:
-        name: of the template.
-        reason: why the label holds.
-        fields: which texts get it, all the same.
-    """
-
-    def rewrite(text: Text, rng: random.Random) -> list[Text]:
-        return [
-            tuple(with_clause(part, clause) if field in fields else part for field, part in enumerate(text))
-            for clause in arithmetic(rng)
-        ]
-
-    return Template(name, "stresstest", reason, rewrite)
-
-
-def with_clause(text: str, clause: str) -> str:
-    """A statement with a clause within it; a question with one in a sentence before it."""
+def _with_sum(clause: str, text: str) -> str:
     return before(text, f"{clause}.") if is_question(text) else within(text, f", and {clause}")
 
 
-def denied(field: int, reason: str) -> Template:
-    """A statement after an opening that denies its denial."""
-
-    def rewrite(text: Text, rng: random.Random) -> list[Text]:
-        if is_question(text[field]):
-            return []
-        return [(*text[:field], before(text[field], opening), *text[field + 1 :]) for opening in DENIED]
-
-    return Template("double negation", "stresstest", reason, rewrite)
+def _denied(opening: str, text: str) -> str | None:
+    return None if is_question(text) else before(text, opening)
 
 
-def in_front(*openings: str) -> tuple[Callable[[str], str], ...]:
-    """Changes that put an opening before a text."""
-    return tuple(_opened(opening) for opening in openings)
-
-
-def _opened(opening: str) -> Callable[[str], str]:
-    return lambda text: before(text, opening)
-
-
-def behind(*sentences: str) -> tuple[Callable[[str], str], ...]:
-    """Changes that put a sentence behind a text."""
-    return tuple(_followed(sentence) for sentence in sentences)
-
-
-def _followed(sentence: str) -> Callable[[str], str]:
-    return lambda text: after(text, sentence)
-
-
-def same_opening(*openings: str) -> Rewrite:
-    """The same opening before all texts of an item; one form an opening."""
-
-    def rewrite(text: Text, rng: random.Random) -> list[Text]:
-        return [tuple(before(part, opening) for part in text) for opening in openings]
-
-    return rewrite
-
-
-def other_order(text: Text, rng: random.Random) -> list[Text]:
-    """The two texts of a pair, each in the other's place."""
-    return [tuple(reversed(text))]
+DENIALS: Sequence[Change] = [
+    partial(_denied, opening)
+    for opening in (
+        "It would be wrong to deny this:",
+        "It is not false to say this:",
+        "Nobody can truly say no to this:",
+    )
+]
+"""A statement after an opening that denies its denial."""

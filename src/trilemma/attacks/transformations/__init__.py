@@ -1,25 +1,20 @@
-"""What an attack may change: words one by one, or a whole sentence."""
+"""What an attack may change: single words, or a whole text."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
+from trilemma.attacks.item import Item
 from trilemma.attacks.lockstep import Steps
-from trilemma.attacks.words import Words
+from trilemma.attacks.words import SplitText
 from trilemma.tasks.task import Text
-
-if TYPE_CHECKING:
-    from trilemma.attacks.attempt import Attempt
 
 
 class Transformation(Protocol):
     """Proposes other words for words."""
 
-    def propose(self, attempt: "Attempt", words: Words, positions: Sequence[int]) -> Steps[list[list[str]]]:
-        """Replacements for the word at each position; ``""`` deletes it, several words insert some."""
+    def propose(self, item: Item, words: SplitText, positions: Sequence[int]) -> Steps[list[list[str]]]:
+        """Replacements for the word at each position: ``""`` deletes it, several words insert words."""
 
 
-class Rewriting(Protocol):
-    """Proposes other texts for a whole text."""
-
-    def rewrite(self, attempt: "Attempt") -> Steps[Sequence[str] | Sequence[Text]]:
-        """Rewritten forms, the most promising first: of the attacked field, or of the whole item."""
+Rewriting = Callable[[Item], Steps[Sequence[str] | Sequence[Text]]]
+"""Proposes other forms of a whole text, the most promising first: of the attacked field, or of all texts."""

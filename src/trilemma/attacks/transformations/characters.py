@@ -1,70 +1,30 @@
-"""Misspellings: one small edit inside a word, which people read past.
+"""Misspellings: one small edit inside a word, which people hardly notice.
 
 TextBugger's bugs (Li et al. 2019, arXiv 1812.05271, section III) and DeepWordBug's edits (Gao et al. 2018,
-arXiv 1801.04354, section III). Where in a word an edit falls is drawn once by word and seed, so that the same
-word always gets the same misspellings, whatever text it stands in.
+arXiv 1801.04354, section III). The place of an edit in a word is drawn by word and seed, so that the same
+word always gets the same misspellings, in any text.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from trilemma.attacks.item import Item
 from trilemma.attacks.lockstep import Steps
-from trilemma.attacks.words import Words
-
-if TYPE_CHECKING:
-    from trilemma.attacks.attempt import Attempt
+from trilemma.attacks.words import SplitText, word_map
 
 Edit = Callable[[str, random.Random], str | None]
-"""Another spelling of a word, or None where the word gives none."""
-
-HOMOGLYPHS = dict(
-    zip(
-        "acdehijopqsvwxyABCEHIJKMOPSTXY",
-        "\u0430\u0441\u0501\u0435\u04bb\u0456\u0458\u043e\u0440\u051b\u0455\u03bd\u051d\u0445\u0443"
-        "\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0405\u0422\u0425\u04ae",
-        strict=True,
-    )
-)
-"""Latin letters and those of Cyrillic or Greek that look the same (Unicode Technical Standard 39)."""
-
-KEYS = {
-    key: "".join(
-        rows[y][x]
-        for y in range(max(0, row - 1), min(3, row + 2))
-        for x in range(max(0, column - 1), column + 2)
-        if x < len(rows[y]) and (y, x) != (row, column)
-    )
-    for rows in [("qwertyuiop", "asdfghjkl", "zxcvbnm")]
-    for row, keys in enumerate(rows)
-    for column, key in enumerate(keys)
-}
-"""The keys around each letter of an English keyboard."""
-
-LOOKALIKES = {
-    "a": "@",
-    "o": "0",
-    "l": "1",
-    "i": "1",
-    "e": "3",
-    "s": "$",
-    "b": "6",
-    "g": "9",
-    "t": "7",
-    "z": "2",
-}
-"""Digits and signs that are shaped like a letter."""
+"""Another spelling of a word, or None where the edit does not apply."""
 
 ZERO_WIDTH = ("\u200b", "\u200c", "\u2060")
-"""Characters that take no room: space, non-joiner, word joiner."""
+"""Characters without width: space, non-joiner, word joiner."""
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def insert_space(word: str, rng: random.Random) -> str | None:
-    """TextBugger's insertion: a space inside the word, which then is two unknown words."""
+    """TextBugger's insertion: a space inside the word, which makes it two unknown words."""
     if len(word) < 3:
         return None
     at = rng.randrange(1, len(word))
@@ -87,23 +47,26 @@ def swap_inner(word: str, rng: random.Random) -> str | None:
 
 def replace_by_homoglyph(word: str, rng: random.Random) -> str | None:
     """TextBugger's substitution, by a letter of another alphabet that looks the same."""
-    places = [i for i, letter in enumerate(word) if letter in HOMOGLYPHS]
-    return _with(word, at := rng.choice(places), HOMOGLYPHS[word[at]]) if places else None
+    same = word_map("homoglyphs")
+    places = [i for i, letter in enumerate(word) if letter in same]
+    return _with(word, at := rng.choice(places), same[word[at]]) if places else None
 
 
 def replace_by_lookalike(word: str, rng: random.Random) -> str | None:
-    """TextBugger's substitution, by a digit or sign of the same shape."""
-    places = [i for i, letter in enumerate(word) if letter.lower() in LOOKALIKES]
-    return _with(word, at := rng.choice(places), LOOKALIKES[word[at].lower()]) if places else None
+    """TextBugger's substitution, by a digit or sign that looks alike."""
+    alike = word_map("lookalikes")
+    places = [i for i, letter in enumerate(word) if letter.lower() in alike]
+    return _with(word, at := rng.choice(places), alike[word[at].lower()]) if places else None
 
 
 def replace_by_neighbouring_key(word: str, rng: random.Random) -> str | None:
     """TextBugger's substitution, by a key beside it."""
-    places = [i for i, letter in enumerate(word) if letter.lower() in KEYS]
+    keys = word_map("keys")
+    places = [i for i, letter in enumerate(word) if letter.lower() in keys]
     if not places:
         return None
     at = rng.choice(places)
-    key = rng.choice(KEYS[word[at].lower()])
+    key = rng.choice(keys[word[at].lower()])
     return _with(word, at, key.upper() if word[at].isupper() else key)
 
 
@@ -134,7 +97,7 @@ def insert(word: str, rng: random.Random) -> str | None:
 
 
 def insert_zero_width(word: str, rng: random.Random) -> str | None:
-    """A character that takes no room, inside the word."""
+    """A character without width inside the word."""
     if len(word) < 2:
         return None
     at = rng.randrange(1, len(word))
@@ -142,8 +105,8 @@ def insert_zero_width(word: str, rng: random.Random) -> str | None:
 
 
 def mix_scripts(word: str, rng: random.Random) -> str | None:
-    """Every letter that has one by its homoglyph: the word looks the same and shares no byte."""
-    mixed = "".join(HOMOGLYPHS.get(letter, letter) for letter in word)
+    """Every letter that has a homoglyph replaced by it: the word looks the same and shares no byte."""
+    mixed = "".join(word_map("homoglyphs").get(letter, letter) for letter in word)
     return mixed if mixed != word else None
 
 
@@ -161,18 +124,13 @@ INVISIBLE: tuple[Edit, ...] = (insert_zero_width, mix_scripts)
 
 @dataclass(frozen=True)
 class Misspelling:
-    """Each edit's spelling of a word.
-
-    Args:
-        edits: which.
-        seed: of where in a word they fall.
-    """
+    """One spelling of a word for each edit; the seed draws the places in a word."""
 
     edits: tuple[Edit, ...]
     seed: int = 0
 
-    def propose(self, attempt: "Attempt", words: Words, positions: Sequence[int]) -> Steps[list[list[str]]]:
-        """One spelling an edit that the word allows."""
+    def propose(self, item: Item, words: SplitText, positions: Sequence[int]) -> Steps[list[list[str]]]:
+        """One spelling per edit that applies to the word."""
         yield from ()
         return [list(misspellings(words.words[i], self.edits, self.seed)) for i in positions]
 

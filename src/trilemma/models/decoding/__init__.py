@@ -1,1 +1,1 @@
-"""A whole token through all layers of a model in one call."""
+"""How a model takes one new token in one compiled call, instead of module by module."""

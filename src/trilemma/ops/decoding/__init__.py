@@ -1,1 +1,1 @@
-"""A whole token through all layers in one compiled call: addresses and shapes, no models."""
+"""A whole token through all layers of a model in one compiled call: tensors in, tensors out, no models."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from trilemma import _native
-from trilemma.ops.dense import FEW
+from trilemma.ops.dense import FEW_TOKENS
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class AttentionWeights:
     """One layer of Transformer++ and its cache.
 
     Attributes:
-        norm: before the mixer ``[D]``.
+        norm: weight of the norm before the mixer ``[D]``.
         q: ``[H * d, D]``.
         k: ``[H_kv * d, D]``.
         v: ``[H_kv * d, D]``.
         o: ``[D, H * d]``.
-        mlp: the layer's MLP.
-        keys: room for them ``[B, H_kv, more than seen, d]``; channels are neighbours in memory.
-        values: likewise.
+        mlp: weights of the layer's MLP.
+        keys: cached keys with room for one more ``[B, H_kv, S, d]``; channels are neighbours in memory.
+        values: cached values, laid out as the keys.
     """
 
     norm: Tensor
@@ -56,7 +56,7 @@ class GLAWeights:
     """One layer of gated linear attention and its state.
 
     Attributes:
-        norm: before the mixer ``[D]``.
+        norm: weight of the norm before the mixer ``[D]``.
         q: ``[H * K, D]``.
         k: ``[H * K, D]``.
         v: ``[H * V, D]``.
@@ -66,7 +66,7 @@ class GLAWeights:
         out_gate: ``[H * V, D]``.
         out_norm: ``[V]``.
         o: ``[D, H * V]``.
-        mlp: the layer's MLP.
+        mlp: weights of the layer's MLP.
         state: float32 ``[B, H, K, V]``, updated in place.
     """
 
@@ -95,30 +95,30 @@ class _MLP(ctypes.Structure):
     _fields_ = _pointers("norm", "gate", "up", "down")
 
 
-_OF_ATTENTION = ("norm", "q", "k", "v", "o")
+_ATTENTION_WEIGHTS = ("norm", "q", "k", "v", "o")
 
 
 class _AttentionLayer(ctypes.Structure):
     _fields_ = (
-        *_pointers(*_OF_ATTENTION, "keys", "values"),
+        *_pointers(*_ATTENTION_WEIGHTS, "keys", "values"),
         ("key_strides", _Strides),
         ("value_strides", _Strides),
         ("mlp", _MLP),
     )
 
 
-_OF_GLA = ("norm", "q", "k", "v", "gate_down", "gate_up", "gate_bias", "out_gate", "out_norm", "o")
+_GLA_WEIGHTS = ("norm", "q", "k", "v", "gate_down", "gate_up", "gate_bias", "out_gate", "out_norm", "o")
 
 
 class _GLALayer(ctypes.Structure):
     _fields_ = (
-        *_pointers(*_OF_GLA),
+        *_pointers(*_GLA_WEIGHTS),
         ("state", ctypes.c_void_p),
         ("mlp", _MLP),
     )
 
 
-class _Shape(ctypes.Structure):
+class _Dimensions(ctypes.Structure):
     _fields_ = (
         ("batch", ctypes.c_int64),
         ("width", ctypes.c_int64),
@@ -128,7 +128,7 @@ class _Shape(ctypes.Structure):
     )
 
 
-class _AttentionShape(ctypes.Structure):
+class _AttentionDimensions(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "size", "seen", "angle_batch")),
         *_pointers("cos", "sin", "mask"),
@@ -136,7 +136,7 @@ class _AttentionShape(ctypes.Structure):
     )
 
 
-class _GLAShape(ctypes.Structure):
+class _GLADimensions(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("heads", "key", "value", "gate_rank")),
         ("gate_divisor", ctypes.c_float),
@@ -144,14 +144,14 @@ class _GLAShape(ctypes.Structure):
 
 
 def kernel(device: torch.device, dtype: torch.dtype) -> str:
-    """What the name of a language model's kernel gains: the path that decodes, or nothing."""
+    """Name of the path that decodes, to append to that of a language model's kernel; "" for no such path."""
     compiled = device.type == "cpu" and dtype in _native.FLOATS and _native.available()
-    return f", compiled-{_native.path()} decoding of up to {FEW} sequences" if compiled else ""
+    return f", compiled-{_native.path()} decoding of up to {FEW_TOKENS} sequences" if compiled else ""
 
 
 def serves(hidden: Tensor) -> bool:
-    """Whether the compiled step takes these activations, ``[B, 1, D]``: one token of few sequences."""
-    few = hidden.shape[1] == 1 and 0 < hidden.shape[0] <= FEW
+    """Whether the compiled step takes these activations, ``[B, 1, D]``: one token per sequence, of a few."""
+    few = hidden.shape[1] == 1 and 0 < hidden.shape[0] <= FEW_TOKENS
     plain = not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
     return few and plain and _native.serves(hidden)
 
@@ -165,7 +165,7 @@ def transformer_step(
     mask: Tensor | None,
     eps: float,
 ) -> Tensor | None:
-    """Run all layers of Transformer++ on one token a sequence, whose keys and values join the cache.
+    """Run all layers of Transformer++ on one token per sequence, whose keys and values join the cache.
 
     Args:
         hidden: ``[B, 1, D]`` that :func:`serves` accepts.
@@ -174,10 +174,10 @@ def transformer_step(
         heads: query heads.
         angles: float32 cosines and sines ``[B or 1, 1, d / 2]`` of the token's position.
         mask: bool ``[B or 1, 1, 1, seen + 1]``, True where a key is seen, or None.
-        eps: of the norms.
+        eps: epsilon of all norms.
 
     Returns:
-        ``[B, 1, D]``; None, and nothing done, where a tensor is of another shape, dtype or layout.
+        ``[B, 1, D]``; None, and nothing is done, where a tensor is of another shape, dtype or layout.
     """
     batch, _, width = hidden.shape
     _, kv_heads, _, size = layers[0].keys.shape
@@ -187,7 +187,7 @@ def transformer_step(
     native = (_AttentionLayer * len(layers))()
     for target, layer in zip(native, layers, strict=True):
         weights = (layer.norm, layer.q, layer.k, layer.v, layer.o)
-        if not _fill(target, _OF_ATTENTION, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
+        if not _fill(target, _ATTENTION_WEIGHTS, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
             return None
         for cached in (layer.keys, layer.values):
             fits = (*cached.shape[:2], cached.shape[3]) == (batch, kv_heads, size) and cached.shape[2] > seen
@@ -204,23 +204,23 @@ def transformer_step(
         return None
     seen_by = (None, 0) if mask is None else (mask.data_ptr(), 0 if len(mask) == 1 else seen + 1)
     angles_at = (len(cos), cos.data_ptr(), sin.data_ptr())
-    shape = _AttentionShape(heads, kv_heads, size, seen, *angles_at, *seen_by)
+    shape = _AttentionDimensions(heads, kv_heads, size, seen, *angles_at, *seen_by)
     return _run("transformer_step", hidden, native, mlp_width, eps, shape)
 
 
 def gla_model_step(
     hidden: Tensor, layers: Sequence[GLAWeights], gate_divisor: float, eps: float
 ) -> Tensor | None:
-    """Run all layers of gated linear attention on one token a sequence.
+    """Run all layers of gated linear attention on one token per sequence.
 
     Args:
         hidden: ``[B, 1, D]`` that :func:`serves` accepts.
         layers: weights and states.
-        gate_divisor: of the log sigmoid that is the log decay.
-        eps: of all norms.
+        gate_divisor: the log decay is the log sigmoid of the gate over this.
+        eps: epsilon of all norms.
 
     Returns:
-        ``[B, 1, D]``; None, and nothing done, where a tensor is of another shape, dtype or layout.
+        ``[B, 1, D]``; None, and nothing is done, where a tensor is of another shape, dtype or layout.
     """
     batch, _, width = hidden.shape
     _, heads, key, value = layers[0].state.shape
@@ -230,13 +230,13 @@ def gla_model_step(
     shapes = ((width,), *projections, (K,), (V, width), (value,), (width, V))
     native = (_GLALayer * len(layers))()
     for target, layer in zip(native, layers, strict=True):
-        weights = [getattr(layer, name) for name in _OF_GLA]
-        if not _fill(target, _OF_GLA, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
+        weights = [getattr(layer, name) for name in _GLA_WEIGHTS]
+        if not _fill(target, _GLA_WEIGHTS, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
             return None
         if not _readable(layer.state, (batch, heads, key, value), torch.float32):
             return None
         target.state = layer.state.data_ptr()
-    shape = _GLAShape(heads, key, value, rank, gate_divisor)
+    shape = _GLADimensions(heads, key, value, rank, gate_divisor)
     return _run("gla_model_step", hidden, native, mlp_width, eps, shape)
 
 
@@ -258,14 +258,14 @@ def _fill(
 ) -> bool:
     """Write the addresses of a layer's weights; False where the kernels cannot read one."""
     (width,) = shapes[0]
-    of_mlp = (mlp.norm, mlp.gate, mlp.up, mlp.down)
-    shapes_of_mlp = ((width,), (mlp_width, width), (mlp_width, width), (width, mlp_width))
-    for tensor, shape in zip((*weights, *of_mlp), (*shapes, *shapes_of_mlp), strict=True):
+    mlp_weights = (mlp.norm, mlp.gate, mlp.up, mlp.down)
+    mlp_shapes = ((width,), (mlp_width, width), (mlp_width, width), (width, mlp_width))
+    for tensor, shape in zip((*weights, *mlp_weights), (*shapes, *mlp_shapes), strict=True):
         if not _readable(tensor, shape, dtype):
             return False
     for name, tensor in zip(names, weights, strict=True):
         setattr(target, name, tensor.data_ptr())
-    target.mlp = _MLP(*(tensor.data_ptr() for tensor in of_mlp))
+    target.mlp = _MLP(*(tensor.data_ptr() for tensor in mlp_weights))
     return True
 
 
@@ -275,10 +275,10 @@ def _run(
     layers: ctypes.Array[_AttentionLayer] | ctypes.Array[_GLALayer],
     mlp_width: int,
     eps: float,
-    of_mixer: ctypes.Structure,
+    mixer: ctypes.Structure,
 ) -> Tensor:
     out = hidden.clone(memory_format=torch.contiguous_format)  # the kernel works in place
     batch, _, width = hidden.shape
-    shape = _Shape(batch, width, mlp_width, _native.type_code(hidden.dtype), eps)
-    _native.call(function, layers, len(layers), ctypes.byref(shape), ctypes.byref(of_mixer), out)
+    shape = _Dimensions(batch, width, mlp_width, _native.type_code(hidden.dtype), eps)
+    _native.call(function, layers, len(layers), ctypes.byref(shape), ctypes.byref(mixer), out)
     return out

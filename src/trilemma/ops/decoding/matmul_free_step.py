@@ -22,9 +22,9 @@ class PackedWeight:
 
     Attributes:
         packed: from :func:`trilemma.ops.ternary.packed.pack`, uint8.
-        scale: of the weight.
-        norm: weight of the norm ``[in]``, which tells the width.
-        eps: of the norm.
+        scale: the weight's scale.
+        norm: weight of the norm, ``[in]``.
+        eps: epsilon of the norm.
     """
 
     packed: Tensor
@@ -38,12 +38,12 @@ class LayerWeights:
     """Weights of one layer.
 
     Attributes:
-        attn_norm: norm before the mixer ``[D]``.
-        g_norm: norm at the mixer's output ``[D]``.
-        mlp_norm: norm before the MLP ``[D]``.
-        lower_bound: of the forget gate ``[D]``, or None.
+        attn_norm: weight of the norm before the mixer ``[D]``.
+        g_norm: weight of the norm at the mixer's output ``[D]``.
+        mlp_norm: weight of the norm before the MLP ``[D]``.
+        lower_bound: lower bound of the forget gate ``[D]``, or None.
         projections: i, f, g and o of the mixer, then gate (with up behind it) and down of the MLP.
-        eps: of the three norms.
+        eps: epsilon of the three norms.
     """
 
     attn_norm: Tensor
@@ -82,9 +82,9 @@ def serves(hidden: Tensor) -> bool:
 
 
 class MatMulFreeStep:
-    """Ready to run: it keeps the weights' addresses and float32 copies of small weights of other dtypes.
+    """All layers, ready to run: keeps the weights' addresses, and float32 copies of small weights.
 
-    Whoever moves, casts or loads weights makes a new one.
+    Make another one after weights were moved, cast or loaded.
     """
 
     def __init__(self, layers: Sequence[LayerWeights]) -> None:
@@ -117,10 +117,10 @@ class MatMulFreeStep:
 
         Args:
             hidden: ``[B, 1, D]``.
-            states: of all layers, float32 ``[B, D]``; updated in place.
+            states: the states of all layers, float32 ``[B, D]``; updated in place.
 
         Returns:
-            What leaves the last layer, ``[B, 1, D]`` in the dtype of ``hidden``.
+            The output of the last layer, ``[B, 1, D]`` in the dtype of ``hidden``.
         """
         if len(states) != len(self._layers):
             raise ModelError(f"the cache has {len(states)} layers, the model {len(self._layers)}")

@@ -3,7 +3,8 @@
     S_t = diag(exp(g_t)) S_{t-1} + k_t v_t^T        o_t = (scale * q_t)^T S_t
 
 The fast paths cut time into chunks, carry the state from chunk to chunk, and do everything inside a chunk by
-matrix products: :mod:`trilemma.ops.gla.compiled` on CPUs, :mod:`trilemma.ops.gla.chunkwise` everywhere.
+matrix products: :mod:`trilemma.ops.gla.compiled` on CPUs, :mod:`trilemma.ops.fla_kernels` on GPUs,
+:mod:`trilemma.ops.gla.chunkwise` everywhere. The plain recurrence is :mod:`trilemma.ops.gla.reference`.
 """
 
 import torch
@@ -12,17 +13,14 @@ from torch import Tensor
 from trilemma import _native
 from trilemma.ops import fla_kernels
 from trilemma.ops.gla import compiled
-from trilemma.ops.gla.chunkwise import gla_chunkwise, state_dtype
-from trilemma.ops.states import check_state
+from trilemma.ops.gla.chunkwise import gla_chunkwise
+from trilemma.ops.gla.reference import step_recurrent
+from trilemma.ops.states import check_state, state_or_zeros
 
 
 def kernel(device: torch.device | str) -> str:
     """Name of the path that runs on ``device``."""
-    if torch.device(device).type == "cuda" and fla_kernels.available():
-        return fla_kernels.kernel()
-    if torch.device(device).type == "cpu" and _native.available():
-        return f"compiled-{_native.path()}"
-    return "torch-chunkwise"
+    return fla_kernels.kernel(device) or _native.kernel(device) or "torch-chunkwise"
 
 
 def gla(
@@ -47,8 +45,8 @@ def gla(
         initial_state: ``[B, H, K, V]``; zeros when None.
         scale: factor on the queries; ``K ** -0.5`` when None.
         output_final_state: whether to return the state after the last step.
-        lengths: steps of every sequence, int64 ``[B]``; those beyond give zeros and leave the state as it is,
-            and cost nothing on compiled paths. None for all.
+        lengths: steps of every sequence, int64 ``[B]``; later ones give zeros, leave the state as it is and
+            cost nothing on compiled paths. None for all.
 
     Returns:
         The output ``[B, T, H, V]`` in the dtype of ``v``, and the final state ``[B, H, K, V]`` in float32
@@ -56,10 +54,10 @@ def gla(
     """
     if scale is None:
         scale = q.shape[-1] ** -0.5
-    check_state(initial_state, (q.shape[0], q.shape[2], q.shape[3], v.shape[3]))
+    shape = (q.shape[0], q.shape[2], q.shape[3], v.shape[3])
+    check_state(initial_state, shape)
     if v.numel() == 0:
-        state = _state_or_zeros(initial_state, k, v) if output_final_state else None
-        return v.clone(), state
+        return v.clone(), state_or_zeros(initial_state, k, shape) if output_final_state else None
     with torch.autocast(q.device.type, enabled=False):
         if compiled.serves(q, k, v, g, initial_state):
             return compiled.gla_compiled(q, k, v, g, initial_state, scale, output_final_state, lengths)
@@ -81,7 +79,7 @@ def gla_step(
         k: key ``[B, 1, H, K]``.
         v: value ``[B, 1, H, V]``.
         g: log decay ``[B, 1, H, K]``.
-        state: ``[B, H, K, V]``; used up: compiled paths update it in place.
+        state: ``[B, H, K, V]``; not to be used afterwards, since compiled paths update it in place.
         scale: factor on the query; ``K ** -0.5`` when None.
 
     Returns:
@@ -92,41 +90,4 @@ def gla_step(
     check_state(state, (q.shape[0], q.shape[2], q.shape[3], v.shape[3]))
     if state.is_contiguous() and not torch.is_grad_enabled() and compiled.serves(q, k, v, g, state):
         return compiled.step_compiled(q, k, v, g, state, scale), state
-    return _step(q, k, v, g, state, scale)
-
-
-def _step(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    dtype = state.dtype
-    with torch.autocast(q.device.type, enabled=False):
-        decayed = state * g[:, 0].to(dtype).exp().unsqueeze(-1)
-        state = torch.addcmul(decayed, k[:, 0].to(dtype).unsqueeze(-1), v[:, 0].to(dtype).unsqueeze(-2))
-        output = (q.to(dtype) * scale).transpose(1, 2) @ state
-    return output.transpose(1, 2).to(v.dtype), state
-
-
-def gla_recurrent(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor,
-    initial_state: Tensor | None = None,
-    scale: float | None = None,
-    output_final_state: bool = False,
-) -> tuple[Tensor, Tensor | None]:
-    """The recurrence step by step: reference for :func:`gla`, same signature."""
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    state = _state_or_zeros(initial_state, k, v)
-    outputs = [torch.zeros_like(v)[:, :0]]
-    for t in range(q.shape[1]):
-        now = slice(t, t + 1)
-        output, state = _step(q[:, now], k[:, now], v[:, now], g[:, now], state, scale)
-        outputs.append(output)
-    return torch.cat(outputs, dim=1), state if output_final_state else None
-
-
-def _state_or_zeros(initial_state: Tensor | None, k: Tensor, v: Tensor) -> Tensor:
-    dtype = state_dtype(k.dtype)
-    if initial_state is not None:
-        return initial_state.to(dtype)
-    batch, _, heads, key_dim = k.shape
-    return k.new_zeros(batch, heads, key_dim, v.shape[-1], dtype=dtype)
+    return step_recurrent(q, k, v, g, state, scale)

@@ -4,8 +4,8 @@ Time is cut into chunks, the state carried from chunk to chunk, and everything i
 products. A chunk is halved again and again: queries of the later half meet keys of the earlier half through
 a reference at their border, so that both factors only ever decay (no exponent is positive, no decay
 underflows against another). Halving ends at a *leaf* whose total decay is mild enough for one product about
-its mid-point. The leaf is chosen from the gates: ordinary gates need no halving at all, and gates of -1000 a
-step are still exact.
+its mid-point. The leaf is chosen from the gates: ordinary gates need no halving at all, and gates of -1000
+per step are still exact.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNKS = (64, 32)
-"""Longest chunks, in steps, the second for strong decay: larger means more work inside chunks, smaller
-more states between them."""
+from trilemma.ops.states import sum_dtype
+
+_LONGEST_CHUNKS = (64, 32)
+"""Steps of the longest chunk, the second for strong decay: longer chunks mean more work inside them, shorter
+ones more states between them."""
 
 _LEAF_DECAY = 60.0
-"""Largest log decay across a leaf; its factors are then at most exp(30), their product exp(60) < 3e38."""
+"""Largest log decay across a leaf: its factors are then at most exp(30), and their product exp(60) < 3e38."""
 
 
 def gla_chunkwise(
@@ -41,11 +43,6 @@ def gla_chunkwise(
     return output, state
 
 
-def state_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Of the state, in which sums are accumulated."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 # Layout inside: time is padded to whole chunks and each (batch, head, chunk) is a row, [B*H*N, C, channels].
 
 
@@ -53,7 +50,7 @@ def _to_chunks(x: Tensor, chunk: int) -> Tensor:
     """``[B, T, H, D]`` to rows ``[B * H * N, chunk, D]`` in the state's dtype; padded steps are 0."""
     batch, time, heads, channels = x.shape
     count = -(-time // chunk)
-    rows = x.new_empty(batch, heads, count * chunk, channels, dtype=state_dtype(x.dtype))
+    rows = x.new_empty(batch, heads, count * chunk, channels, dtype=sum_dtype(x.dtype))
     rows[:, :, :time].copy_(x.transpose(1, 2))
     if time < count * chunk:
         rows[:, :, time:].zero_()
@@ -101,7 +98,7 @@ def _choose_chunk(g: Tensor) -> tuple[int, Tensor, Tensor]:
         matter inside a leaf: added in, a strong one would round the others away.
     """
     time = g.shape[1]
-    for longest in _CHUNKS:
+    for longest in _LONGEST_CHUNKS:
         chunk = -(-time // -(-time // longest))  # equal chunks, least padding
         rows = _to_chunks(g, chunk)
         within = _cumulate(rows)

@@ -1,8 +1,8 @@
-"""The deployed form of a ternary weight: two bits a weight, and its product with 8-bit activations.
+"""The deployed form of a ternary weight: two bits per weight, and its product with 8-bit activations.
 
 Rows are cut into blocks of 256 weights and 64 bytes. Byte j of a block holds the weights j, 64 + j, 128 + j
 and 192 + j in its bit pairs, from the lowest up, each as weight + 1: a vector of 64 bytes gives four vectors
-of 64 weights by shifts and masks alone. A row ends in weights of 0 where its length is no multiple of 256.
+of 64 weights by shifts and masks alone. A row ends in weights of 0 where its length is not a multiple of 256.
 """
 
 import ctypes
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from trilemma import _native
-from trilemma.ops.ternary import levels_product, normed_levels, triton
-from trilemma.ops.ternary import path as ternary_path
+from trilemma.ops.ternary import triton
+from trilemma.ops.ternary.levels import levels_product, normed_levels
+from trilemma.ops.ternary.levels import path as levels_path
 
 BLOCK = 256
-"""Weights a block."""
+"""Weights per block of a packed row."""
 
-_BYTES = BLOCK // 4
+_BLOCK_BYTES = BLOCK // 4
 
 
 def kernel(device: torch.device | str) -> str:
@@ -27,30 +28,23 @@ def kernel(device: torch.device | str) -> str:
         return triton.kernel()
     if multiplies_packed(device):
         return f"compiled-{_native.path()}, packed 2-bit"
-    return f"{ternary_path(device)}, unpacked to int8"
+    return f"{levels_path(device)}, unpacked to int8"
 
 
 def packed_width(channels: int) -> int:
     """Bytes of a packed row of ``channels`` weights."""
-    return -(-channels // BLOCK) * _BYTES
+    return -(-channels // BLOCK) * _BLOCK_BYTES
 
 
 def pack(levels: Tensor) -> Tensor:
-    """Two bits a weight.
-
-    Args:
-        levels: -1, 0 or 1, ``[out, in]``, any dtype.
-
-    Returns:
-        uint8 ``[out, 64 * blocks]``.
-    """
+    """Levels -1, 0 or 1 ``[out, in]`` of any dtype, at two bits each: uint8 ``[out, 64 * blocks]``."""
     rows, channels = levels.shape
     codes = torch.nn.functional.pad(levels.to(torch.int8), (0, -channels % BLOCK)).add_(1).to(torch.uint8)
-    quarters = codes.view(rows, -1, 4, _BYTES)
+    quarters = codes.view(rows, -1, 4, _BLOCK_BYTES)
     shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8, device=levels.device).view(4, 1)
-    # No view: it would keep its memory alive where the weight is moved to another place.
-    packed = torch.empty(rows, quarters.shape[1] * _BYTES, dtype=torch.uint8, device=levels.device)
-    torch.sum(quarters << shifts, dim=2, dtype=torch.uint8, out=packed.view(rows, -1, _BYTES))
+    # Not a view, which would keep the whole memory alive after the weight has moved.
+    packed = torch.empty(rows, quarters.shape[1] * _BLOCK_BYTES, dtype=torch.uint8, device=levels.device)
+    torch.sum(quarters << shifts, dim=2, dtype=torch.uint8, out=packed.view(rows, -1, _BLOCK_BYTES))
     return packed
 
 
@@ -58,7 +52,7 @@ def unpack(packed: Tensor, channels: int) -> Tensor:
     """Inverse of :func:`pack`: int8 ``[out, channels]``."""
     rows = packed.shape[0]
     shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8, device=packed.device).view(4, 1)
-    codes = (packed.view(rows, -1, 1, _BYTES) >> shifts) & 3
+    codes = (packed.view(rows, -1, 1, _BLOCK_BYTES) >> shifts) & 3
     return codes.view(rows, -1)[:, :channels].to(torch.int8).sub_(1).contiguous()
 
 
@@ -80,10 +74,10 @@ def packed_linear(
     Args:
         x: ``[..., in]``.
         packed: from :func:`pack`, uint8 ``[out, 64 * blocks]``.
-        scale: of the weight, one float32 number.
+        scale: the weight's scale, one float32 number.
         norm_weight: weight of the layer's own RMS norm ``[in]``.
         eps: added to the mean square in the norm.
-        levels: gives what :func:`unpack` gives, where the caller keeps it; asked for on paths that cannot
+        levels: returns the result of :func:`unpack`, where the caller keeps it; called on paths that cannot
             multiply by packed weights.
 
     Returns:
@@ -111,7 +105,7 @@ def multiplies_packed(device: torch.device | str) -> bool:
 
 def _native_product(rows: Tensor, packed: Tensor, scale: Tensor, norm_weight: Tensor, eps: float) -> Tensor:
     tokens, channels = rows.shape
-    blocks = packed.shape[1] // _BYTES
+    blocks = packed.shape[1] // _BLOCK_BYTES
     levels = torch.empty(tokens, blocks * BLOCK, dtype=torch.int8)
     sums, steps = torch.empty(tokens, dtype=torch.int32), torch.empty(tokens)
     out = torch.empty(tokens, packed.shape[0])

@@ -1,7 +1,7 @@
-"""Product of packed ternary weights and 8-bit activations on GPUs, by Triton kernels of our own.
+"""Product of packed ternary weights and 8-bit activations on GPUs, by this package's Triton kernels.
 
 Two kernels: the first norms and rounds every token to 8 bits, the second multiplies. For one token the
-product is bound by reading the weights, two bits each; for a few tokens it runs on int8 matrix units.
+product takes as long as reading the weights, two bits each; for a few tokens it runs on int8 matrix units.
 Integers are summed exactly, so the result is that of the CPU's kernels, whichever tiling was fastest.
 """
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 MOST_TOKENS = 64
-"""With more tokens the weights are better unpacked once and multiplied densely."""
+"""More tokens than this are left to PyTorch, which unpacks the weight once and multiplies densely."""
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-_FEWEST_COLUMNS = 16
-"""Of a tile on matrix units."""
+_LEAST_TILE_COLUMNS = 16
+"""Fewest tokens that a tile on matrix units holds; absent ones are computed and dropped."""
 
 
 @cache
@@ -40,18 +40,7 @@ def serves(x: Tensor) -> bool:
 
 
 def packed_linear(x: Tensor, packed: Tensor, scale: Tensor, norm_weight: Tensor, eps: float) -> Tensor:
-    """:func:`trilemma.ops.ternary.packed.packed_linear` for inputs that :func:`serves` accepts.
-
-    Args:
-        x: ``[..., in]``.
-        packed: from :func:`trilemma.ops.ternary.packed.pack`, uint8 ``[out, 64 * blocks]``.
-        scale: of the weight, one float32 number.
-        norm_weight: weight of the layer's own RMS norm ``[in]``.
-        eps: added to the mean square in the norm.
-
-    Returns:
-        ``[..., out]`` in the dtype of ``x``.
-    """
+    """:func:`trilemma.ops.ternary.packed.packed_linear` for inputs that :func:`serves` accepts."""
     rows = x.reshape(-1, x.shape[-1])
     levels, steps, sums = normed_levels(rows, norm_weight, eps, 4 * packed.shape[1])
     out = levels_product(levels, steps, sums, packed, scale, x.dtype)
@@ -61,7 +50,7 @@ def packed_linear(x: Tensor, packed: Tensor, scale: Tensor, norm_weight: Tensor,
 def normed_levels(
     rows: Tensor, norm_weight: Tensor, eps: float, padded: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """RMS norm, then rounding to 8 bits by token, as :func:`trilemma.ops.ternary.normed_levels`.
+    """RMS norm, then rounding to 8 bits by token, as :func:`trilemma.ops.ternary.levels.normed_levels`.
 
     Args:
         rows: ``[tokens, channels]``.
@@ -98,10 +87,10 @@ def levels_product(
     Args:
         levels: int8 ``[tokens, 256 * blocks]``.
         steps: between levels, float32 ``[tokens]``.
-        sums: of the levels, int32 ``[tokens]``.
+        sums: sums of the levels, int32 ``[tokens]``.
         packed: uint8 ``[out, 64 * blocks]``.
-        scale: of the weight, one float32 number.
-        dtype: of the result.
+        scale: the weight's scale, one float32 number.
+        dtype: dtype of the result.
 
     Returns:
         ``[tokens, out]``.
@@ -123,6 +112,6 @@ def levels_product(
         else:
             kernels.few_tokens[lambda tile: (triton.cdiv(rows, tile["ROWS"]),)](
                 packed, levels, sums, steps, scale, out, tokens, rows, width,
-                PTX=ptx, TOKENS=max(_FEWEST_COLUMNS, triton.next_power_of_2(tokens)),
+                PTX=ptx, TOKENS=max(_LEAST_TILE_COLUMNS, triton.next_power_of_2(tokens)),
             )  # fmt: skip
     return out

@@ -5,7 +5,7 @@ A row of packed weights is read byte by byte: byte j of a block of 64 holds the 
 exceeds the product by sum(level): that is taken off at the end, not weight by weight.
 
 ``PTX`` says whether to work on four bytes at once by instructions that only NVIDIA's processors have; without
-it the same integers come of plain arithmetic, which runs anywhere.
+it plain arithmetic, which runs anywhere, gives the same integers.
 """
 
 from functools import partial
@@ -31,9 +31,9 @@ def normed_levels(
     EPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Levels, step and sum of levels of one token; rounds as :func:`trilemma.ops.ternary.normed_levels`.
+    """Levels, step and sum of levels of one token, as :func:`trilemma.ops.ternary.levels.normed_levels`.
 
-    To be compiled without fused multiply-add, which would round otherwise.
+    Compile it without fused multiply-add, which would round differently.
     """
     token = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
@@ -80,7 +80,7 @@ def _lowest_codes(quads: tl.tensor, PTX: tl.constexpr) -> tl.tensor:
 
 @triton.jit
 def _next_codes(quads: tl.tensor, PTX: tl.constexpr) -> tl.tensor:
-    """Moves the next bit pair of every byte down to the lowest; what lies above it is undefined."""
+    """Moves the next bit pair of every byte down to the lowest; what is above it is undefined."""
     if PTX:
         return tl.inline_asm_elementwise(
             "shr.b32 $0, $1, 2;", "=r,r", [quads], dtype=tl.uint8, is_pure=True, pack=4
@@ -93,7 +93,7 @@ _time = partial(triton.testing.do_bench, warmup=5, rep=20)
 
 
 def _configs(names: tuple[str, ...], settings: list[tuple[int, ...]]) -> list[triton.Config]:
-    """Launch settings to choose among by time; the interpreter has nothing to time, and takes the first."""
+    """Launch settings, of which the fastest is used; the interpreter times nothing and takes the first."""
     configs = [
         triton.Config(dict(zip(names, tile, strict=True)), num_warps=warps, num_stages=stages)
         for *tile, warps, stages in settings

@@ -1,74 +1,88 @@
 """Energy of inference by phase and of fine-tuning, where the machine has a meter.
 
-Without one every metric is "not measured", with the reason. An estimate is another metric, and only where
-somebody has given the watts (:mod:`trilemma.profiling.energy_estimates`).
+Without one every metric is not measured, with the reason. An estimate is another record, and only where
+somebody has given the watts (:mod:`trilemma.profiling.derived`).
 
 A window is the work repeated until the meter can be trusted over it. The energy of a phase is the median
 over windows, which take turns between the models. From it the idle power times the window's time is
-subtracted; with it the metric's name begins with ``gross_``. Decoding alone cannot be repeated, as its prompt
-must be read first: its energy is that of generating less that of reading the prompt, window by window.
+subtracted; the metrics whose names begin with ``gross_`` include it. Decoding alone cannot be repeated, as
+its prompt must be read first: its energy is that of generating less that of reading the prompt, window by
+window.
 """
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
+from trilemma.hardware import Unmeasured
 from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
-from trilemma.hardware.meter_sources import open_meter
 from trilemma.hardware.meters import Meter, MeterError
+from trilemma.metrics import Phase
+from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.measurements import latency
 from trilemma.profiling.measurements.generation import generate
-from trilemma.profiling.measurements.training import TrainingStep, with_labels
-from trilemma.profiling.points import Boundary, Point, Unmeasured
-from trilemma.profiling.session import NOT_GENERATIVE, Loaded, Session, beyond_positions, failure
-from trilemma.profiling.stability import warm_up
-from trilemma.profiling.timing import Median, median
+from trilemma.profiling.measurements.training import Steps, methods, trained, untrainable, with_labels
+from trilemma.profiling.session import CROWDED, NOT_GENERATIVE, LoadedModel, Session, Value, Warm
+from trilemma.profiling.timing import Median, Quantity, median, warm_up
 from trilemma.records import Record
 
-WINDOWS = 6  # the fewest whose median has a 95% interval
-JOULES, WATTS = "J", "W"
+WINDOWS = 6
+"""The fewest whose median has a 95% interval."""
 
 
 class Part(NamedTuple):
     """A metric of one kind of work.
 
     Attributes:
-        metric: joules a token or an example, idle power subtracted.
+        metric: joules per token or per example, idle power subtracted.
+        phase: that it is recorded for.
         window: the work whose windows it comes from.
         less: work that is in those windows and is subtracted, or "".
         work: tokens or examples in one repetition.
     """
 
     metric: str
+    phase: Phase
     window: str
     less: str
-    work: Callable[[Session, Point], float]
+    work: Callable[[OperatingPoint], float]
+
+    def values(self, net: Value, gross: Value) -> dict[str, Value]:
+        """Both metrics, without idle power and with it."""
+        return {self.metric: net, f"gross_{self.metric}": gross}
 
 
-CLASSIFICATION = (Part("energy_j_per_example", "forward", "", lambda session, point: point.batch),)
+CLASSIFICATION = (Part("energy_j_per_example", "classify", "forward", "", lambda point: point.batch),)
 GENERATION = (
-    Part("prefill_energy_j_per_token", "prefill", "", lambda session, point: point.tokens),
+    Part("energy_j_per_token", "prefill", "prefill", "", lambda point: point.tokens),
     Part(
-        "decode_energy_j_per_token",
+        "energy_j_per_token",
+        "decode",
         "generate",
         "prefill",
-        lambda session, point: point.batch * (session.grid.decode - 1),  # the last one is not fed back
+        lambda point: point.batch * (point.decode - 1),  # the last one is not fed back
     ),
-    Part("generation_energy_j_per_example", "generate", "", lambda session, point: point.batch),
+    Part("energy_j_per_example", "generate", "generate", "", lambda point: point.batch),
 )
-TRAINING = (Part("training_energy_j_per_example", "step", "", lambda session, point: point.batch),)
-
-Work = Mapping[str, Callable[[], object]]
-"""The kinds of work of one model at one point, by name; each is done once by a call."""
+TRAINING = (Part("energy_j_per_example", "train", "step", "", lambda point: point.batch),)
 
 
-def units(parts: Iterable[Part]) -> dict[str, str]:
-    """Metrics and their unit, net and gross."""
-    return {name: JOULES for part in parts for name in (part.metric, f"gross_{part.metric}")}
+@dataclass(frozen=True)
+class Work:
+    """The kinds of work of one model at one point.
+
+    Attributes:
+        once: each is done once by a call; by name.
+        seconds: that it takes.
+    """
+
+    once: Mapping[str, Callable[[], object]]
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,54 +103,28 @@ class Window:
         return sum(self.joules.values())
 
 
-KINDS = ("classification", "training", "generation")
-"""Of work."""
+Windows = list[dict[str, Window]]
+"""Windows of the kinds of work of one model, turn by turn."""
 
 
-def measure(session: Session, kinds: Collection[str] = KINDS) -> Iterator[Record]:
-    """Idle power, and joules a token and an example of classification, prefill, decoding and training.
-
-    Args:
-        session: models and points.
-        kinds: of work that is metered, of :data:`KINDS`.
-    """
-    meter = open_meter(session.device)
-    if isinstance(meter, Unmeasured):
-        yield from _absent(session, meter.reason, kinds)
-    else:
-        with closing(meter):
-            yield from measure_with(session, meter, kinds)
-
-
-def measure_with(session: Session, meter: Meter, kinds: Collection[str] = KINDS) -> Iterator[Record]:
-    """The same by a meter of the caller's, for instance one at the socket; it is left open."""
-    session.classifiers()  # what is idle is a machine that holds the models
-    idle = idle_power(meter, session.grid.seconds / WINDOWS)
-    if idle.value <= 0:
-        yield from _absent(session, f"the meter ({meter.source}) stood still", kinds)
+def measure(session: Session) -> Iterator[Record]:
+    """Idle power, and joules per token and per example of classification, prefill, decoding and training."""
+    if not session.grid.energy:
         return
-    for subject in session.subjects:
-        yield from session.record(
-            subject,
-            "idle_power_w",
-            WATTS,
-            idle.value,
-            low=idle.low,
-            high=idle.high,
-            n=idle.n,
-            note=f"{meter.source}; before the measurement",
-        )
-    metering = _Metering(session, meter, idle.value, kinds)
-    points = session.points()
-    if "classification" in kinds:
-        yield from metering.sweep(CLASSIFICATION, session.classifiers(), points, partial(_forward, session))
-    if "training" in kinds:
-        yield from _training(metering)
-    if "generation" in kinds and session.grid.decode:
-        models = session.language_models()
-        extra = session.grid.decode - 1
-        yield from _not_generative(session, models)
-        yield from metering.sweep(GENERATION, models, points, partial(_generation, session), extra=extra)
+    meter = session.meter()
+    if isinstance(meter, Unmeasured):
+        yield from _absent(session, meter)
+        return
+    with closing(meter):
+        session.classifiers()  # what is idle is a machine that holds the models
+        idle = idle_power(meter, session.grid.seconds / WINDOWS)
+        if idle.value <= 0:
+            yield from _absent(session, Unmeasured(f"the meter ({meter.source}) stood still"))
+            return
+        for model in session.models:
+            watts = Quantity(*idle, note=f"{meter.source}; before the measurement")
+            yield from session.record(model, "idle_power_w", watts)
+        yield from _Metering(session, meter, idle.value).records()
 
 
 def idle_power(
@@ -163,152 +151,100 @@ def idle_power(
     return median(watts)
 
 
-def _absent(session: Session, reason: str, kinds: Collection[str]) -> Iterator[Record]:
-    """What holds for every point is said once a model."""
-    generation = GENERATION if session.grid.decode else ()
-    known = {"classification": CLASSIFICATION, "training": TRAINING, "generation": generation}
-    parts = [part for kind in kinds for part in known[kind]]
-    for subject in session.subjects:
-        names = {"idle_power_w": WATTS} | {part.metric: JOULES for part in parts}
-        yield from session.unmeasured(subject, names, reason)
-
-
-def _not_generative(session: Session, models: Sequence[Loaded]) -> Iterator[Record]:
-    generative = {loaded.subject for loaded in models}
-    for subject in session.subjects:
-        if subject not in generative:
-            for point in session.points():
-                yield from session.unmeasured(subject, units(GENERATION), NOT_GENERATIVE, point)
-
-
-def _forward(session: Session, loaded: Loaded, point: Point) -> Work:
-    return {"forward": latency.prepared(session, loaded, point)}
-
-
-def _generation(session: Session, loaded: Loaded, point: Point) -> Work:
-    prompt = session.inputs(loaded, point)["input_ids"]
-    kinds = {"prefill": 1, "generate": session.grid.decode}
-    return {name: partial(generate, loaded.model, prompt, n, _unwatched) for name, n in kinds.items()}
-
-
-def _unwatched() -> float:
-    """For work that a window times as a whole: no waiting for the device in between."""
-    return 0.0
-
-
-def _training(metering: "_Metering") -> Iterator[Record]:
-    session = metering.session
-    for method in _methods(session):
-        steps: dict[str, TrainingStep] = {}
-        asked = [loaded for loaded in session.trainable() if loaded.subject.adaptation(method)]
-        models = [loaded for loaded in asked if loaded.subject.trains]
-        for loaded in asked:
-            for point in session.training_points() if loaded not in models else []:
-                reason = loaded.subject.untrained
-                yield from session.unmeasured(loaded.subject, units(TRAINING), reason, point, method)
-        prepare = partial(_step, session, method, steps)
-        yield from metering.sweep(TRAINING, models, session.training_points(), prepare, adaptation=method)
-        for step in steps.values():
-            step.finish()
-
-
-def _methods(session: Session) -> list[str]:
-    """By which models are adapted, each once."""
-    return list(dict.fromkeys(one.method for subject in session.subjects for one in subject.adaptations))
-
-
-def _step(
-    session: Session, method: str, steps: dict[str, TrainingStep], loaded: Loaded, point: Point
-) -> Work:
-    settings = loaded.subject.adaptation(method)
-    assert settings is not None
-    if loaded.subject.name not in steps:
-        steps[loaded.subject.name] = TrainingStep(loaded.model, settings)
-    batch = with_labels(session.inputs(loaded, point))
-    return {"step": partial(steps[loaded.subject.name], batch)}
-
-
-class _Warm(NamedTuple):
-    """Work that has been done, and how often each kind of it fills a window."""
-
-    work: Work
-    times: Mapping[str, int]
+def _absent(session: Session, reason: Unmeasured) -> Iterator[Record]:
+    """What holds for every point is said once per model."""
+    for model in session.models:
+        yield from session.record(model, "idle_power_w", reason)
+        phases = session.phases(model)
+        parts = [*CLASSIFICATION] if "classify" in phases else []
+        parts += [*GENERATION] if "generate" in phases else []
+        parts += [*TRAINING] if methods(session) and model.adaptations else []
+        for part in parts:
+            yield from session.record(model, part.metric, reason, phase=part.phase)
 
 
 class _Metering:
     """The windows of all models, by one meter and over one idle power in watts."""
 
-    def __init__(self, session: Session, meter: Meter, idle: float, kinds: Collection[str]) -> None:
-        self.session, self._meter, self._idle = session, meter, idle
+    def __init__(self, session: Session, meter: Meter, idle: float) -> None:
+        self._session, self._meter, self._idle = session, meter, idle
         self._seconds = max(meter.shortest, session.grid.seconds / WINDOWS)
-        points = {
-            "classification": len(session.points()),
-            "training": len(session.training_points()) * len(_methods(session)),
-            "generation": len(session.points()) if session.grid.decode else 0,
-        }
-        self._done, self._all = 0, sum(points[kind] for kind in kinds)
+        grid = session.grid
+        self._done = 0
+        self._all = len(grid.points()) * 2 + len(grid.training_points()) * len(methods(session))
 
-    def sweep(
+    def records(self) -> Iterator[Record]:
+        """Every kind of work that the grid asks for."""
+        session, points = self._session, self._session.grid.points()
+        yield from self._grid(CLASSIFICATION, session.answering("classify"), points, self._forward)
+        for method in methods(session):
+            points = session.grid.training_points()
+            for model in untrainable(session, method):
+                reason = Unmeasured(model.untrainable)
+                for point in points:
+                    values = TRAINING[0].values(reason, reason)
+                    yield from session.records(model, values, point=point, phase="train", adaptation=method)
+            with Steps(session, method) as steps:
+                prepare = partial(self._step, steps)
+                yield from self._grid(TRAINING, trained(session, method), points, prepare, method)
+        points = session.grid.points("generate")
+        for model in session.not_generating():
+            for point, part in product(points, GENERATION):
+                values = part.values(NOT_GENERATIVE, NOT_GENERATIVE)
+                yield from session.records(model, values, point=point, phase=part.phase)
+        yield from self._grid(GENERATION, session.answering("generate"), points, self._generation)
+
+    def _forward(self, loaded: LoadedModel, point: OperatingPoint) -> Work:
+        return Work({"forward": latency.prepared(self._session, loaded, point)})
+
+    def _generation(self, loaded: LoadedModel, point: OperatingPoint) -> Work:
+        prompt = self._session.inputs(loaded, point)["input_ids"]
+        kinds = {"prefill": 1, "generate": point.decode}
+        # A window times its work as a whole: no waiting for the device in between.
+        once = {name: partial(generate, loaded.module, prompt, n, lambda: 0.0) for name, n in kinds.items()}
+        return Work(once)
+
+    def _step(self, steps: Steps, loaded: LoadedModel, point: OperatingPoint) -> Work:
+        batch = with_labels(self._session.inputs(loaded, point))
+        return Work({"step": partial(steps.of(loaded), batch)})
+
+    def _grid(
         self,
         parts: Sequence[Part],
-        models: Sequence[Loaded],
-        points: Sequence[Point],
-        prepare: Callable[[Loaded, Point], Work],
-        *,
-        extra: int = 0,
+        models: Sequence[LoadedModel],
+        points: Sequence[OperatingPoint],
+        prepare: Callable[[LoadedModel, OperatingPoint], Work],
         adaptation: str = "",
     ) -> Iterator[Record]:
         """Records of every model at every point, the models' windows in turn."""
-        boundaries = {loaded.subject.name: Boundary(self.session.grid.time_limit) for loaded in models}
-        for point in points:
-            begun = [self._begin(one, point, prepare, boundaries[one.subject.name], extra) for one in models]
-            for loaded, outcome in zip(models, self._windows(begun), strict=True):
-                if isinstance(outcome, Unmeasured):
-                    yield from self.session.unmeasured(
-                        loaded.subject, units(parts), outcome.reason, point, adaptation
-                    )
-                    continue
+        for point, begun in self._session.begin(models, points, prepare, self._settle):
+            for loaded, windows in zip(models, self._windows(begun), strict=True):
                 for part in parts:
-                    yield from self._records(part, loaded, point, outcome, adaptation)
+                    values = self._values(part, point, windows)
+                    yield from self._session.records(
+                        loaded.model, values, point=point, phase=part.phase, adaptation=adaptation
+                    )
             self._done += 1
-            self.session.advance(self._done, self._all)
+            self._session.advance(self._done, self._all)
 
-    def _begin(
-        self,
-        loaded: Loaded,
-        point: Point,
-        prepare: Callable[[Loaded, Point], Work],
-        boundary: Boundary,
-        extra: int,
-    ) -> _Warm | Unmeasured:
-        reason = beyond_positions(loaded.description, point, extra) or boundary.refusal(point)
-        if reason is not None:
-            return Unmeasured(reason)
-        try:
-            with memory_ceiling():
-                work = prepare(loaded, point)
-                if loaded.subject.compiled:
-                    for once in work.values():
-                        once()  # compiles for these shapes
-                runs = {name: partial(self._timed, once) for name, once in work.items()}
-                taken = {name: warm_up(run, self._seconds) for name, run in runs.items()}
-        except OutOfMemoryError:
-            return Unmeasured(boundary.out_of_memory(point))
-        except Exception as error:  # whatever a model of unknown origin may raise
-            return Unmeasured(failure(error))
-        reason = boundary.passed(point, max(taken.values()))
-        times = {name: math.ceil(self._seconds / max(seconds, 1e-9)) for name, seconds in taken.items()}
-        return _Warm(work, times) if reason is None else Unmeasured(reason)
+    def _settle(self, loaded: LoadedModel, work: Work) -> float:
+        for name, once in work.once.items():
+            if loaded.model.compiled:
+                once()  # compiles for these shapes
+            work.seconds[name] = warm_up(partial(self._timed, once), self._seconds)
+        return max(work.seconds.values())
 
     def _timed(self, once: Callable[[], object]) -> Mapping[str, float]:
-        start = self.session.stopwatch()
+        start = self._session.stopwatch()
         once()
-        return {"work": self.session.stopwatch() - start}
+        return {"work": self._session.stopwatch() - start}
 
-    def _windows(self, begun: Sequence[_Warm | Unmeasured]) -> list[list[dict[str, Window]] | Unmeasured]:
+    def _windows(
+        self, begun: Sequence[Warm[Work] | Unmeasured]
+    ) -> list[list[dict[str, Window]] | Unmeasured]:
         """Windows of every model, or why there are none."""
         found: list[list[dict[str, Window]] | Unmeasured] = [
-            outcome if isinstance(outcome, Unmeasured) else [] for outcome in begun
+            one if isinstance(one, Unmeasured) else [] for one in begun
         ]
         for turn in range(WINDOWS):
             for index in [*range(turn % len(begun), len(begun)), *range(turn % len(begun))] if begun else []:
@@ -317,64 +253,50 @@ class _Metering:
                     continue
                 try:
                     with memory_ceiling():
-                        windows.append(
-                            {name: self._window(once, warm.times[name]) for name, once in warm.work.items()}
-                        )
+                        windows.append(self._window_of_each(warm.work))
                 except OutOfMemoryError:
-                    found[index] = Unmeasured("out of memory beside the other models at this point")
+                    found[index] = CROWDED
                 except MeterError as error:
                     found[index] = Unmeasured(str(error))
         return found
 
+    def _window_of_each(self, work: Work) -> dict[str, Window]:
+        times = {name: math.ceil(self._seconds / max(taken, 1e-9)) for name, taken in work.seconds.items()}
+        return {name: self._window(once, times[name]) for name, once in work.once.items()}
+
     def _window(self, once: Callable[[], object], times: int) -> Window:
         if times > 1:
             once()  # the work is under way when the window opens
-        start, before = self.session.stopwatch(), self._meter.read()
+        start, before = self._session.stopwatch(), self._meter.read()
         for _ in range(times):
             once()
-        end, after = self.session.stopwatch(), self._meter.read()
+        end, after = self._session.stopwatch(), self._meter.read()
         if sum(after.values()) <= sum(before.values()):
             raise MeterError(f"the meter ({self._meter.source}) stood still for {end - start:.2g} s")
         return Window((end - start) / times, {name: (after[name] - before[name]) / times for name in after})
 
-    def _records(
-        self,
-        part: Part,
-        loaded: Loaded,
-        point: Point,
-        windows: Sequence[Mapping[str, Window]],
-        adaptation: str,
-    ) -> Iterator[Record]:
-        work = part.work(self.session, point)
+    def _values(
+        self, part: Part, point: OperatingPoint, windows: Sequence[Mapping[str, Window]] | Unmeasured
+    ) -> dict[str, Value]:
+        if isinstance(windows, Unmeasured):
+            return part.values(windows, windows)
+        count = part.work(point)
         own = [one[part.window] - one[part.less] if part.less else one[part.window] for one in windows]
-        gross = median([one.gross / work for one in own])
-        net = median([(one.gross - self._idle * one.seconds) / work for one in own])
+        gross = median([one.gross / count for one in own])
+        net = median([(one.gross - self._idle * one.seconds) / count for one in own])
         components = [
-            f"{name} {median([one.joules[name] / work for one in own]).value:.3g} J" for name in own[0].joules
+            f"{name} {median([one.joules[name] / count for one in own]).value:.3g} J"
+            for name in own[0].joules
         ]
         split = f" ({' + '.join(components)})" if len(components) > 1 else ""
-        notes = {
-            part.metric: f"{self._meter.source}; {self._idle:.3g} W idle subtracted, taken as exact",
-            f"gross_{part.metric}": f"{self._meter.source}{split}; idle power included",
-        }
-        for (metric, note), value in zip(notes.items(), (net, gross), strict=True):
-            if value.value <= 0:
-                reason = f"the work drew no more than the {self._idle:.3g} W of the idle machine"
-                if value is gross:
-                    reason = f"no more energy in {part.window} than in {part.less} alone"
-                yield from self.session.unmeasured(
-                    loaded.subject, {metric: JOULES}, reason, point, adaptation
-                )
-                continue
-            yield from self.session.record(
-                loaded.subject,
-                metric,
-                JOULES,
-                value.value,
-                point=point,
-                low=value.low,
-                high=value.high,
-                n=value.n,
-                note=note,
-                adaptation=adaptation,
-            )
+        idle = f"{self._idle:.3g} W"
+        values = part.values(
+            Quantity(*net, note=f"{self._meter.source}; {idle} idle subtracted, taken as exact"),
+            Quantity(*gross, note=f"{self._meter.source}{split}; idle power included"),
+        )
+        if net.value <= 0:
+            values[part.metric] = Unmeasured(f"the work drew no more than the {idle} of the idle machine")
+        if gross.value <= 0:
+            reason = Unmeasured(f"no more energy in {part.window} than in {part.less} alone")
+            values[f"gross_{part.metric}"] = reason
+        return values

@@ -1,7 +1,6 @@
-"""Speed of fine-tuning a classifier: forward, backward and one AdamW step."""
+"""Speed of fine-tuning a classifier: data, forward, backward and one AdamW step."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,58 +8,65 @@ import torch
 
 from trilemma.adapt import ADAPTATIONS, AdaptSettings
 from trilemma.adapt.adaptation import TaskLoss
-from trilemma.profiling.forms import OUTPUTS
-from trilemma.profiling.measurements.latency import rate
-from trilemma.profiling.points import Point, Unmeasured
-from trilemma.profiling.session import Loaded, Session
-from trilemma.profiling.timing import Run, median
+from trilemma.hardware import Unmeasured
+from trilemma.operating_point import OperatingPoint
+from trilemma.profiling.loading import OUTPUTS
+from trilemma.profiling.models import ModelUnderTest
+from trilemma.profiling.session import LoadedModel, Session, Value
+from trilemma.profiling.timing import Quantity, Run, Sample
 from trilemma.records import Record
 
-UNITS = {"training_examples_per_s": "examples/s"}
+PARTS = ("data", "forward", "backward", "optimiser")
+"""Of a step; data: gathering a batch's token ids and moving them to the device."""
+
+METRICS = ("examples_per_s", "step_ms", *(f"{part}_ms" for part in PARTS))
 
 
 def measure(session: Session) -> Iterator[Record]:
-    """Examples a second over the training grid, by each adaptation, in the model's own precision."""
-    subjects = session.subjects
-    for method in dict.fromkeys(one.method for subject in subjects for one in subject.adaptations):
-        yield from _measure_method(session, method)
+    """Examples per second and the time of a step, over the training grid, by each adaptation."""
+    points = session.grid.training_points()
+    for method in methods(session):
+        for model in untrainable(session, method):
+            for point in points:
+                yield from _records(session, model, point, method, Unmeasured(model.untrainable))
+        with Steps(session, method) as steps:
+            for loaded, point, samples in session.time_grid(trained(session, method), points, steps.prepared):
+                yield from _records(session, loaded.model, point, method, samples)
 
 
-def _measure_method(session: Session, method: str) -> Iterator[Record]:
-    models = [loaded for loaded in session.trainable() if loaded.subject.adaptation(method)]
-    steps: dict[str, TrainingStep] = {}
-    prepare = partial(_prepare, session, method, steps)
-    for loaded, point, samples in session.sweep(models, session.training_points(), prepare):
-        if isinstance(samples, Unmeasured):
-            yield from session.unmeasured(loaded.subject, UNITS, samples.reason, point, adaptation=method)
-            continue
-        seconds = median([sample["step"] for sample in samples])
-        yield from rate(
-            session,
-            loaded,
-            point,
-            "training_examples_per_s",
-            "examples/s",
-            seconds,
-            work=point.batch,
-            adaptation=method,
-        )
-    for step in steps.values():
-        step.finish()
+def _records(
+    session: Session,
+    model: ModelUnderTest,
+    point: OperatingPoint,
+    method: str,
+    samples: list[Sample] | Unmeasured,
+) -> Iterator[Record]:
+    values: dict[str, Value]
+    if isinstance(samples, Unmeasured):
+        values = dict.fromkeys(METRICS, samples)
+    else:
+        whole = Quantity.of_times([sum(sample.values()) for sample in samples])
+        parts = [Quantity.of_times([sample[part] for sample in samples]).times(1e3) for part in PARTS]
+        values = dict(zip(METRICS, (whole.rate(point.batch), whole.times(1e3), *parts), strict=True))
+    yield from session.records(model, values, point=point, phase="train", adaptation=method)
 
 
-def _prepare(
-    session: Session, method: str, steps: "dict[str, TrainingStep]", loaded: Loaded, point: Point
-) -> Run:
-    inputs = with_labels(session.inputs(loaded, point))
-    step = _step_of(loaded, method, steps)
+def methods(session: Session) -> list[str]:
+    """By which models are trained here, each once; none where the grid has no points of training."""
+    if session.grid.training is None:
+        return []
+    return list(dict.fromkeys(one.method for model in session.models for one in model.adaptations))
 
-    def run() -> Mapping[str, float]:
-        start = session.stopwatch()
-        step(inputs)
-        return {"step": session.stopwatch() - start}
 
-    return run
+def trained(session: Session, method: str) -> list[LoadedModel]:
+    """The models that a method adapts, as they are trained."""
+    asked = [model for model in session.models if model.adaptation(method) and not model.untrainable]
+    return [one for one in session.trainable() if one.model in asked] if asked else []
+
+
+def untrainable(session: Session, method: str) -> list[ModelUnderTest]:
+    """The models that the method would adapt if their weights could be trained."""
+    return [model for model in session.models if model.adaptation(method) and model.untrainable]
 
 
 class Rows:
@@ -81,8 +87,14 @@ class Rows:
         return {name: tensor.to(device) for name, tensor in made.items()}
 
 
+def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch of ``input_ids`` [B, T] with ``labels`` [B] for the classifiers that are measured."""
+    ids = inputs["input_ids"]
+    return {**inputs, "labels": torch.arange(len(ids), device=ids.device) % OUTPUTS}
+
+
 class Steps:
-    """Training steps of several models by one method, split into their parts.
+    """Training steps of several models by one method; as a context, undoes at its end what that wrapped.
 
     Args:
         session: whose stopwatch is read, and whose inputs are taken.
@@ -90,17 +102,23 @@ class Steps:
     """
 
     def __init__(self, session: Session, method: str) -> None:
-        self._session = session
-        self._method = method
-        self._steps: dict[str, TrainingStep] = {}
+        self._session, self._method = session, method
+        self._steps: dict[ModelUnderTest, TrainingStep] = {}
 
-    def prepared(self, loaded: Loaded, point: Point) -> Run:
-        """One step, with the seconds of ``data``, ``forward``, ``backward`` and ``optimiser``."""
+    def of(self, loaded: LoadedModel) -> "TrainingStep":
+        """The model's step, made where there is none yet."""
+        if loaded.model not in self._steps:
+            settings = loaded.model.adaptation(self._method)
+            assert settings is not None
+            self._steps[loaded.model] = TrainingStep(loaded.module, settings)
+        return self._steps[loaded.model]
+
+    def prepared(self, loaded: LoadedModel, point: OperatingPoint) -> Run:
+        """One step, with the seconds of its :data:`PARTS`."""
         rows = Rows(self._session.inputs(loaded, point)["input_ids"])
-        step = _step_of(loaded, self._method, self._steps)
-        stopwatch = self._session.stopwatch
+        step, stopwatch = self.of(loaded), self._session.stopwatch
 
-        def run() -> Mapping[str, float]:
+        def run() -> Sample:
             start = stopwatch()
             batch = rows.batch(self._session.device)
             made = stopwatch()
@@ -108,26 +126,12 @@ class Steps:
 
         return run
 
-    def finish(self) -> None:
-        """Undo what the adaptation wrapped."""
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         for step in self._steps.values():
             step.finish()
-
-
-def _step_of(loaded: Loaded, method: str, steps: "dict[str, TrainingStep]") -> "TrainingStep":
-    """The model's step, made where it is not there yet."""
-    name = loaded.subject.name
-    if name not in steps:
-        settings = loaded.subject.adaptation(method)
-        assert settings is not None
-        steps[name] = TrainingStep(loaded.model, settings)
-    return steps[name]
-
-
-def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A batch of ``input_ids`` [B, T] with ``labels`` [B] for the classifiers that are measured."""
-    ids = inputs["input_ids"]
-    return {**inputs, "labels": torch.arange(len(ids), device=ids.device) % OUTPUTS}
 
 
 class TrainingStep:
@@ -137,24 +141,24 @@ class TrainingStep:
     Gradients are dropped after each step, even one that fails, as the Trainer does.
 
     Args:
-        model: a classifier; wrapped or frozen in part until :meth:`finish`.
+        module: a classifier; wrapped or frozen in part until :meth:`finish`.
         settings: the method, and its own settings.
 
     Attributes:
         gradient_bytes: of the last step's gradients.
     """
 
-    def __init__(self, model: Any, settings: AdaptSettings) -> None:
+    def __init__(self, module: Any, settings: AdaptSettings) -> None:
         self._adaptation = ADAPTATIONS.get(settings.method)()
-        self._model = self._adaptation.prepare(model, settings)
+        self._module = self._adaptation.prepare(module, settings)
         self._task_loss = TaskLoss()
-        self._trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        self._trained = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, lr=0.0, fused=True)
         self.gradient_bytes = 0
 
     def __call__(
         self, batch: dict[str, torch.Tensor], stopwatch: Callable[[], float] = lambda: 0.0
-    ) -> Mapping[str, float]:
+    ) -> Sample:
         """Forward, backward, update; leaves the model in evaluation mode.
 
         Args:
@@ -164,10 +168,10 @@ class TrainingStep:
         Returns:
             Seconds of ``forward``, ``backward`` and ``optimiser``, by that stopwatch.
         """
-        self._model.train()
+        self._module.train()
         try:
             start = stopwatch()
-            loss, _ = self._adaptation.loss(self._model, batch, self._task_loss)
+            loss, _ = self._adaptation.loss(self._module, batch, self._task_loss)
             forwarded = stopwatch()
             torch.autograd.backward(loss)
             backwarded = stopwatch()
@@ -176,7 +180,7 @@ class TrainingStep:
             self.gradient_bytes = sum(_bytes(one.grad) for one in self._trained)
         finally:
             self._optimizer.zero_grad(set_to_none=True)
-            self._model.eval()
+            self._module.eval()
         return {
             "forward": forwarded - start,
             "backward": backwarded - forwarded,
@@ -191,7 +195,7 @@ class TrainingStep:
 
     def finish(self) -> None:
         """Undo what the adaptation wrapped; the model computes what it did before."""
-        self._adaptation.finish(self._model)
+        self._adaptation.finish(self._module)
 
 
 def _bytes(value: Any) -> int:

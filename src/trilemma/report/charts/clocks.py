@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from trilemma.analysis.metrics import Metric, format_value
+from trilemma.metrics import Metric
 from trilemma.report.charts.encoding import (
     ROWS,
     Figure,
@@ -17,12 +17,11 @@ from trilemma.report.charts.encoding import (
     short,
     with_rows,
 )
-from trilemma.report.pages.figure_sections import ChartSection
 
 CHOICES = ("Model", "Batch", "Length", "Phase")
 """What a reader chooses."""
 
-_STANDINGS = _FRONT, _CHOSEN, _BEATEN = ("on the Pareto front", "chosen", "beaten by another")
+STANDINGS = _FRONT, _CHOSEN, _BEATEN = ("on the Pareto front", "chosen", "beaten by another")
 """What a frequency can be; each has a mark of its own."""
 
 _TIME = Metric("time", "E", "lower", "ms", "time")
@@ -44,8 +43,8 @@ class Mark(NamedTuple):
 
     Attributes:
         mhz: clock frequency.
-        milliseconds: time of the phase.
-        joules: energy of the phase.
+        milliseconds, joules: time and energy of the phase.
+        time, energy: the same with their intervals, as text.
         front: whether it is on the Pareto front.
         chosen: whether it is what the phase should run at.
         estimate: whether time and energy are from a model and not measured.
@@ -54,12 +53,14 @@ class Mark(NamedTuple):
     mhz: float
     milliseconds: float
     joules: float
+    time: str
+    energy: str
     front: bool
     chosen: bool
     estimate: bool
 
 
-def frequency_section(marks: Mapping[tuple[str, str, str, str], Sequence[Mark]]) -> ChartSection:
+def clocks_figure(marks: Mapping[tuple[str, str, str, str], Sequence[Mark]]) -> Figure:
     """Energy against time at each frequency, with the Pareto front and what was chosen.
 
     Args:
@@ -67,13 +68,7 @@ def frequency_section(marks: Mapping[tuple[str, str, str, str], Sequence[Mark]])
     """
     variants: Variants = {key: _chart(own, phase=key[-1]) for key, own in marks.items()}
     description = "Energy of a phase against its time, a mark for each clock frequency."
-    return ChartSection(
-        Figure("frequency", CHOICES, variants, description),
-        "Time and energy by clock frequency",
-        "Each mark is one frequency. The line joins the Pareto front: beside any other frequency there is "
-        "one that is better in time or energy and not worse in the other. The axes do not begin at zero.",
-        {standing: index for index, standing in enumerate(_STANDINGS)},
-    )
+    return Figure("clocks", CHOICES, variants, description)
 
 
 def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
@@ -84,8 +79,8 @@ def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
             "frequency": f"{mark.mhz:g} MHz",
             "x": short(mark.milliseconds),
             "y": short(mark.joules),
-            "time": format_value(mark.milliseconds, "ms"),
-            "energy": format_value(mark.joules, "J"),
+            "time": mark.time,
+            "energy": mark.energy,
         }
         for mark in marks
     ]
@@ -114,8 +109,8 @@ def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
         .encode(order="x:Q")
     )
     points = base.mark_point(filled=True, opacity=1).encode(
-        color=color_of(_STANDINGS),
-        shape=shape_of(_STANDINGS),
+        color=color_of(STANDINGS),
+        shape=shape_of(STANDINGS),
         size=alt.condition(f"datum.candidate === '{_CHOSEN}'", alt.value(170), alt.value(80)),
         tooltip=[
             alt.Tooltip("frequency:N", title="clock"),

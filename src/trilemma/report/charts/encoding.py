@@ -12,9 +12,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from trilemma.analysis.comparisons import AVERAGE
-from trilemma.analysis.metrics import Metric, format_value
-from trilemma.analysis.values import Value
+from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.lookup import Estimate
+from trilemma.metrics import Metric
+from trilemma.records import AVERAGE
 
 SHAPES = (
     "circle",
@@ -36,7 +37,7 @@ def kind_of(index: int) -> tuple[int, int]:
 
 
 Variants = dict[tuple[str, ...], dict[str, Any]]
-"""A reader's choices to the Vega-Lite specification they show."""
+"""A reader's choices to the Vega-Lite specification that is then shown."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Figure:
     Attributes:
         name: id in the page.
         choices: label of each choice (``Metric``, ``Batch``), in the order of the variants' keys.
-        variants: key (one entry a choice) to Vega-Lite specification.
+        variants: key (one entry for each choice) to Vega-Lite specification.
         description: what it shows, for readers who do not see it.
     """
 
@@ -56,12 +57,26 @@ class Figure:
     description: str
 
 
+def models_at(everyone: Sequence[Candidate]) -> dict[str, int]:
+    """The models, each with the number of its first candidate, whose colour and shape it has."""
+    found: dict[str, int] = {}
+    for index, candidate in enumerate(everyone):
+        found.setdefault(candidate.model, index)
+    return found
+
+
+def models_in_order(everyone: Sequence[Candidate]) -> list[str]:
+    """Names in the order of the candidates; the first candidate of each model has the model's own name."""
+    models = models_at(everyone)
+    return [c.model if models[c.model] == index else c.name for index, c in enumerate(everyone)]
+
+
 def tasks_of(records: pd.DataFrame) -> list[str]:
     """The tasks that have records, aggregates left out."""
     return [task for task in dict.fromkeys(records["task"]) if task not in ("", AVERAGE)]
 
 
-def columns(name: str, value: Value, unit: str) -> dict[str, Any]:
+def columns(name: str, value: Estimate, unit: str) -> dict[str, Any]:
     """Number, limits (None where there are none: nothing is drawn), n and tooltip text of one value."""
     assert value.value is not None
     bounded = not absent(value.low) and not absent(value.high)
@@ -70,7 +85,7 @@ def columns(name: str, value: Value, unit: str) -> dict[str, Any]:
         f"{name}_low": short(value.low) if bounded else None,
         f"{name}_high": short(value.high) if bounded else None,
         f"{name}_n": None if absent(value.n) else int(value.n or 0),
-        f"{name}_text": format_value(value.value, unit, value.low, value.high),
+        f"{name}_text": value.text(unit),
     }
 
 

@@ -6,29 +6,47 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from trilemma.analysis.metrics import METRICS, format_value
-from trilemma.analysis.values import candidates, rows_of
-from trilemma.report.charts.encoding import ROWS, Figure, Variants, absent, color_of, finish, short, with_rows
-from trilemma.report.charts.figures import models_at, models_in_order
+from trilemma.analysis.candidates import candidates, rows_of
+from trilemma.metrics import METRICS
+from trilemma.report.charts.encoding import (
+    ROWS,
+    Figure,
+    Variants,
+    absent,
+    color_of,
+    finish,
+    models_at,
+    models_in_order,
+    short,
+    with_rows,
+)
+from trilemma.units import format_value
 
 _BAR = 18
 """Pixels of a bar with the gap after it."""
+
+_PARTS = (("ttft_ms", "prefill"), ("latency_ms", "decode"))
+"""Metric and phase of the first and the second part of a bar."""
 
 
 def phases_figure(records: pd.DataFrame) -> Figure | None:
     """Bars of TTFT and decoding time by length and model, for each batch; None where nothing generated."""
     everyone = candidates(records)
     order, models = models_in_order(everyone), models_at(everyone)
-    rows = records[records["metric"].isin(["ttft_ms", "decode_ms"]) & records["value"].notna()]
+    rows = without_forecasts(records)
+    rows = rows[rows["value"].notna()]
+    rows = rows[[kind in _PARTS for kind in zip(rows["metric"], rows["phase"], strict=True)]]
     variants: Variants = {}
     for batch in sorted(rows["batch"].dropna().unique()):
-        own = rows[rows["batch"] == batch]
-        parts = {(row["model"], int(row["length"]), row["metric"]): row for row in rows_of(own)}
+        parts = {
+            (row["model"], int(row["length"]), row["phase"]): row
+            for row in rows_of(rows[rows["batch"] == batch])
+        }
         bars = [
             bar
-            for model, length, metric in parts
-            if metric == "ttft_ms" and (model, length, "decode_ms") in parts
-            for bar in _bars(parts[model, length, metric], parts[model, length, "decode_ms"])
+            for model, length, phase in parts
+            if phase == "prefill" and (model, length, "decode") in parts
+            for bar in _bars(parts[model, length, "prefill"], parts[model, length, "decode"])
         ]
         if bars:
             # Bars stand in the order of the legend.
@@ -40,17 +58,23 @@ def phases_figure(records: pd.DataFrame) -> Figure | None:
     return Figure("phases", ("Batch",), variants, description)
 
 
+def without_forecasts(records: pd.DataFrame) -> pd.DataFrame:
+    """What was measured, counted or estimated; forecasts where there is nothing else."""
+    known = records[records["basis"] != "forecast"]
+    return known if len(known) else records
+
+
 def _bars(prefill: dict[str, Any], decoding: dict[str, Any]) -> list[dict[str, Any]]:
     """Both parts of one answer, the second after the first; the end of the second names the whole."""
     whole = prefill["value"] + decoding["value"]
     common = {"candidate": prefill["model"], "length": int(prefill["length"])}
     common["share"] = f"prefill takes {format_value(prefill['value'] / whole, 'fraction')}"
-    common["tokens"] = decoding["note"] or "all further tokens"
+    common["tokens"] = _further(decoding["decode"])
     return [
         common
         | {
             "phase": phase,
-            "what": METRICS[row["metric"]].title + (f", {common['tokens']}" if row is decoding else ""),
+            "what": METRICS["ttft_ms"].title if row is prefill else f"decoding, {common['tokens']}",
             "start": short(start),
             "end": short(start + row["value"]),
             "text": format_value(row["value"], "ms", row["low"], row["high"]),
@@ -59,6 +83,14 @@ def _bars(prefill: dict[str, Any], decoding: dict[str, Any]) -> list[dict[str, A
         }
         for phase, row, start in (("prefill", prefill, 0.0), ("decoding", decoding, prefill["value"]))
     ]
+
+
+def _further(decode: float | None) -> str:
+    """How many tokens are decoded after the first."""
+    if absent(decode) or not decode:
+        return "all further tokens"
+    count = int(decode) - 1
+    return f"{count} further token{'s' * (count > 1)}"
 
 
 def _whole(bars: Sequence[dict[str, Any]]) -> str:

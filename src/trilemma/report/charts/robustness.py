@@ -1,17 +1,17 @@
-"""The charts of axis R: accuracy by level of attack, and the heat map of methods."""
+"""The charts of axis R: accuracy by level of attack, and the heat maps of methods and of transfer."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from trilemma.analysis.comparisons import AVERAGE
+from trilemma.analysis.answers import CLEAN, LEVELS, benchmark_of
+from trilemma.analysis.candidates import Candidate, candidate_names, candidates, of_candidate, rows_of
 from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.metrics import METRICS, format_value
-from trilemma.analysis.panels import benchmark_of
-from trilemma.analysis.values import Candidate, Value, candidate_names, candidates, of_candidate, rows_of
+from trilemma.analysis.lookup import Estimate, attack_rows, estimate_of
+from trilemma.metrics import METRICS
+from trilemma.records import AVERAGE
 from trilemma.report.charts.encoding import (
     ROWS,
     Figure,
@@ -25,8 +25,10 @@ from trilemma.report.charts.encoding import (
     with_rows,
 )
 from trilemma.report.charts.heat_map import heat_map
+from trilemma.units import format_value
 
-LEVELS = ("clean", "word", "sentence", "human", "unknown")
+ORDER = (CLEAN, *LEVELS)
+"""Levels from the left."""
 
 
 def levels_figure(evidence: Evidence) -> Figure:
@@ -38,7 +40,7 @@ def levels_figure(evidence: Evidence) -> Figure:
         rows = _level_rows(evidence, everyone, task)
         if rows:
             label = "mean over tasks" if task == AVERAGE else task
-            # A mean that holds F1 or a correlation is no accuracy: no line of accuracies stands beside it.
+            # A mean of F1 or correlations is not an accuracy: no line of accuracies belongs beside it.
             accuracies = task != AVERAGE or set(evidence.official.values()) <= {("accuracy",)}
             majority = _majority_rows(records, evidence.benchmark, task, rows) if accuracies else []
             axis = "accuracy" if accuracies else "mean of the tasks' own metrics"
@@ -57,25 +59,24 @@ def _level_rows(evidence: Evidence, everyone: Sequence[Candidate], task: str) ->
     rows = []
     for candidate in everyone:
         own = of_candidate(by_task, candidate)
-        for level in LEVELS:
-            metric = METRICS["accuracy" if level == "clean" else "robust_accuracy"]
+        for level in ORDER:
+            metric = METRICS["accuracy" if level == CLEAN else "robust_accuracy"]
             if task == AVERAGE:
-                rows += _level_row(candidate, level, evidence.value(metric, candidate, level), "")
+                rows += _level_row(candidate, level, evidence.estimate(metric, candidate, level), "")
                 continue
             for row in rows_of(own[(own["metric"] == metric.name) & (own["level"] == level)]):
-                value = Value(row["value"], row["low"], row["high"], row["n"], row["partial"])
-                rows += _level_row(candidate, level, value, row["set"])
+                rows += _level_row(candidate, level, estimate_of(row), row["set"])
     return rows
 
 
-def _level_row(candidate: Candidate, level: str, value: Value, name: str) -> list[dict[str, Any]]:
-    if value.value is None or math.isnan(value.value):
+def _level_row(candidate: Candidate, level: str, value: Estimate, name: str) -> list[dict[str, Any]]:
+    """A mark, under its level; MNLI's two splits are apart. Nothing where there is no value."""
+    if value.value is None:
         return []
     label = f"{level}, {name.rsplit('_', 1)[-1]}" if name.endswith("matched") else level
-    text = " (partial split)" if value.partial else ""
-    return [
-        {"candidate": candidate.name, "level": label, "set": name + text, **columns("y", value, "fraction")}
-    ]
+    shown = f"{name} (partial split)" if value.partial else name
+    mark = {"candidate": candidate.name, "level": label, "of": level, "set": shown}
+    return [mark | columns("y", value, "fraction")]
 
 
 def _majority_rows(
@@ -96,22 +97,17 @@ def _majority_rows(
         .groupby("level")
         .mean()
     )
-    labels = dict.fromkeys(row["level"] for row in rows)
     return [
         {"level": label, "majority": short(means[level]), "text": format_value(means[level], "fraction")}
-        for label in labels
-        if (level := label.split(",")[0]) in means.index
+        for label, level in {row["level"]: row["of"] for row in rows}.items()
+        if level in means.index
     ]
 
 
 def _levels_chart(
     rows: list[dict[str, Any]], majority: list[dict[str, Any]], order: Sequence[str], title: str
 ) -> dict[str, Any]:
-    labels = list(
-        dict.fromkeys(
-            row["level"] for row in sorted(rows, key=lambda r: LEVELS.index(r["level"].split(",")[0]))
-        )
-    )
+    labels = list(dict.fromkeys(r["level"] for r in sorted(rows, key=lambda r: ORDER.index(r["of"]))))
     x = alt.X(
         "level:N",
         sort=labels,
@@ -192,5 +188,43 @@ def _method_cells(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _methods_chart(cells: list[dict[str, Any]], order: Sequence[str]) -> dict[str, Any]:
-    methods = sorted({(LEVELS.index(c["level"]) if c["level"] in LEVELS else 9, c["method"]) for c in cells})
+    methods = sorted({(ORDER.index(c["level"]) if c["level"] in ORDER else 9, c["method"]) for c in cells})
     return heat_map(cells, order, [name for _, name in methods], title="robust accuracy")
+
+
+def transfer_figure(records: pd.DataFrame) -> Figure | None:
+    """Heat map of transfer, by task and attack; None where nothing was transferred."""
+    rows = attack_rows(records)
+    rows = rows[rows["value"].notna() & rows["metric"].isin(["transfer_success_rate", "attack_success_rate"])]
+    if not (rows["made_on"] != rows["model"]).any():
+        return None
+    names = candidate_names(records)
+    order = list(names.values())
+    variants: Variants = {}
+    for task in tasks_of(rows):
+        for attack, own in rows[rows["task"] == task].groupby("method", sort=False):
+            cells = list(_transfer_cells(own, names))
+            sources = [name for name in order if any(cell["source"] == name for cell in cells)]
+            variants[task, str(attack)] = heat_map(
+                cells, order, sources, title="success rate", row="source", axes=("answered by", "made on")
+            )
+    return Figure(
+        "transfer",
+        ("Task", "Attack"),
+        variants,
+        "Success rate of adversarial examples, by the model they were made on and the model that answers.",
+    )
+
+
+def _transfer_cells(rows: pd.DataFrame, names: Mapping[tuple[str, str], str]) -> Iterator[dict[str, Any]]:
+    """Examples are made on models; where a model has several adaptations, both sides have the same one."""
+    for row in rows_of(rows):
+        own = row["made_on"] == row["model"]
+        if own == (row["metric"] == "attack_success_rate"):
+            yield {
+                "candidate": row["candidate"],
+                "source": names.get((row["made_on"], row["adaptation"]), row["made_on"]),
+                "value": round(row["value"], 4),
+                "n": int(row["n"] or 0),
+                "text": format_value(row["value"], "fraction", row["low"], row["high"]),
+            }

@@ -1,6 +1,6 @@
 """The chart of how near each model comes to what the machine gives at best (Williams et al. 2009).
 
-FLOPs a second against FLOPs a byte: left of the ridge the machine's memory is the limit, right of it its
+FLOPs per second against FLOPs per byte: left of the ridge the machine's memory is the limit, right of it its
 multipliers (Communications of the ACM 52(4)).
 """
 
@@ -10,8 +10,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from trilemma.analysis.metrics import Metric, format_value
-from trilemma.analysis.values import Value, candidates, rows_of
+from trilemma.analysis.candidates import candidates, rows_of
+from trilemma.analysis.lookup import Estimate
+from trilemma.metrics import Metric
 from trilemma.report.charts.encoding import (
     ROWS,
     Figure,
@@ -22,94 +23,91 @@ from trilemma.report.charts.encoding import (
     finish,
     logarithmic_ticks,
     metric_axis,
+    models_in_order,
     shape_of,
     short,
     with_rows,
 )
-from trilemma.report.charts.figures import models_in_order
+from trilemma.report.charts.phases import without_forecasts
+from trilemma.units import format_value
 
-PHASES = {
-    "a classified batch": ("classify", "latency_ms"),
-    "prefill": ("prefill", "ttft_ms"),
-    "a decoding step": ("decode_step", "tpot_ms"),
-}
-"""What a reader chooses: the prefix of the phase's work, and its measured time."""
+PHASES = {"a classified batch": "classify", "prefill": "prefill", "decoding": "decode"}
+"""What a reader chooses, and the phase of its records."""
 
 _ACHIEVED = Metric("achieved", "E", "higher", "FLOP/s", "FLOP/s")
 _ROOM = 2.0
 """Factor by which the axes reach beyond marks and ridge."""
 
+Row = Mapping[str, Any]
+
 
 def roofline_figure(records: pd.DataFrame) -> Figure | None:
     """The marks of all models and points under the roof, by phase; None where no work is known."""
-    measured = records[(records["axis"] == "E") & (records["adaptation"] == "") & records["value"].notna()]
-    cells = {
-        (row["model"], row["metric"], _number(row["batch"]), _number(row["length"])): row
-        for row in rows_of(measured)
-    }
+    rows = without_forecasts(records)
+    rows = rows[(rows["axis"] == "E") & (rows["adaptation"] == "") & rows["value"].notna()]
     order = models_in_order(candidates(records))
+    rates = {(row["model"], row["metric"]): row for row in rows_of(rows[rows["metric"].isin(_RATES)])}
     variants: Variants = {}
-    for label, (phase, time) in PHASES.items():
+    for label, phase in PHASES.items():
+        points: dict[tuple[str, int, int], dict[str, Row]] = {}
+        own = rows[(rows["phase"] == phase) & rows["batch"].notna() & rows["length"].notna()]
+        for row in rows_of(own[own["metric"].isin(_WORK)]):
+            key = row["model"], int(row["batch"]), int(row["length"])
+            points.setdefault(key, {})[row["metric"]] = row
         marks = [
-            mark
-            for model, metric, batch, length in cells
-            if metric == time and (mark := _mark(cells, model, phase, time, batch, length))
+            _mark(*key, *(work[metric] for metric in _WORK))
+            for key, work in points.items()
+            if all(metric in work and work[metric]["value"] > 0 for metric in _WORK)
         ]
         if marks:
-            variants[label,] = _chart(marks, _roofs(cells, marks), order)
+            variants[label,] = _chart(marks, _roofs(rates, marks), order)
     if not variants:
         return None
-    description = "Achieved FLOPs a second against FLOPs a byte, under the machine's roofline."
+    description = "Achieved FLOPs per second against FLOPs per byte, under the machine's roofline."
     return Figure("roofline", ("Phase",), variants, description)
 
 
-Cells = Mapping[tuple[Any, str, int | None, int | None], Mapping[str, Any]]
-"""Records by model, metric, batch and length."""
+_WORK = ("flops", "bytes_moved", "roofline_ms", "roofline_share")
+"""What a mark is made of: it reaches its share of the FLOPs per second that the roofline allows."""
 
-
-def _number(value: Any) -> int | None:
-    return None if pd.isna(value) else int(value)
+_RATES = ("machine_flops_per_s", "machine_bytes_per_s")
 
 
 def _mark(
-    cells: Cells, model: str, phase: str, time: str, batch: int | None, length: int | None
-) -> dict[str, Any] | None:
-    """One model at one point, or None where its work is not known."""
-    taken = cells[model, time, batch, length]
-    flops, moved = (cells.get((model, f"{phase}_{what}", batch, length)) for what in ("flops", "bytes"))
-    if flops is None or moved is None or not min(flops["value"], moved["value"], taken["value"]) > 0:
-        return None
-    rate = Value(
-        1e3 * flops["value"] / taken["value"],
-        None if absent(taken["high"]) else 1e3 * flops["value"] / taken["high"],
-        None if absent(taken["low"]) else 1e3 * flops["value"] / taken["low"],
-        taken["n"],
+    model: str, batch: int, length: int, flops: Row, moved: Row, least: Row, share: Row
+) -> dict[str, Any]:
+    """One model at one point."""
+    allowed = 1e3 * flops["value"] / least["value"]
+    low, high = (None if absent(share[end]) else share[end] for end in ("low", "high"))
+    achieved = Estimate(
+        allowed * share["value"],
+        None if low is None else allowed * low,
+        None if high is None else allowed * high,
+        share["n"],
     )
-    least = cells.get((model, f"{phase}_least_ms", batch, length))
-    share = None if least is None else least["value"] / taken["value"]
+    times = [None if not part else least["value"] / part for part in (share["value"], high, low)]
     return {
         "candidate": model,
         "x": short(flops["value"] / moved["value"]),
         "point": f"batch {batch}, length {length}",
         "flops": format_value(flops["value"], "FLOPs"),
         "moved": format_value(moved["value"], "bytes"),
-        "time": format_value(taken["value"], "ms", taken["low"], taken["high"]),
-        "share": format_value(share, "fraction"),
-        "limit": "–" if least is None else least["note"].removeprefix("bound by "),
-        **columns("y", rate, "FLOP/s"),
+        "time": format_value(times[0], "ms", times[1], times[2]),
+        "share": format_value(share["value"], "fraction"),
+        "limit": least["note"] or "–",
+        **columns("y", achieved, "FLOP/s"),
     }
 
 
-def _roofs(cells: Cells, marks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _roofs(rates: Mapping[tuple[str, str], Row], marks: Sequence[Row]) -> list[dict[str, Any]]:
     """Corners of a roof for each precision in which the models multiply; none where rates are not known."""
-    rates: dict[str, tuple[float, float]] = {}
+    roofs: dict[str, tuple[float, float]] = {}
     for model in dict.fromkeys(mark["candidate"] for mark in marks):
-        bandwidth = cells.get((model, "machine_bytes_per_s", None, None))
-        rate = cells.get((model, "machine_flops_per_s", None, None))
-        if bandwidth is not None and rate is not None:
-            rates[rate["note"]] = bandwidth["value"], rate["value"]
-    ridges = [rate / bandwidth for bandwidth, rate in rates.values()]
-    places = [*(mark["x"] for mark in marks), *ridges]
+        rate, bandwidth = (rates.get((model, metric)) for metric in _RATES)
+        if rate is not None and bandwidth is not None:
+            products = rate["note"] or f"products in {rate['precision'] or 'one precision'}"
+            roofs[products] = bandwidth["value"], rate["value"]
+    places = [*(mark["x"] for mark in marks), *(rate / bandwidth for bandwidth, rate in roofs.values())]
     low, high = min(places) / _ROOM, max(places) * _ROOM
     return [
         {
@@ -119,7 +117,7 @@ def _roofs(cells: Cells, marks: Sequence[Mapping[str, Any]]) -> list[dict[str, A
             "label": label,
             "side": side,
         }
-        for products, (bandwidth, rate) in rates.items()
+        for products, (bandwidth, rate) in roofs.items()
         for place, label, side in (
             (low, f"{format_value(bandwidth, 'bytes/s')} of memory", "left"),
             (rate / bandwidth, None, None),
@@ -134,7 +132,7 @@ def _chart(marks: list[dict[str, Any]], roofs: list[dict[str, Any]], order: Sequ
     widths = [row["x"] for row in (*marks, *roofs)]
     x = alt.X(
         "x:Q",
-        title="FLOPs a byte moved",
+        title="FLOPs per byte moved",
         scale=alt.Scale(type="log", nice=False, padding=8),
         axis=alt.Axis(values=logarithmic_ticks(widths), grid=False, format="~g"),
     )
@@ -165,7 +163,7 @@ def _chart(marks: list[dict[str, Any]], roofs: list[dict[str, Any]], order: Sequ
         alt.Tooltip("point:N"),
         alt.Tooltip("y_text:N", title="achieved"),
         alt.Tooltip("share:N", title="of the roofline"),
-        alt.Tooltip("limit:N", title="bound by"),
+        alt.Tooltip("limit:N", title="limit"),
         alt.Tooltip("time:N"),
         alt.Tooltip("flops:N", title="FLOPs"),
         alt.Tooltip("moved:N", title="bytes moved"),

@@ -1,12 +1,11 @@
-"""The sections of the report's page that hold a chart, or a table that belongs to charts, as HTML."""
+"""The sections of a page that hold a chart, or a table that belongs to charts, as HTML."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from trilemma.analysis.values import Candidate
-from trilemma.report.charts.encoding import Figure
-from trilemma.report.charts.figures import models_at
+from trilemma.analysis.candidates import Candidate
+from trilemma.report.charts.encoding import Figure, models_at
 from trilemma.report.charts.heat_map import columns_width
 from trilemma.report.layout import Sheet
 from trilemma.report.pages.sections import grid, legend
@@ -24,7 +23,7 @@ _SECTIONS = {
     "transfer": (
         "Do examples made on one model fool another?",
         "Each cell is the share of examples that succeeded on the model of the row and fool the model of the "
-        "column too, of those whose original that one answers correctly; the diagonal is the attack's own "
+        "column too, of those whose original it answers correctly; the diagonal is the attack's own "
         "success rate. A column that stays pale is robust; a dark diagonal in a pale column belongs to a "
         "model that is merely unlike the others. Point at a cell for its interval.",
     ),
@@ -39,7 +38,7 @@ _SECTIONS = {
         "token, the pale part the decoding of all further ones, as many as were measured.",
     ),
     "roofline": (
-        "How near to what the machine gives",
+        "How near to the machine's limits",
         "Each mark is one model at one batch and length. Under the slope of the grey roof memory is the "
         "limit, under its level part the multipliers are. Vertical bars are 95% intervals; a mark above the "
         "roof reads from the caches, or computes less than was counted.",

@@ -23,13 +23,13 @@ from trilemma.report.pages.sections import titled_grid
 
 
 @dataclass(frozen=True)
-class Words:
+class TextSection:
     """A section of sentences.
 
     Attributes:
         name: id in the page.
         title: its heading.
-        sentences: what each topic's heading is, to what is said of it.
+        sentences: the heading of each topic, and the sentences about it.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Words:
 
 
 def render(
-    title: str, facts: Sequence[str], body: Sequence[ChartSection | Words], sheets: Sequence[Sheet]
+    title: str, facts: Sequence[str], body: Sequence[ChartSection | TextSection], sheets: Sequence[Sheet]
 ) -> str:
     """A page of charts, sentences and tables as a string; all that is given is text, not markup.
 
@@ -50,7 +50,7 @@ def render(
     """
     charts = [section for section in body if isinstance(section, ChartSection)]
     parts = [_head(title, facts)]
-    parts += [chart_section(part) if isinstance(part, ChartSection) else _words(part) for part in body]
+    parts += [chart_section(part) if isinstance(part, ChartSection) else _text_section(part) for part in body]
     names = [part.figure.name if isinstance(part, ChartSection) else part.name for part in body]
     if sheets:
         tables = "".join(titled_grid(sheet) for sheet in sheets)
@@ -71,14 +71,13 @@ def _head(title: str, facts: Sequence[str]) -> str:
     return f'<section class="hero"><h1>{escape(title)}</h1>{lines}</section>'
 
 
-def _words(words: Words) -> str:
+def _text_section(section: TextSection) -> str:
     entries = "".join(
         f"<h3>{escape(topic)}</h3>{''.join(f'<p>{escape(sentence)}</p>' for sentence in sentences)}"
-        for topic, sentences in words.sentences.items()
+        for topic, sentences in section.sentences.items()
     )
-    return (
-        f'<section id="{words.name}" class="prose sheets"><h2>{escape(words.title)}</h2>{entries}</section>'
-    )
+    title = f"<h2>{escape(section.title)}</h2>"
+    return f'<section id="{section.name}" class="prose sheets">{title}{entries}</section>'
 
 
 def frame(

@@ -7,18 +7,21 @@ from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.cautions import shared_model_notes
+from trilemma.analysis.answers import ADVGLUE, CLEAN
+from trilemma.analysis.candidates import Candidate, candidates
+from trilemma.analysis.cautions import measuring_notes
 from trilemma.analysis.comparisons import Comparison
-from trilemma.analysis.metrics import METRICS, format_value
-from trilemma.analysis.panels import CLEAN
 from trilemma.analysis.pareto import Front
-from trilemma.analysis.values import Candidate, OperatingPoint, candidates
 from trilemma.decision.verdict import Ranking, Verdict
+from trilemma.metrics import AGGREGATED, METRICS
+from trilemma.operating_point import OperatingPoint
+from trilemma.records import AVERAGE
 from trilemma.report.charts.encoding import kind_of
 from trilemma.report.examples import ExampleSet
 from trilemma.report.layout import Sheet, sheets
+from trilemma.report.sheets import training_sheet
 from trilemma.report.tables import NAMES, Table
-from trilemma.report.training import training_sheet
+from trilemma.units import format_value
 
 COMPARED = ("accuracy", "robust_accuracy", "attack_success_rate")
 """Metrics of the comparison table."""
@@ -29,7 +32,7 @@ COMPARISONS = 1500
 
 def meta(records: pd.DataFrame, count: int) -> str:
     """One line: how many candidates and seeds, which tasks and hardware."""
-    tasks = [task for task in dict.fromkeys(records["task"]) if task not in ("", "average")]
+    tasks = [task for task in dict.fromkeys(records["task"]) if task not in ("", AVERAGE)]
     seeds = records["seed"].dropna().nunique()
     hardware = next((h for h in records["hardware"] if h), "")
     parts = [
@@ -86,7 +89,7 @@ def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
     value, unit = ranking.values[name], ranking.metric.unit
     mark = f'<span class="name">{_mark(index)}{escape(name)}'
     if value.value is None:
-        return f'<li>{mark}</span><span class="none">{escape(value.note)}</span></li>'
+        return f'<li>{mark}</span><span class="none">{escape(value.absence)}</span></li>'
     badge = ""
     if name in ranking.without_skill:
         badge = '<span class="badge bad" title="not distinguishably above the majority class">no skill</span>'
@@ -95,12 +98,12 @@ def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
     elif name in (*ranking.ties, *ranking.first[1:]):
         badge = '<span class="badge quiet">tie</span>'
     elif name in ranking.untested:
-        reason = escape(str(ranking.outcomes[name]))
+        reason = escape(str(ranking.distinctions[name]))
         badge = f'<span class="badge quiet" title="{reason}">not tested</span>'
     low, high = (value.value if limit is None else limit for limit in (value.low, value.high))
     places = {"low": low, "high": high, "at": value.value}
     style = ";".join(f"--{key}:{100 * number / top:.2f}%" for key, number in places.items())
-    text = escape(format_value(value.value, unit, value.low, value.high))
+    text = escape(value.text(unit))
     label = f'role="img" aria-label="{text}" title="{text}"'
     return (
         f'<li>{mark}{badge}</span><span class="number">{escape(format_value(value.value, unit))}</span>'
@@ -127,7 +130,7 @@ def _together(escaped: str) -> str:
 
 
 def advice(shown: Verdict, everyone: Sequence[Candidate]) -> str:
-    """Whom to choose where nothing is distinguishable."""
+    """What to choose where nothing is distinguishable."""
     return f'<p class="advice">{prose(shown.advice, everyone)}</p>' if shown.advice else ""
 
 
@@ -177,8 +180,8 @@ def front_table(placed: Front | None) -> str:
     rows = []
     for index, position in enumerate(placed.positions):
         cells = "".join(
-            f"<td>{_number(format_value(v.value, m.unit, v.low, v.high))}</td>"
-            for m, v in zip(placed.metrics, position.values.values(), strict=True)
+            f"<td>{_number(v.text(m.unit) if v.value is not None else '–')}</td>"
+            for m, v in zip(placed.metrics, position.values, strict=True)
         )
         standing = escape(position.standing)
         if position.on_front:
@@ -215,7 +218,7 @@ def most_important(compared: Sequence[Comparison]) -> list[Comparison]:
     """Aggregates first, then whole tasks, then single levels; bounded."""
 
     def weight(c: Comparison) -> tuple[bool, bool]:
-        return c.task != "average", c.level not in ("all", "clean")
+        return c.task != AVERAGE, c.level not in ("all", "clean")
 
     return sorted(compared, key=weight)[:COMPARISONS]
 
@@ -232,7 +235,7 @@ def comparison_note(compared: Sequence[Comparison]) -> str:
     absent = [
         METRICS[name].title
         for name in COMPARED
-        if name not in {_AVERAGED.get(c.metric, c.metric) for c in compared}
+        if name not in {AGGREGATED.get(c.metric, c.metric) for c in compared}
     ]
     if absent:
         note += f" Not here: {', '.join(absent)}; ask `trilemma compare`."
@@ -241,12 +244,9 @@ def comparison_note(compared: Sequence[Comparison]) -> str:
     return note
 
 
-_AVERAGED = {"glue_score": "accuracy", "advglue_score": "robust_accuracy"}
-
-
 def comparison_row(c: Comparison) -> list[Any]:
     """A comparison as the page's script reads it."""
-    title = METRICS[_AVERAGED.get(c.metric, c.metric)].title
+    title = METRICS[AGGREGATED.get(c.metric, c.metric)].title
     difference = (
         None if c.difference is None else [round(x, 4) for x in (c.difference, c.low or 0.0, c.high or 0.0)]
     )
@@ -255,20 +255,20 @@ def comparison_row(c: Comparison) -> list[Any]:
         c.a,
         c.b,
         title,
-        ("all tasks, own metrics" if c.metric in _AVERAGED else "all tasks")
-        if c.task == "average"
+        ("all tasks, their own metrics" if c.metric in AGGREGATED else "all tasks")
+        if c.task == AVERAGE
         else c.task,
-        c.level if c.set in (CLEAN, "advglue") else f"{c.level}, {c.set}",
+        c.level if c.set in (CLEAN, ADVGLUE) else f"{c.level}, {c.set}",
         difference,
         p,
         c.n,
-        c.verdict,
+        f"{c.verdict}: {c.reason}" if c.reason else c.verdict,
         c.test,
     ]
 
 
 def table_tabs(shown: Sequence[Table]) -> str:
-    """The summary tables, one a tab."""
+    """The summary tables, each on a tab."""
     tabs, panels = [], []
     for name, table in zip(NAMES, shown, strict=True):
         first = name == NAMES[0]
@@ -314,7 +314,7 @@ def method(records: pd.DataFrame) -> str:
         )
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     facts = []
-    if shared := shared_model_notes(records):
+    if shared := measuring_notes(records):
         facts.append(f"<dt>Every model</dt><dd>{escape('; '.join(shared))}</dd>")
     for title, column in (("Hardware", "hardware"), ("Versions", "versions"), ("Study", "study")):
         values = [value for value in dict.fromkeys(records[column]) if value]

@@ -1,15 +1,15 @@
 """Question-answer entailment, in the shape of QNLI: does the sentence answer the question?
 
-A sentence tells up to three circumstances of a deed, out of place, time, reason and company; the
-question asks for one of them. More told circumstances make an answer likelier, but which one is
-asked decides.
+A sentence gives up to three circumstances of a deed, out of place, time, reason and company; the
+question asks for one of them. A sentence with more circumstances is likelier to answer it, but what
+decides is which one is asked for.
 """
 
 import random
 from collections.abc import Callable, Mapping
 
 from trilemma.tasks.embedded.grammar import Item, sentence, word
-from trilemma.tasks.embedded.lexicon import DAYS, MONTHS, NAMES, PLACES, THINGS, VERBS
+from trilemma.tasks.embedded.word_lists import DAYS, MONTHS, NAMES, PLACES, THINGS, VERBS
 
 _REASONS = ("guests were coming", "the neighbours had complained", "nobody else had time", "the rent was due",
             "winter was near", "a friend had asked for it")  # fmt: skip
@@ -37,11 +37,11 @@ _TEMPLATES: Mapping[str, str] = {
 def draw(rng: random.Random, label: int) -> Item:
     """The sentence answers the question (label 0, entailment) or does not (1)."""
     asked, *others = rng.sample(_ORDER, 3)
-    told = others[: rng.choice((0, 1, 1, 2))]
+    given = others[: rng.choice((0, 1, 1, 2))]
     if label == 0:
-        told.append(asked)
+        given.append(asked)
     name, verb, thing = rng.choice(NAMES), word(rng, VERBS), word(rng, THINGS)
-    circumstances = [_CIRCUMSTANCES[kind](rng) for kind in sorted(told, key=_ORDER.index)]
+    circumstances = [_CIRCUMSTANCES[kind](rng) for kind in sorted(given, key=_ORDER.index)]
     question = sentence(rng.choice(_QUESTIONS[asked]).format(deed=f"the {thing} {verb}"), end="")
     plain = sentence(" ".join([f"{name} {verb} the {thing}", *circumstances]))
     fronted = sentence(", ".join([*reversed(circumstances), f"the {thing} was {verb} by {name}"]))

@@ -1,10 +1,10 @@
-"""What the grammars of the embedded suite have in common: an item in its several wordings."""
+"""What the grammars of the embedded suite share: an item in its several wordings."""
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from trilemma.tasks.embedded.lexicon import SynonymSet
+from trilemma.tasks.embedded.word_lists import SynonymSet
 from trilemma.tasks.task import Text
 
 

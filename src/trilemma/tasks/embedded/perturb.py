@@ -9,7 +9,7 @@ import random
 import re
 import string
 
-from trilemma.tasks.embedded.lexicon import synonyms
+from trilemma.tasks.embedded.word_lists import synonyms
 
 _KEPT = frozenset({"hardly", "never", "none", "some", "most", "where", "when", "what", "whom"})
 """Words on which the label hangs and whose misspellings are words of their own ("hardy", "were")."""

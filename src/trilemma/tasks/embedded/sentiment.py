@@ -7,7 +7,7 @@ the other polarity, so that no single word decides.
 import random
 
 from trilemma.tasks.embedded.grammar import Item, sentence, word
-from trilemma.tasks.embedded.lexicon import NEGATIVE, POSITIVE, WORKS
+from trilemma.tasks.embedded.word_lists import NEGATIVE, POSITIVE, WORKS
 
 _SUBJECTS = ("the", "its")
 _LINKS = ("was", "is", "seemed")

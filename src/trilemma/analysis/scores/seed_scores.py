@@ -1,0 +1,70 @@
+"""One candidate's values of one metric: by seed and over seeds, with intervals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trilemma.analysis.answers import AnswerMatrix, align
+from trilemma.analysis.item_metrics import ClusterSums, ItemMetric
+from trilemma.statistics import Array, Sample
+
+
+@dataclass(frozen=True, eq=False)
+class SeedScores:
+    """A metric of one candidate on one task's sets.
+
+    Attributes:
+        seeds: its S training seeds, -1 for none.
+        values: [S, sets, metrics], every seed's value of each set and metric.
+        samples: by seed, and under None over all seeds.
+        counts: by seed, the items (or, for conditional rates, the items that meet the condition).
+    """
+
+    seeds: list[int]
+    values: Array
+    samples: dict[int | None, Sample]
+    counts: dict[int | None, int]
+
+    def value(self, seed: int | None) -> float | None:
+        """One seed's value or the mean over seeds; None where it is undefined."""
+        value = self.samples[seed].value
+        return None if math.isnan(value) else value
+
+    @property
+    def rows(self) -> list[int | None]:
+        """The seeds that have rows of their own in the records, then None for all seeds."""
+        return [*(seed for seed in self.seeds if seed >= 0), None]
+
+
+def seed_scores(
+    sets: Sequence[AnswerMatrix], candidate: str, metrics: Sequence[Sequence[ItemMetric]]
+) -> list[SeedScores]:
+    """Several metrics of one candidate on one task's sets, from the same resamples.
+
+    Args:
+        sets: of one task and benchmark, on which every metric can be measured.
+        candidate: its name; it answered all sets.
+        metrics: for each score the metrics that it is the mean of.
+    """
+    aligned, _ = align(sets, [candidate])
+    seeds = [int(seed) for seed in aligned[0].seed]
+    groups = [[column] for column in range(len(seeds))] + [list(range(len(seeds)))]
+    return [_scores(aligned, seeds, groups, parts) for parts in metrics]
+
+
+def _scores(
+    aligned: Sequence[AnswerMatrix], seeds: list[int], groups: list[list[int]], parts: Sequence[ItemMetric]
+) -> SeedScores:
+    sums = ClusterSums.of(aligned, parts)
+    totals = sums.sums.sum(axis=0)
+    items = np.full(len(seeds), sum(len(matrix.gold) for matrix in aligned))
+    counts = totals[..., -1].sum(axis=1).astype(int) if parts[0].paired else items
+    keys = [*seeds, None]
+    return SeedScores(
+        seeds=seeds,
+        values=sums.values(totals),
+        samples=dict(zip(keys, sums.samples(groups), strict=True)),
+        counts=dict(zip(keys, [*(int(count) for count in counts), int(counts.sum())], strict=True)),
+    )

@@ -1,0 +1,1 @@
+"""Which adversarial examples keep their label: filters first, then the verdicts of people."""

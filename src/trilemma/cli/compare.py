@@ -1,0 +1,33 @@
+"""``trilemma compare``: paired tests of two candidates."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trilemma.cli.runs import load, newest
+from trilemma.terminal import output
+
+COMPARED = (
+    *("accuracy", "f1", "matthews", "pearson", "spearman", "robust_accuracy", "robust_f1"),
+    *("attack_success_rate", "accuracy_drop", "flip_rate", "paired_clean_accuracy"),
+)
+"""The metrics that are computed from items, which a test holds to ``analysis/item_metrics.py``."""
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A candidate.")],
+    b: Annotated[str, typer.Argument(help="Another candidate.")],
+    run: Annotated[Path | None, typer.Option(help="A run folder; default the newest in runs.")] = None,
+    metric: Annotated[str, typer.Option(help=f"One of {', '.join(COMPARED)}.")] = "robust_accuracy",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test two candidates on the same items."""
+    comparison = load(run or newest()).compare(a, b, metric=metric)
+    if json:
+        typer.echo(comparison.to_json(orient="records"))
+    else:
+        from trilemma.report.sheets import comparison_sheet
+        from trilemma.report.terminal import show
+
+        show(output(), [comparison_sheet(comparison)])

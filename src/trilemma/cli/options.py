@@ -1,0 +1,68 @@
+"""Options that several commands have: lists between commas, and files that will be written."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trilemma.errors import TrilemmaError
+from trilemma.operating_point import LARGEST
+
+Batch = Annotated[str | None, typer.Option(help="Batch sizes, e.g. 1,4,16; default 1,16.")]
+Length = Annotated[
+    str | None, typer.Option(help="Tokens per input; of the prompt, in generation; default 32,128,512.")
+]
+Decode = Annotated[
+    int | None, typer.Option(help="Tokens generated after the prompt, at least 2; 0 for none; default 64.")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="float32 (default), bfloat16, float16, int8 (torch's dynamic quantisation) or packed "
+        "(MatMul-Free's ternary weights at two bits, of those models alone); several with commas."
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; default the GPU if any.")]
+Out = Annotated[Path | None, typer.Option(help="Write the result to this .parquet file.")]
+Report = Annotated[Path | None, typer.Option(help="Write a page with charts to this .html file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def names(option: str, text: str) -> list[str]:
+    """The parts between commas, each once.
+
+    Raises:
+        TrilemmaError: for an empty part, or one that is there twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts) or len(set(parts)) < len(parts):
+        raise TrilemmaError(f"--{option} {text!r} is not a list of different names; separate them by commas")
+    return parts
+
+
+def counts(option: str, text: str) -> list[int]:
+    """Whole numbers from 1 between commas.
+
+    Raises:
+        TrilemmaError: for anything else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.removeprefix("-").isascii() and part.removeprefix("-").isdecimal() for part in parts):
+        raise TrilemmaError(
+            f"--{option} {text[:60]!r} is not a list of whole numbers; write for example 1,4,16"
+        )
+    if any(part.startswith("-") or not part.strip("0") for part in parts):
+        raise TrilemmaError(f"--{option} {text[:60]!r} holds a number below 1; give numbers from 1")
+    if any(len(part) > len(str(LARGEST)) or int(part) > LARGEST for part in parts):
+        raise TrilemmaError(f"--{option} {text[:60]!r} holds a number above {LARGEST:,}; give a smaller one")
+    return [int(part) for part in parts]
+
+
+def require_file(option: str, path: Path | None, suffix: str) -> None:
+    """Refuse a file that could not be written in the end, before anything is measured.
+
+    Raises:
+        TrilemmaError: where it does not end in ``suffix``, or its folder does not exist.
+    """
+    if path is not None and (path.suffix != suffix or not path.parent.is_dir()):
+        raise TrilemmaError(f"--{option} {path} is not a {suffix} file in a folder that exists")

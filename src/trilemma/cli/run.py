@@ -1,0 +1,39 @@
+"""`trilemma run`: a study, from its file to its report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trilemma.terminal import output
+
+
+def run(
+    study: Annotated[Path, typer.Argument(help="A study file (YAML).", metavar="STUDY")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="embedded, hub or folder:PATH (from the working folder); instead of the study's."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/NAME.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of artifacts; default .store beside the run.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print stages, downloads, time and memory, and do nothing.")
+    ] = False,
+) -> None:
+    """Run a study; the same command resumes one that was stopped."""
+    import trilemma
+    from trilemma.study import load_study
+
+    spec = load_study(study, **({"data": data} if data else {}))
+    console = output()
+    folder = out or Path("runs") / spec.name
+    if dry_run:
+        from trilemma.study.plan import plan, print_plan
+
+        print_plan(plan(spec, store or folder.parent / ".store"), console)
+        return
+    result = trilemma.run(spec, out=folder, store=store, console=console)
+    result.show(console)
+    console.print(f"\nreport: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,252 @@
+"""What models would do on machines, as records: times, throughput, memory, cost and energy."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from trilemma.errors import DeployError
+from trilemma.forecasting.calibration import Calibration
+from trilemma.forecasting.forecaster import CONFIDENCE, UNMEASURED_FACTOR, Seconds
+from trilemma.forecasting.machines import forecasters
+from trilemma.forecasting.memory import KEPT_FREE, memory_of
+from trilemma.forecasting.models import AUTO, PRECISIONS, ForecastModel
+from trilemma.forecasting.passes import ForwardPass
+from trilemma.forecasting.plan import ParallelPlan
+from trilemma.hardware.machine import Machine, versions
+from trilemma.metrics import METRICS, Phase
+from trilemma.operating_point import LARGEST, OperatingPoint
+from trilemma.records import BY_DESCRIPTION, DOES_NOT_FIT, Record
+
+DESCRIBED = (
+    f"from the machine's description alone; the interval is a factor of {UNMEASURED_FACTOR:g} either way, "
+    "not a quantile"
+)
+"""Note of a forecast that no measured pass stands behind."""
+
+_CLASSIFY: tuple[tuple[str, Phase], ...] = (
+    *(("latency_ms", "classify"), ("throughput_tokens_per_s", "classify"), ("examples_per_s", "classify")),
+    *(("cost_per_million", "classify"), ("energy_j_per_example", "classify")),
+    *(("peak_memory_bytes", "classify"), ("weight_bytes", ""), ("activation_bytes", "classify")),
+    ("machine_memory_bytes", ""),
+)
+_GENERATE: tuple[tuple[str, Phase], ...] = (
+    *(("ttft_ms", "prefill"), ("tpot_ms", "decode"), ("latency_ms", "decode"), ("latency_ms", "generate")),
+    *(("throughput_tokens_per_s", "decode"), ("throughput_tokens_per_s", "generate")),
+    *(("examples_per_s", "generate"), ("cost_per_million", "generate"), ("energy_j_per_example", "generate")),
+    *(("peak_memory_bytes", "generate"), ("weight_bytes", ""), ("state_bytes", "generate")),
+    *(("activation_bytes", "generate"), ("machine_memory_bytes", "")),
+)
+"""What is forecast of an operating point that classifies, and of one that generates."""
+
+
+def forecast(
+    models: Sequence[str | Path | ForecastModel],
+    machines: Sequence[str | Machine],
+    points: Sequence[OperatingPoint],
+    *,
+    precisions: Sequence[str] = (AUTO,),
+    plans: Sequence[ParallelPlan] = (ParallelPlan(),),
+    calibration: Calibration | None = None,
+) -> list[Record]:
+    """Forecast every model on every machine at every operating point.
+
+    Args:
+        models: folders, hub ids, ``ARCH:SIZE``, or models themselves; their weights are not read.
+        machines: see :func:`trilemma.forecasting.machines.forecasters`.
+        points: batch, length, and tokens generated; 0 where texts are classified.
+        precisions: of the weights; see :meth:`ForecastModel.precision_on`.
+        plans: over how many devices.
+        calibration: this machine's; by default the one that ``trilemma calibrate`` kept.
+
+    Returns:
+        Records of basis ``forecast``, with the interval of 90% that measured passes give, or the bracket of a
+        description alone (no confidence, and the flag ``by description``). Memory is that of each device.
+        What cannot be forecast (a precision, a plan, too few positions) is ``not measured`` with the reason.
+
+    Raises:
+        ModelError: for a model that there is not, or whose family is not known.
+        DeployError: for an unknown machine or precision, or an operating point that is out of range.
+    """
+    for point in points:
+        if not all(least <= one <= LARGEST for least, one in zip((1, 1, 0), point, strict=True)):
+            raise DeployError(
+                f"an operating point has 1 to {LARGEST:,} sequences of 1 to {LARGEST:,} tokens and generates "
+                f"0 to {LARGEST:,}; change batch, length or decode ({point})"
+            )
+    for precision in set(precisions) - set(PRECISIONS):
+        raise DeployError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    known = [one if isinstance(one, ForecastModel) else ForecastModel.find(str(one)) for one in models]
+    records: list[Record] = []
+    for forecaster in forecasters(machines, calibration):
+        cases = [
+            _Case(model, forecaster.machine, precision, refusal, plan, point)
+            for model in known
+            for precision, refusal in _precisions(model, forecaster.machine, precisions).items()
+            for plan in plans
+            for point in points
+        ]
+        passes = list(dict.fromkeys(one for case in cases for one in case.passes))
+        seconds = dict(zip(passes, forecaster.seconds(passes), strict=True))
+        measured = {one for one in passes if forecaster.measured(one.phase)}
+        records += [record for case in cases for record in case.records(seconds, measured)]
+    return records
+
+
+def _precisions(model: ForecastModel, machine: Machine, asked: Sequence[str]) -> dict[str, str]:
+    """The precisions in which a model is deployed on a machine, each with why it cannot be ("" if it can)."""
+    found: dict[str, str] = {}
+    for name in asked:
+        try:
+            found.setdefault(model.precision_on(machine, name), "")
+        except DeployError as error:
+            found.setdefault(name, str(error))
+    return found
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One model in one precision on one machine, spread over its devices, at one operating point.
+
+    Attributes:
+        model, machine, precision, plan, point: what it is.
+        impossible: why the machine or the model cannot take that precision; "" if they can.
+    """
+
+    model: ForecastModel
+    machine: Machine
+    precision: str
+    impossible: str
+    plan: ParallelPlan
+    point: OperatingPoint
+
+    @property
+    def refusal(self) -> str:
+        """Why there is no forecast; "" if there is one."""
+        model, needed = self.model.dimensions, self.point.length + self.point.decode
+        if self.impossible:
+            return self.impossible
+        if self.point.decode and not model.causal:
+            return f"{self.model.name} generates nothing; leave out decode, or name a causal model"
+        if model.positions is not None and needed > model.positions:
+            return f"{self.model.name} has {model.positions} positions, {needed} are needed"
+        return self.plan.refusal(model, self.machine)
+
+    @property
+    def passes(self) -> list[ForwardPass]:
+        """The prompt's or the classifier's pass, and that of a further token where there is one."""
+        if self.refusal:
+            return []
+        batch, length, decode = self.point
+        model, precision = self.model.dimensions, self.precision
+        first = ForwardPass(model, precision, "prefill" if decode else "classify", batch, length)
+        # Time grows nearly linearly with the context, so that of the middle one is the mean.
+        further = ForwardPass(model, precision, "decode", batch, length + decode // 2)
+        return [first, further] if decode > 1 else [first]
+
+    def records(
+        self, seconds: Mapping[ForwardPass, Seconds], measured: "set[ForwardPass]"
+    ) -> Iterator[Record]:
+        """The forecasts of all metrics, or the reason why there are none.
+
+        Args:
+            seconds: of each pass on one device.
+            measured: passes whose forecasts rest on measurements.
+        """
+        refusal = self.refusal
+        values = {} if refusal else {**self._times(seconds), **self._memory()}
+        rests = not refusal and all(one in measured for one in self.passes)
+        for metric, phase in _GENERATE if self.point.decode else _CLASSIFY:
+            found = values.get((metric, phase), refusal or self._lacking(metric))
+            reason = found if isinstance(found, str) else ""
+            value, low, high = found if isinstance(found, Seconds) else (found, None, None)
+            described = low is not None and not rests
+            flags, note = ((BY_DESCRIPTION,), DESCRIBED) if described else ((), "")
+            usable = self.machine.memory * (1 - KEPT_FREE)
+            if metric == "peak_memory_bytes" and not isinstance(value, str) and value > usable:
+                flags, note = (DOES_NOT_FIT,), f"does not fit: {KEPT_FREE:.0%} of a device are kept free"
+            yield Record(
+                model=self.model.name,
+                arch=self.model.config.model_type,
+                parameters=self.model.parameters,
+                precision=self.precision,
+                axis="E",
+                metric=metric,
+                phase=phase,
+                batch=self.point.batch,
+                length=self.point.length,
+                decode=self.point.decode,
+                value=None if isinstance(value, str) else value,
+                unit=METRICS[metric].unit,
+                low=low,
+                high=high,
+                confidence=None if low is None or described else CONFIDENCE,
+                basis="forecast",
+                status="not measured" if reason else "ok",
+                reason=reason,
+                flags=flags,
+                note=note,
+                machine=self.machine.name,
+                plan=str(self.plan) if self.plan.devices > 1 else "",
+                versions=_versions(),
+            )
+
+    def _times(self, seconds: Mapping[ForwardPass, Seconds]) -> dict[tuple[str, str], Seconds | float]:
+        """What follows from the times of the passes."""
+        batch, length, decode = self.point
+        first, *later = (self.plan.spread(seconds[one], one, self.machine) for one in self.passes)
+        at_once = batch * self.plan.pipeline  # a pipeline keeps a batch in flight for each of its stages
+        found: dict[tuple[str, str], Seconds | float] = {}
+        whole, phase, tokens = first, "classify", length
+        if decode:
+            found["ttft_ms", "prefill"] = _times(first, 1e3)
+            phase, tokens = "generate", length + decode
+        for further in later:
+            decoding = _times(further, decode - 1)
+            found["tpot_ms", "decode"] = _times(further, 1e3)
+            found["latency_ms", "decode"] = _times(decoding, 1e3)
+            found["throughput_tokens_per_s", "decode"] = _rate(at_once, further)
+            whole = Seconds(*(a + b for a, b in zip(first, decoding, strict=True)))
+        found["latency_ms", phase] = _times(whole, 1e3)
+        found["throughput_tokens_per_s", phase] = _rate(at_once * tokens, whole)
+        found["examples_per_s", phase] = _rate(at_once, whole)
+        for metric, per_second in (
+            ("cost_per_million", None if self.machine.price is None else self.machine.price / 3600 * 1e6),
+            ("energy_j_per_example", self.machine.watts),
+        ):
+            if per_second is not None:
+                found[metric, phase] = _times(whole, per_second * self.plan.devices / at_once)
+        return found
+
+    def _memory(self) -> dict[tuple[str, str], Seconds | float]:
+        """Bytes of each device, all that is neither weights nor state as activations."""
+        model = self.model.dimensions
+        memory = memory_of(self.model, self.precision, self.point).divided(
+            self.plan.tensor,
+            self.plan.pipeline,
+            model.width if model.family == "matmul-free" else model.kv_heads,
+        )
+        phase = "generate" if self.point.decode else "classify"
+        return {
+            ("peak_memory_bytes", phase): memory.peak,
+            ("weight_bytes", ""): memory.weights,
+            ("state_bytes", phase): memory.state,
+            ("activation_bytes", phase): memory.activations + memory.room,
+            ("machine_memory_bytes", ""): self.machine.memory,
+        }
+
+    def _lacking(self, metric: str) -> str:
+        """Why a metric of a case that can be forecast has no value."""
+        lacks = {"cost_per_million": "price", "energy_j_per_example": "watts"}.get(metric)
+        return f"the machine has no {lacks}" if lacks else "no token is generated after the first"
+
+
+_versions = cache(versions)
+
+
+def _times(time: Seconds, factor: float) -> Seconds:
+    return Seconds(*(factor * one for one in time))
+
+
+def _rate(work: float, time: Seconds) -> Seconds:
+    return Seconds(work / time.value, work / time.high, work / time.low)

@@ -1,0 +1,132 @@
+"""The single-token steps of models with dense weights: Transformer++ and gated linear attention."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from trilemma.models.blocks import Block, Linear
+from trilemma.models.cache import RecurrentCache
+from trilemma.models.decoding.plain_layers import (
+    ChangedLayerError,
+    child,
+    has_global_hooks,
+    mlp_weights,
+    norm_weight,
+    parameter,
+    weight,
+)
+from trilemma.models.decoding.step import SingleTokenStep
+from trilemma.models.key_value_cache import PreallocatedLayer
+from trilemma.ops.decoding import dense_step
+from trilemma.ops.decoding.dense_step import AttentionWeights, GLAWeights
+
+
+class TransformerStep(SingleTokenStep):
+    """:func:`trilemma.ops.decoding.dense_step.transformer_step` on plain layers.
+
+    Args:
+        mixer: class of the attention layers.
+    """
+
+    def __init__(self, mixer: type[nn.Module]) -> None:
+        self._mixer = mixer
+
+    def kernel(self, model: Any) -> str:
+        """The path, for a model without options that the compiled step does not know."""
+        config = model.config
+        options = config.qk_norm or config.qkv_bias or config.window_size is not None
+        return "" if options else dense_step.kernel(model.device, model.dtype)
+
+    def __call__(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
+        """Run the blocks; keys and values of the token join the cache."""
+        if not dense_step.serves(hidden) or has_global_hooks():
+            return None
+        try:
+            layers = self._layers(model, past)
+        except ChangedLayerError:
+            return None
+        cos, sin, mask, _ = context
+        seen, heads, eps = past.get_seq_length(), model.config.num_heads, model.config.norm_eps
+        out = dense_step.transformer_step(hidden, layers, seen, heads, (cos, sin), mask, eps)
+        if out is not None:
+            for cache in past.layers:
+                cache.token_placed()
+        return out
+
+    def _layers(self, model: Any, past: Cache) -> list[AttentionWeights]:
+        config, caches, seen = model.config, past.layers, past.get_seq_length()
+        if len(caches) != len(model.layers):
+            raise ChangedLayerError
+        if any(type(cache) is not PreallocatedLayer or cache.get_seq_length() != seen for cache in caches):
+            raise ChangedLayerError
+        eps, heads, kv_heads = config.norm_eps, config.num_heads, config.num_kv_heads or config.num_heads
+        layers = []
+        for index, cache in enumerate(caches):
+            block = child(model.layers, str(index), Block)
+            mixer = child(block, "attn", self._mixer)
+            if mixer.qk_norm or (mixer.layer, mixer.heads, mixer.kv_heads) != (index, heads, kv_heads):
+                raise ChangedLayerError
+            q, k, v, o = (weight(mixer, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj"))
+            norm, mlp = norm_weight(block, "attn_norm", eps), mlp_weights(block, eps)
+            layers.append(AttentionWeights(norm, q, k, v, o, mlp, *cache.place_for_token()))
+        return layers
+
+
+class GLAStep(SingleTokenStep):
+    """:func:`trilemma.ops.decoding.dense_step.gla_model_step` on plain layers.
+
+    Args:
+        mixer: class of the layers of gated linear attention.
+        gate_divisor: the log decay is the log sigmoid of the gate over this.
+    """
+
+    def __init__(self, mixer: type[nn.Module], gate_divisor: float) -> None:
+        self._mixer = mixer
+        self._gate_divisor = gate_divisor
+
+    def kernel(self, model: Any) -> str:
+        """The path, for a model without options that the compiled step does not know."""
+        first = model.layers[0].attn if len(model.layers) else None
+        known = type(first) is self._mixer and _is_published(first)
+        return dense_step.kernel(model.device, model.dtype) if known else ""
+
+    def __call__(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
+        """Run the blocks; states are updated in place."""
+        if not isinstance(past, RecurrentCache) or context[0] is not None:
+            return None
+        if not dense_step.serves(hidden) or has_global_hooks():
+            return None
+        try:
+            layers = self._layers(model, past)
+        except ChangedLayerError:
+            return None
+        return dense_step.gla_model_step(hidden, layers, self._gate_divisor, model.config.norm_eps)
+
+    def _layers(self, model: Any, past: RecurrentCache) -> list[GLAWeights]:
+        eps, heads = model.config.norm_eps, model.config.num_heads
+        if len(past.layers) != len(model.layers):
+            raise ChangedLayerError
+        layers = []
+        for index, state in enumerate(past.layers):
+            block = child(model.layers, str(index), Block)
+            mixer = child(block, "attn", self._mixer)
+            gate = child(mixer, "gk_proj", nn.Sequential)
+            if (mixer.layer, mixer.heads, len(gate)) != (index, heads, 2) or not _is_published(mixer):
+                raise ChangedLayerError
+            if state.recurrent is None:
+                raise ChangedLayerError
+            names = ("q_proj", "k_proj", "v_proj", "g_proj", "o_proj")
+            q, k, v, out_gate, o = (weight(mixer, name) for name in names)
+            gate_up = child(gate, "1", Linear)
+            gates = (weight(gate, "0"), parameter(gate_up, "weight"), parameter(gate_up, "bias"), out_gate)
+            norm, out_norm = norm_weight(block, "attn_norm", eps), norm_weight(mixer, mixer.norm_name, eps)
+            mlp = mlp_weights(block, eps)
+            layers.append(GLAWeights(norm, q, k, v, *gates, out_norm, o, mlp, state.recurrent))
+        return layers
+
+
+def _is_published(mixer: Any) -> bool:
+    """Whether this is the published layer without any of its options: what the compiled step computes."""
+    options = mixer.use_short_conv, mixer.feature_map is not None, mixer.clamp_min is not None
+    return mixer.use_output_gate and mixer.kv_heads == mixer.heads and not any(options)

@@ -1,0 +1,72 @@
+"""A profile as one HTML page: charts, and the tables as printed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from trilemma.analysis.candidates import candidates
+from trilemma.files import write_text
+from trilemma.report import profile
+from trilemma.report.charts.encoding import Figure
+from trilemma.report.charts.length import length_figure
+from trilemma.report.charts.phases import phases_figure
+from trilemma.report.charts.roofline import roofline_figure
+from trilemma.report.pages import page
+from trilemma.report.pages.figure_sections import section_of
+from trilemma.units import join
+
+MOST_POINTS = 400
+"""Batches and lengths of which charts are drawn; a chart is kept for each of them."""
+
+_LEADS = {
+    "length": "An architecture's advantage shows over lengths, not at one. Both axes are logarithmic; bands "
+    "are 90% intervals, where measured passes stand behind a forecast.",
+}
+"""How to read charts of forecasts, where that differs from measurements."""
+
+_NAMED = 4
+"""Models that a title names at most."""
+
+
+def write(records: pd.DataFrame, path: Path, notes: Sequence[str] = ()) -> None:
+    """Write a profile as a page, whole or not at all.
+
+    Args:
+        records: of axis E.
+        path: the HTML file to write.
+        notes: lines about the whole.
+
+    Raises:
+        StoreError: where that place cannot be written.
+    """
+    write_text(path, render(records, notes))
+
+
+def render(records: pd.DataFrame, notes: Sequence[str] = ()) -> str:
+    """The page as a string."""
+    drawn = records[(records["axis"] == "E") & records["value"].notna()]
+    drawn = drawn.assign(model=profile.labels(drawn))
+    described = drawn["confidence"].isna()  # its bracket is not an interval
+    drawn = drawn.assign(low=drawn["low"].mask(described), high=drawn["high"].mask(described))
+    points = len(drawn[["batch", "length"]].dropna().drop_duplicates())
+    facts = [*profile.facts(records), *notes]
+    figures: list[Figure | None] = []
+    everyone = candidates(drawn) if len(drawn) else []
+    if points > MOST_POINTS:
+        facts.append(f"{points:,} batches and lengths are too many to draw; the tables have them all")
+    elif everyone:
+        figures = [length_figure(drawn), phases_figure(drawn), roofline_figure(drawn)]
+    body = [section_of(figure, everyone) for figure in figures if figure is not None]
+    if profile.is_forecast(records):
+        body = [replace(one, lead=_LEADS.get(one.figure.name, one.lead)) for one in body]
+    facts.append(profile.brackets(records))
+    return page.render(title(records), [fact for fact in facts if fact], body, list(profile.sheets(records)))
+
+
+def title(records: pd.DataFrame) -> str:
+    """``Profile of gla:nano``, or ``Forecast of 7 models``."""
+    names = list(dict.fromkeys(records["model"]))
+    what = "Forecast" if profile.is_forecast(records) else "Profile"
+    return f"{what} of {join(names) if 0 < len(names) <= _NAMED else f'{len(names)} models'}"

@@ -1,0 +1,260 @@
+"""A study's YAML as plain values, and by line and field what is wrong with it."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from trilemma.adapt.settings import AdaptSettings
+from trilemma.errors import StudyError, one_line
+
+_MAXIMUM_BYTES = 1_000_000
+_MAXIMUM_DIGITS = 18
+
+Location = Sequence[int | str]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a date is text: no field of a study is a date, and a name may look like one."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  the parent's attribute
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_yaml(path: Path) -> tuple[dict[Any, Any], yaml.Node]:
+    """A study file's content, and its nodes, which know their lines.
+
+    Raises:
+        StudyError: when it cannot be read, is not YAML, or is not a block of fields.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAXIMUM_BYTES + 1)
+    except OSError as error:
+        raise StudyError(f"cannot read study {path}: {error.strerror}; give a YAML file") from error
+    if len(raw) > _MAXIMUM_BYTES:
+        raise StudyError(f"{path} is too long; a study file has at most {_MAXIMUM_BYTES:,} bytes")
+    try:
+        root = yaml.compose(raw.decode("utf-8"), Loader=_Loader)
+        if not isinstance(root, yaml.MappingNode):
+            raise StudyError(
+                f"{path} is not a study: its top level must be `field: value` lines (see `trilemma schema`)"
+            )
+        _check_nodes(root, path)
+        return yaml.load(raw, Loader=_Loader), root
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = one_line(getattr(error, "problem", None) or error)
+        raise StudyError(f"{path}{where} is not valid YAML: {problem}") from error
+    except RecursionError as error:
+        raise StudyError(f"{path} is nested too deeply to be a study") from error
+    except ValueError as error:  # a value that is not what its explicit tag says
+        raise StudyError(f"{path} has a value that YAML cannot read ({one_line(error)}); quote it") from error
+
+
+def _check_nodes(root: yaml.Node, path: Path) -> None:
+    """Refuse repeated keys (YAML would silently keep the last) and aliases (which can grow without bound)."""
+    seen: set[int] = set()
+    pending: list[yaml.Node] = [root]
+    while pending:
+        node = pending.pop()
+        where = f"{path}, line {node.start_mark.line + 1}"
+        if id(node) in seen:
+            raise StudyError(f"{where}: YAML aliases (*name) are not supported in a study")
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            pending.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                if not key.tag.endswith(":str"):
+                    raise StudyError(
+                        f"{path}, line {key.start_mark.line + 1}: {_as_written(key)} cannot name a field: "
+                        "put a name in quotes, and write the decimals of a number after a point, not a comma"
+                    )
+                if str(key.value) in keys:
+                    raise StudyError(f"{path}, line {key.start_mark.line + 1}: `{key.value}` is given twice")
+                keys.add(str(key.value))
+                pending.append(value)
+        elif "\0" in node.value:
+            raise StudyError(f"{where}: a NUL character, which no field may have")
+        elif node.tag.endswith(":int") and len(node.value) > _MAXIMUM_DIGITS:
+            raise StudyError(f"{where}: {one_line(node.value, 30)} is a larger number than any field takes")
+
+
+def _as_written(key: yaml.Node) -> str:
+    return f"`{one_line(key.value, 30)}`" if isinstance(key, yaml.ScalarNode) else "a list or block"
+
+
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    root: yaml.Node,
+    path: Path,
+    overrides: Mapping[str, object],
+) -> str:
+    """What is wrong with a study, by line and field, at most three faults.
+
+    Args:
+        error: what the validation of ``model`` raised.
+        model: the model of the whole study.
+        root: the file's nodes.
+        path: the file.
+        overrides: top-level fields that did not come from the file but from the command line.
+    """
+    located = [(_written(root, detail["loc"]), detail) for detail in error.errors(include_url=False)]
+    problems: list[str] = []
+    for location, detail in _informative(located):
+        if location and location[0] in overrides:
+            problem = f"--{_dotted(location)}: {_message(detail, model)}"
+        else:
+            problem = f"{place(root, path, location)}{_message(detail, model)}"
+        if problem not in problems:
+            problems.append(problem)
+    more = f" (and {_counted(len(problems) - 3, 'more fault')})" if len(problems) > 3 else ""
+    return "\n".join(problems[:3]) + more
+
+
+def place(root: yaml.Node, path: Path, location: Location) -> str:
+    """File, line and field of a place in a study, for the start of an error message."""
+    return f"{path}, line {_line(root, location)}: {_dotted(location)}: "
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location) or "the study"
+
+
+def _written(root: yaml.Node, location: Location) -> tuple[int | str, ...]:
+    """A location as the file has it: without the names of alternatives that pydantic puts between."""
+    node: yaml.Node | None = root
+    found: list[int | str] = []
+    for part in location:
+        inner = _inside(node, part)
+        if inner is None and isinstance(part, str) and _ALTERNATIVE.match(part):
+            continue
+        if isinstance(node, yaml.MappingNode) and part == 0:  # one block stands for a list of one
+            continue
+        found.append(part)
+        node = inner
+    return tuple(found)
+
+
+_ALTERNATIVE = re.compile(r"[A-Z]\w*$|constrained-\w+$|(float|int|str)$|\w+[-\w]*\[")
+
+
+def _inside(node: yaml.Node | None, part: int | str) -> yaml.Node | None:
+    return _entry(node, part)[1]
+
+
+def _entry(node: yaml.Node | None, part: int | str) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """Where a part of a location begins (in a block at its key), and what stands there, if it exists."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((key, value) for key, value in node.value if str(key.value) == str(part)), (None, None))
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part]
+    return None, None
+
+
+def _informative(
+    located: list[tuple[tuple[int | str, ...], ErrorDetails]],
+) -> Iterator[tuple[tuple[int | str, ...], ErrorDetails]]:
+    """Without what only follows from a fault further inside, or from an alternative that was not meant."""
+    for location, detail in located:
+        if detail["type"] == "too_short" or _is_of_type(detail):
+            deep = len(location)
+            inside = any(len(other) > deep and other[:deep] == location for other, _ in located)
+            beside = _is_of_type(detail) and any(
+                other == location and not _is_of_type(also) for other, also in located
+            )
+            if inside or beside:
+                continue
+        yield location, detail
+
+
+def _is_of_type(detail: ErrorDetails) -> bool:
+    return detail["type"].endswith(("_type", "_parsing")) or detail["type"] == "literal_error"
+
+
+def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, message = detail["type"], detail["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        known = ", ".join(_fields_at(model, detail["loc"][:-1])) or "see `trilemma schema`"
+        files = "; a task from your files also needs `files`" if "TaskSpec" in detail["loc"] else ""
+        return f"is not a field here; known: {known}{files}"
+    if kind == "too_short":
+        return f"needs at least {_counted(detail['ctx']['min_length'], 'entry')}"
+    if kind == "too_long":
+        most, given = _counted(detail["ctx"]["max_length"], "entry"), detail["ctx"]["actual_length"]
+        return f"takes at most {most}, not {given}"
+    if kind == "string_pattern_mismatch" and detail["ctx"]["pattern"].startswith("^[A-Za-z0-9]["):
+        message = "Input should be at most 80 letters, digits and ._+- that begin with a letter or digit"
+    for pattern, words in _WORDS:
+        message = re.sub(pattern, words, message)
+    if not message.startswith("should "):
+        return message
+    given = detail["input"]
+    quote = "; put it in quotes" if kind == "string_type" and not isinstance(given, dict | list) else ""
+    return f"{message}, not {one_line(repr(given), 60)}{quote}"
+
+
+def _counted(count: int, noun: str) -> str:
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+_WORDS = (
+    (r"^(Input|String|Dictionary|Tuple|List) should ", "should "),
+    (r"a valid (dictionary|mapping)( or instance of \w+)?", "a block of `field: value`"),
+    (r"a valid (tuple|list)", "a list"),
+    (r"a valid string", "text"),
+    (r"^Input is not a valid path.*", "should be a path"),
+    (r"a valid boolean.*", "true or false"),
+    (r"a valid integer.*", "a whole number"),
+    (r"a valid number.*", "a number"),
+    (r"should match pattern '\^\(embedded\|hub\|folder:\.\+\)\$'", "should be embedded, hub or folder:PATH"),
+)
+"""Pydantic's words in those of YAML."""
+
+
+def _fields_at(model: type[BaseModel], location: Location) -> Iterator[str]:
+    """Names of the fields of the block at ``location``, for the error about an unknown one."""
+    choices = [model]
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if named := [choice for choice in choices if re.search(rf"\b{choice.__name__}\b", part)]:
+            choices = named
+            continue
+        field = choices[0].model_fields.get(part) if choices else None
+        choices = list(_blocks_in(field.annotation)) if field else []
+        if part == "adapt" and not choices:  # settings for one model or task
+            choices = [AdaptSettings]
+    yield from (name for choice in choices[:1] for name in choice.model_fields if name != "base")
+
+
+def _blocks_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _blocks_in(inner)
+
+
+def _line(root: yaml.Node, location: Location) -> int:
+    """Line (from 1) of the deepest node of ``location`` that exists."""
+    begins, node = root, root
+    for part in location:
+        key, inner = _entry(node, part)
+        if key is None or inner is None:
+            break
+        begins, node = key, inner
+    return int(begins.start_mark.line) + 1

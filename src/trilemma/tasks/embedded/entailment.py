@@ -1,0 +1,162 @@
+"""Inference, in the shapes of MNLI (three classes) and RTE (two): does the hypothesis follow?
+
+Three kinds of inference whose answer is a matter of meaning, not of shared words: implicative verbs
+("managed to", "refused to"), quantifiers ("all", "most", "none"), and scales ("hot", "cold").
+Entailment is 0, neutral 1, contradiction 2, as in MNLI.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from trilemma.tasks.embedded.grammar import Item, sentence
+from trilemma.tasks.embedded.word_lists import NAMES, PLACES, SCALES
+
+ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
+
+_IMPLICATIVE: Mapping[str, tuple[str, ...]] = {
+    "yes": ("managed to", "dared to", "remembered to", "happened to"),
+    "no": ("failed to", "forgot to", "refused to", "neglected to"),
+    "open": ("hoped to", "wanted to", "promised to", "planned to"),
+}
+_DID: Mapping[tuple[str, bool], int] = {
+    ("yes", True): ENTAILMENT,
+    ("yes", False): CONTRADICTION,
+    ("no", True): CONTRADICTION,
+    ("no", False): ENTAILMENT,
+    ("open", True): NEUTRAL,
+    ("open", False): NEUTRAL,
+}
+_QUANTIFIED: Mapping[tuple[str, str], int] = {
+    ("all", "some"): ENTAILMENT,
+    ("all", "most"): ENTAILMENT,
+    ("most", "some"): ENTAILMENT,
+    ("none", "not all"): ENTAILMENT,
+    ("some", "all"): NEUTRAL,
+    ("some", "most"): NEUTRAL,
+    ("most", "all"): NEUTRAL,
+    ("not all", "none"): NEUTRAL,
+    ("all", "none"): CONTRADICTION,
+    ("none", "some"): CONTRADICTION,
+    ("none", "most"): CONTRADICTION,
+    ("not all", "all"): CONTRADICTION,
+}
+
+
+@dataclass(frozen=True)
+class Genre:
+    """The vocabulary of a kind of text; MNLI's mismatched split is of genres that training lacks.
+
+    Attributes:
+        deeds: infinitive and past tense.
+        groups: plural nouns.
+        states: what members of a group were.
+        things: what can be hot or cold, big or small, ...
+    """
+
+    deeds: tuple[tuple[str, str], ...]
+    groups: tuple[str, ...]
+    states: tuple[str, ...]
+    things: tuple[str, ...]
+
+
+TOWN = Genre(
+    deeds=(
+        ("open the window", "opened the window"),
+        ("call the bank", "called the bank"),
+        ("sign the letter", "signed the letter"),
+        ("lock the office", "locked the office"),
+        ("pay the bill", "paid the bill"),
+        ("invite the mayor", "invited the mayor"),
+        ("answer the phone", "answered the phone"),
+        ("visit the museum", "visited the museum"),
+    ),
+    groups=("engineers", "lawyers", "drivers", "teachers", "doctors", "clerks", "cooks", "guards"),
+    states=("tired", "late", "married", "insured", "hungry", "polite", "busy", "famous"),
+    things=("office", "kitchen", "station", "bridge", "market", "tunnel", "library", "hotel"),
+)
+COUNTRY = Genre(
+    deeds=(
+        ("milk the goats", "milked the goats"),
+        ("plough the field", "ploughed the field"),
+        ("feed the horses", "fed the horses"),
+        ("harvest the barley", "harvested the barley"),
+        ("mend the fence", "mended the fence"),
+        ("load the wagon", "loaded the wagon"),
+    ),
+    groups=("farmers", "shepherds", "fishermen", "millers", "hunters", "beekeepers"),
+    states=("thirsty", "cheerful", "asleep", "retired", "lonely", "armed"),
+    things=("barn", "meadow", "harbour", "orchard", "stable", "cellar"),
+)
+
+
+def draw_matched(rng: random.Random, label: int) -> Item:
+    """Three classes, in the genre of training."""
+    return _draw(rng, label, TOWN)
+
+
+def draw_mismatched(rng: random.Random, label: int) -> Item:
+    """Three classes, in a genre that training lacks."""
+    return _draw(rng, label, COUNTRY)
+
+
+def draw_two_way(rng: random.Random, label: int) -> Item:
+    """Two classes as in RTE: entailment (0), and (1) neutral or contradiction."""
+    three_way = ENTAILMENT if label == 0 else rng.choice((NEUTRAL, CONTRADICTION))
+    return replace(_draw(rng, three_way, TOWN), label=label)
+
+
+def _draw(rng: random.Random, label: int, genre: Genre) -> Item:
+    kind = rng.choice((_implicative, _implicative, _quantifier, _quantifier, _scale))
+    return kind(rng, label, genre)
+
+
+def _implicative(rng: random.Random, label: int, genre: Genre) -> Item:
+    cases = [case for case, answer in _DID.items() if answer == label]
+    kind, did = rng.choices(cases, [2 if asserted else 1 for _, asserted in cases])[0]
+    name, place, (infinitive, past) = rng.choice(NAMES), rng.choice(PLACES), rng.choice(genre.deeds)
+    verb = rng.choice(_IMPLICATIVE[kind])
+    hypothesis = f"{name} {past}" if did else f"{name} did not {infinitive}"
+    opposite = f"{name} did not {infinitive}" if did else f"{name} {past}"
+    return _item(
+        label,
+        f"in {place}, {name} {verb} {infinitive}",
+        f"it was in {place} that {name} {verb} {infinitive}",
+        hypothesis,
+        f"it is not true that {opposite}",
+    )
+
+
+def _quantifier(rng: random.Random, label: int, genre: Genre) -> Item:
+    given, claimed = rng.choice([case for case, answer in _QUANTIFIED.items() if answer == label])
+    group, place, state = rng.choice(genre.groups), rng.choice(PLACES), rng.choice(genre.states)
+    return _item(
+        label,
+        f"{given} of the {group} in {place} were {state}",
+        f"as for the {group} in {place}, {given} of them were {state}",
+        f"{claimed} of the {group} were {state}",
+        f"it would be no lie to say that {claimed} of the {group} were {state}",
+    )
+
+
+def _scale(rng: random.Random, label: int, genre: Genre) -> Item:
+    scale, other_scale = rng.sample(SCALES, 2)
+    side, opposite = rng.sample(scale, 2)
+    thing, place = rng.choice(genre.things), rng.choice(PLACES)
+    if label == NEUTRAL:
+        claimed = rng.choice(other_scale).words[0]
+    else:
+        claimed = (side if label == ENTAILMENT else opposite).words[0]
+    given = rng.choice(side.words)
+    return _item(
+        label,
+        f"the {thing} in {place} was {given}",
+        f"what was {given} was the {thing} in {place}",
+        f"the {thing} was {claimed}",
+        f"nobody who knows the {thing} would deny that it was {claimed}",
+    )
+
+
+def _item(label: int, premise: str, rewritten: str, hypothesis: str, template: str) -> Item:
+    given, claim = sentence(premise), sentence(hypothesis)
+    return Item(label, (given, claim), (sentence(rewritten), claim), (given, sentence(template)))

@@ -1,0 +1,126 @@
+"""What attacks on the study's own models took, by seed and over seeds, and what in it is suspect."""
+
+from dataclasses import replace
+
+import pytest
+
+from trilemma.analysis.cautions import masking_cautions
+from trilemma.analysis.scores.attacks import (
+    AttackRun,
+    TransferRun,
+    attack_records,
+    gap_records,
+    transfer_records,
+)
+from trilemma.records import SUSPECT, Record, records_table
+from trilemma.report.charts.robustness import transfer_figure
+from trilemma.report.sheets import attack_sheet
+
+TEMPLATE = Record(
+    model="m",
+    arch="gla",
+    adaptation="full",
+    task="sst2",
+    set="attack:x",
+    seed=0,
+    axis="R",
+    metric="",
+    level="word",
+    method="x",
+    made_on="m",
+    status="not measured",
+    reason="a template",
+)
+
+
+def rows(*queries: int, success: bool = True) -> list[dict[str, object]]:
+    return [
+        {
+            "id": str(n),
+            "attacked": True,
+            "success": success,
+            "queries": count,
+            "words_changed": 0.25,
+            "similarity": 0.9,
+            "perplexity_ratio": None,
+        }
+        for n, count in enumerate(queries)
+    ]
+
+
+def test_what_attacks_took_is_a_mean_over_items_and_seeds() -> None:
+    runs = [AttackRun(TEMPLATE, rows(10, 20, 30)), AttackRun(replace(TEMPLATE, seed=1), rows(20, 40))]
+    found = {(one.metric, one.seed): one for one in attack_records(runs)}
+    assert found["queries_per_item", 0].value == pytest.approx(20)
+    pooled = found["queries_per_item", None]
+    assert pooled.value == pytest.approx(25)  # of both seeds' means
+    assert (pooled.n, pooled.unit, pooled.status, pooled.reason) == (5, "queries", "ok", "")
+    assert pooled.low is not None and pooled.high is not None
+    assert 0 <= pooled.low < 25 < pooled.high <= 50
+
+
+def test_what_an_attack_without_success_has_no_value_of_says_why() -> None:
+    failed = {one.metric: one for one in attack_records([AttackRun(TEMPLATE, rows(5, 6, success=False))])}
+    assert failed["queries_per_item"].value == 5.5
+    assert (failed["queries_per_success"].value, failed["queries_per_success"].reason) == (None, "no success")
+    unmeasured = attack_records([AttackRun(TEMPLATE, rows(5), "no encoder")])
+    assert {one.metric: one.reason for one in unmeasured}["similarity"] == "no encoder"
+
+
+def test_transfer_counts_items_that_the_other_model_answers_correctly() -> None:
+    answers = [
+        {"id": "a", "gold": 1, "original_answer": 1, "answer": 0},
+        {"id": "b", "gold": 1, "original_answer": 1, "answer": 1},
+        {"id": "c", "gold": 1, "original_answer": 0, "answer": 0},
+    ]
+    [first, over_seeds] = transfer_records([TransferRun(replace(TEMPLATE, made_on="other"), answers)])
+    assert (first.value, first.n, first.made_on) == (0.5, 2, "other")
+    assert (over_seeds.seed, over_seeds.value) == (None, 0.5)
+
+
+def outcomes(method: str, *successes: bool) -> AttackRun:
+    rows = [
+        {"id": str(n), "attacked": True, "success": won, "queries": 5, "words_changed": 0.1}
+        | {"similarity": None, "perplexity_ratio": None}
+        for n, won in enumerate(successes)
+    ]
+    return AttackRun(replace(TEMPLATE, set=f"attack:{method}", method=method), rows)
+
+
+def test_a_white_box_attack_that_is_weaker_is_flagged() -> None:
+    black, white = [True] * 30 + [False] * 10, [True] * 12 + [False] * 28
+
+    def gap(blind: list[bool], seeing: list[bool]) -> tuple[Record, list[str]]:
+        (one,) = gap_records([outcomes("a; b", *blind), outcomes("hotflip", *seeing)], {"hotflip"})
+        return one, list(masking_cautions(records_table([one]).to_pandas()))
+
+    record, [apart] = gap(black, white)
+    assert (record.method, record.set, record.flags) == ("hotflip", "attack:a; b", (SUSPECT,))
+    assert "hotflip succeeds on 45% fewer of the items [" in apart and "black-box attack a; b;" in apart
+    assert "not distinguishably" not in apart
+    assert gap(white, black)[1] == []
+    record, [doubtful] = gap([True] * 3 + [False] * 9, [True] * 2 + [False] * 10)
+    assert "not distinguishably" in doubtful and record.flags == ()
+    assert list(gap_records([outcomes("pwws", *black)], {"hotflip"})) == []
+
+
+def test_attacks_and_their_transfer_are_shown_by_the_model_they_were_made_on() -> None:
+    scored = replace(TEMPLATE, seed=None).with_value(0.4, 0.3, 0.5, n=10, unit="fraction")
+    records = [
+        replace(scored, model=model, metric=metric, made_on=source)
+        for model, source, metric in (
+            ("m", "m", "attack_success_rate"),
+            ("other", "other", "attack_success_rate"),
+            ("m", "other", "transfer_success_rate"),
+            ("other", "m", "transfer_success_rate"),
+        )
+    ]
+    table = records_table(records).to_pandas()
+    sheet, figure = attack_sheet(table), transfer_figure(table)
+    assert sheet is not None and [row[:2] for row in sheet.rows] == [("x", "m"), ("x", "other")]
+    assert figure is not None
+    cells = figure.variants["sst2", "x"]["datasets"]["rows"]
+    assert {(cell["candidate"], cell["source"]) for cell in cells} == {
+        (model, source) for model in ("m", "other") for source in ("m", "other")
+    }
+    assert transfer_figure(table[table["made_on"] == table["model"]]) is None
