@@ -4,13 +4,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from trilemma.architectures import DEFAULT_VOCABULARY, parse_new_model
 from trilemma.errors import DeployError, ModelError
 from trilemma.hardware.catalogue import closest
 from trilemma.hardware.machine import Machine
 from trilemma.profiling.operations import WEIGHT_BYTES, Dimensions, dimensions_of, weight_bytes
-
-VOCABULARY = 8192
-"""Rows of the embedding of an ``ARCH:SIZE``, as of the tokenizers that studies train."""
 
 LARGEST = 1 << 24
 """Largest dimension of a configuration that is believed."""
@@ -54,9 +52,9 @@ class ForecastModel:
         from trilemma.models.sizes import configuration
         from trilemma.models.source import find
 
-        path, (arch, colon, size) = Path(name).expanduser(), name.partition(":")
-        if colon and not path.exists():
-            return cls(name, configuration(arch, size, VOCABULARY))
+        if new := parse_new_model(name):
+            return cls(name, configuration(*new, DEFAULT_VOCABULARY))
+        path = Path(name).expanduser()
         if path.is_dir() and not (path / "config.json").is_file():
             raise ModelError(f"{name} has no config.json; name a model folder, a hub id or ARCH:SIZE")
         place = find(name, weights=False, allow_pickle=True)

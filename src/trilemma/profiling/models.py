@@ -10,11 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from trilemma.adapt.settings import AdaptSettings
+from trilemma.architectures import DEFAULT_VOCABULARY, NewModel, parse_new_model
 from trilemma.errors import ModelError, TrilemmaError
 from trilemma.hardware.machine import Precision
-
-VOCABULARY = 8192
-"""Rows of the embedding of a model from scratch, as of the tokenizers that studies train."""
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -190,8 +188,8 @@ def _folder(text: str, made: Path, trust_remote_code: bool, allow_pickle: bool) 
     from trilemma.models.loading import require_buildable
     from trilemma.models.source import find
 
-    if ":" in text and not Path(text).exists():
-        _create(text, made)
+    if new := parse_new_model(text):
+        _create(new, made)
         return made
     found = find(text, weights=True, allow_pickle=allow_pickle)
     folder = Path(found.name)
@@ -215,10 +213,10 @@ def _fetched(name: str, local: bool, trust_remote_code: bool, allow_pickle: bool
         ) from error
 
 
-def _create(text: str, folder: Path) -> None:
+def _create(new: NewModel, folder: Path) -> None:
     """Write a model of a built-in architecture, from scratch.
 
-    Its vocabulary is :data:`VOCABULARY`; it needs no tokenizer, since it is measured on random tokens.
+    It needs no tokenizer, since it is measured on random tokens.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -226,8 +224,7 @@ def _create(text: str, folder: Path) -> None:
 
     from trilemma.models.sizes import configuration
 
-    arch, _, size = text.partition(":")
-    config = configuration(arch, size, VOCABULARY, bos_token_id=0, eos_token_id=0, pad_token_id=1)
+    config = configuration(*new, DEFAULT_VOCABULARY, bos_token_id=0, eos_token_id=0, pad_token_id=1)
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
