@@ -55,6 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_look_alike_is_measured_on_all_three_axes(run: Path) -> None:
     records = pd.read_parquet(run / "run" / "records.parquet")
     assert dict(records.groupby("model")["arch"].first()) == {
@@ -69,6 +70,7 @@ def test_every_look_alike_is_measured_on_all_three_axes(run: Path) -> None:
         assert ("peak_memory_bytes", "train") in measured
 
 
+@pytest.mark.slow
 def test_what_it_was_pretrained_on_is_not_claimed(run: Path) -> None:
     records = pd.read_parquet(run / "run" / "records.parquet")
     pretraining = records[records["metric"] == "pretraining_tokens"]
@@ -77,6 +79,7 @@ def test_what_it_was_pretrained_on_is_not_claimed(run: Path) -> None:
     assert pretraining["reason"].str.startswith("pretrained elsewhere").all()
 
 
+@pytest.mark.slow
 def test_adapted_checkpoints_are_plain_folders_with_a_card(run: Path) -> None:
     folders = [path.parent for path in (run / ".store" / "adapt").glob("*/config.json")]
     assert len(folders) == 6

@@ -199,15 +199,17 @@ def estimate(
     if metric.name == "training_seconds":
         return _training_time(of_candidate(records, candidate))
     if metric.axis == "E" or metric.name == "held_out_perplexity":
-        rows = records[(records["model"] == candidate.model) & (records["metric"] == metric.name)]
         phase = metric.phase_at(at)
-        rows = rows[rows["phase"].isin(["", phase])]
         # Training belongs to an adaptation (once it was always full); what else is measured holds for all.
         general = phase != "train" or candidate.adaptation in ("", "full")
-        rows = rows[rows["adaptation"].isin([candidate.adaptation, *([""] if general else [])])]
+        rows = records[(records["model"] == candidate.model) & (records["metric"] == metric.name)]
+        own = rows["phase"].isin(["", phase])
+        own &= rows["adaptation"].isin([candidate.adaptation, *([""] if general else [])])
         if candidate.precision and phase != "train":
-            rows = rows[rows["precision"].isin(["", candidate.precision])]
-        return at_point(rows.sort_values("basis", key=_by_basis, kind="stable"), at, elsewhere)
+            own &= rows["precision"].isin(["", candidate.precision])
+        rows = rows[own]
+        measured_first = np.argsort(rows["basis"] == "estimated", kind="stable")
+        return at_point(rows.iloc[measured_first], at, elsewhere)
     rows = of_candidate(records, candidate)
     rows = rows[(rows["task"] == AVERAGE) & rows["seed"].isna() & (rows["method"] == "")]
     rows = rows[rows["level"] == (level or ("clean" if metric.axis == "P" else "all"))]
@@ -217,10 +219,6 @@ def estimate(
         if (rows["metric"] == name).any():
             return estimate_of(rows[rows["metric"] == name].iloc[0])
     return Estimate(None)
-
-
-def _by_basis(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    return column == "estimated"
 
 
 def estimate_of(row: "Mapping[str, Any] | pd.Series[Any]") -> Estimate:
@@ -267,18 +265,19 @@ def at_point(rows: pd.DataFrame, at: OperatingPoint, elsewhere: OperatingPoint |
     if elsewhere is not None:
         found = at_point(rows, elsewhere)
         return found if found.value is None else replace(found, point=elsewhere)
-    near = rows
-    for name in ("batch", "length", "decode") if at.decode else ("batch", "length"):
-        near = near[near[name].isna() | (near[name] == getattr(at, name))]
-    for chosen in (near[near["value"].notna()], near):
-        if len(chosen):
-            return estimate_of(chosen.iloc[0])
+    coordinates = ("batch", "length", "decode") if at.decode else ("batch", "length")
+    near = np.ones(len(rows), dtype=bool)
+    for name in coordinates:
+        near &= (rows[name].isna() | (rows[name] == getattr(at, name))).to_numpy(bool, na_value=False)
+    for chosen in (near & rows["value"].notna().to_numpy(), near):
+        if chosen.any():
+            return estimate_of(rows.iloc[int(chosen.argmax())])
     others = rows[rows["value"].notna()]
     if others.empty:
         return estimate_of(rows.iloc[0]) if len(rows) else Estimate(None)
     grid = " and ".join(
         f"{name} {', '.join(str(int(v)) for v in sorted(others[name].dropna().unique()))}"
-        for name in ("batch", "length", *(["decode"] if at.decode else []))
+        for name in coordinates
         if others[name].notna().any()
     )
     return Estimate(None, reason=f"nothing at {at}, only at {grid}")

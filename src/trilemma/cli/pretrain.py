@@ -32,7 +32,7 @@ def pretrain(
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak rate; default the architecture's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and order.")] = 0,
 ) -> None:
     """Train a language model from scratch; the same command resumes one that was stopped."""
     from trilemma.study.console import progress_bar
