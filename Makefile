@@ -6,14 +6,17 @@ RUN := PYTHONWARNINGS=ignore::ResourceWarning
 
 .PHONY: install demo test test-all lint types pytest slow docs bench bench-gpu clean
 
-install: .venv/installed
+# An editable installation maps the modules that it found: it is made again when the list of files changes.
+INSTALLED := .venv/installed-$(shell find src/trilemma -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 
-.venv/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/trilemma/_native/*.cpp src/trilemma/_native/*.h)
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/trilemma/_native/*.cpp src/trilemma/_native/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trilemma needs Python 3.11 or later; set PYTHON=python3.x")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+	@rm -f .venv/installed-* && touch $@
 
 demo: install
 	$(BIN)/trilemma run studies/demo.yaml
