@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import AutoConfig
 
 from trilemma.errors import ModelError
@@ -136,7 +137,7 @@ class Classifier:
         rows, lengths = self._encoded(texts)
         total, done = int(copies.sum()), 0
         order: list[NDArray[np.int64]] = []
-        outputs: list[torch.Tensor] = []
+        outputs: list[Tensor] = []
         with self._evaluating(), torch.inference_mode():
             for batch in length_batches(lengths, self.tokens_per_batch):
                 outputs.append(self.model(**self._inputs(rows, batch)).logits.float())

@@ -1,7 +1,7 @@
 """Short convolution as a layer, with a state that is right under padding too."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trilemma.ops.short_conv import short_conv
 
@@ -19,10 +19,10 @@ class ShortConvolution(nn.Conv1d):
 
     def forward(  # type: ignore[override]
         self,
-        x: torch.Tensor,
-        state: torch.Tensor | None = None,
-        lengths: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        x: Tensor,
+        state: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Convolve ``x`` as the continuation of what ``state`` has seen.
 
         Args:

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageModel, RecurrentGeneration
@@ -30,7 +30,7 @@ CONSTANTS = {
 }
 """Those constants by the original layer's names, which a configuration may repeat but not change."""
 
-FEATURE_MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+FEATURE_MAPS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "identity": lambda x: x,
@@ -143,11 +143,11 @@ class Padding:
         inverse: undoes ``order``.
     """
 
-    tokens: torch.Tensor
-    lengths: torch.Tensor
+    tokens: Tensor
+    lengths: Tensor
     right: bool
-    order: torch.Tensor | None = None
-    inverse: torch.Tensor | None = None
+    order: Tensor | None = None
+    inverse: Tensor | None = None
 
 
 class GatedLinearAttention(nn.Module):
@@ -180,8 +180,8 @@ class GatedLinearAttention(nn.Module):
         self.o_proj = Linear(V, D, bias=False)
 
     def forward(
-        self, x: torch.Tensor, padding: Padding | None, past_key_values: RecurrentCache | None = None
-    ) -> torch.Tensor:
+        self, x: Tensor, padding: Padding | None, past_key_values: RecurrentCache | None = None
+    ) -> Tensor:
         """[B, T, D] to [B, T, D].
 
         Args:
@@ -227,12 +227,12 @@ class GatedLinearAttention(nn.Module):
             o = gated_rms_norm(o, self._split(self.g_proj(x), self.heads), norm.weight, norm.eps)
         else:
             o = norm(o)
-        out: torch.Tensor = self.o_proj(o.flatten(2))
+        out: Tensor = self.o_proj(o.flatten(2))
         if padding is not None and padding.inverse is not None:
             out = reordered(out, padding.inverse)
         return out
 
-    def _split(self, x: torch.Tensor, heads: int) -> torch.Tensor:
+    def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.view(*x.shape[:-1], heads, -1)
 
 
@@ -262,14 +262,10 @@ class GLAModel(GLAPreTrainedModel, Backbone):
         return Block(config.hidden_size, config.norm_eps, GatedLinearAttention(config, index), mlp)
 
     def context(
-        self,
-        embedded: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        past: Cache | None,
+        self, hidden: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, past: Cache | None
     ) -> tuple[Padding | None]:
         """Where the pads are; None where they need no care."""
-        B, T = embedded.shape[:2]
+        B, T = hidden.shape[:2]
         if attention_mask is None:
             return (None,)
         seen = 0 if past is None else past.get_seq_length()

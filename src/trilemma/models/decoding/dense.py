@@ -1,5 +1,6 @@
 """The single-token steps of models with dense weights: Transformer++ and gated linear attention."""
 
+from abc import abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,15 +23,32 @@ from trilemma.ops.decoding import dense_step
 from trilemma.ops.decoding.dense_step import AttentionWeights, GLAWeights
 
 
-class TransformerStep(SingleTokenStep):
-    """:func:`trilemma.ops.decoding.dense_step.transformer_step` on plain layers.
+class DenseStep(SingleTokenStep):
+    """A step on plain layers; the modules run where a layer is not plain, or has hooks.
 
     Args:
-        mixer: class of the attention layers.
+        mixer: class of the token mixers.
     """
 
     def __init__(self, mixer: type[nn.Module]) -> None:
         self._mixer = mixer
+
+    def __call__(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
+        """Run the blocks where they are plain."""
+        if not dense_step.serves(hidden) or has_global_hooks():
+            return None
+        try:
+            return self._run(model, hidden, context, past)
+        except ChangedLayerError:
+            return None
+
+    @abstractmethod
+    def _run(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
+        """Run the blocks; raises ChangedLayerError where one is not plain."""
+
+
+class TransformerStep(DenseStep):
+    """:func:`trilemma.ops.decoding.dense_step.transformer_step`; the token joins the cache."""
 
     def kernel(self, model: Any) -> str:
         """The path, for a model without options that the compiled step does not know."""
@@ -38,14 +56,8 @@ class TransformerStep(SingleTokenStep):
         options = config.qk_norm or config.qkv_bias or config.window_size is not None
         return "" if options else dense_step.kernel(model.device, model.dtype)
 
-    def __call__(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
-        """Run the blocks; keys and values of the token join the cache."""
-        if not dense_step.serves(hidden) or has_global_hooks():
-            return None
-        try:
-            layers = self._layers(model, past)
-        except ChangedLayerError:
-            return None
+    def _run(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
+        layers = self._layers(model, past)
         cos, sin, mask, _ = context
         seen, heads, eps = past.get_seq_length(), model.config.num_heads, model.config.norm_eps
         out = dense_step.transformer_step(hidden, layers, seen, heads, (cos, sin), mask, eps)
@@ -73,16 +85,16 @@ class TransformerStep(SingleTokenStep):
         return layers
 
 
-class GLAStep(SingleTokenStep):
-    """:func:`trilemma.ops.decoding.dense_step.gla_model_step` on plain layers.
+class GLAStep(DenseStep):
+    """:func:`trilemma.ops.decoding.dense_step.gla_model_step`; states are updated in place.
 
     Args:
-        mixer: class of the layers of gated linear attention.
+        mixer: class of the token mixers.
         gate_divisor: the log decay is the log sigmoid of the gate over this.
     """
 
     def __init__(self, mixer: type[nn.Module], gate_divisor: float) -> None:
-        self._mixer = mixer
+        super().__init__(mixer)
         self._gate_divisor = gate_divisor
 
     def kernel(self, model: Any) -> str:
@@ -91,16 +103,10 @@ class GLAStep(SingleTokenStep):
         known = type(first) is self._mixer and _is_published(first)
         return dense_step.kernel(model.device, model.dtype) if known else ""
 
-    def __call__(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
-        """Run the blocks; states are updated in place."""
+    def _run(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
         if not isinstance(past, RecurrentCache) or context[0] is not None:
             return None
-        if not dense_step.serves(hidden) or has_global_hooks():
-            return None
-        try:
-            layers = self._layers(model, past)
-        except ChangedLayerError:
-            return None
+        layers = self._layers(model, past)
         return dense_step.gla_model_step(hidden, layers, self._gate_divisor, model.config.norm_eps)
 
     def _layers(self, model: Any, past: RecurrentCache) -> list[GLAWeights]:
