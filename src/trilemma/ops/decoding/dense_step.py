@@ -111,18 +111,12 @@ _GLA_WEIGHTS = ("norm", "q", "k", "v", "gate_down", "gate_up", "gate_bias", "out
 
 
 class _GLALayer(ctypes.Structure):
-    _fields_ = (
-        *_pointers(*_GLA_WEIGHTS),
-        ("state", ctypes.c_void_p),
-        ("mlp", _MLP),
-    )
+    _fields_ = (*_pointers(*_GLA_WEIGHTS, "state"), ("mlp", _MLP))
 
 
 class _Dimensions(ctypes.Structure):
     _fields_ = (
-        ("batch", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("mlp_width", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("batch", "width", "mlp_width")),
         ("type", ctypes.c_int32),
         ("eps", ctypes.c_double),
     )

@@ -4,7 +4,7 @@
 
 The fast paths cut time into chunks, carry the state from chunk to chunk, and do everything inside a chunk by
 matrix products: :mod:`trilemma.ops.gla.compiled` on CPUs, :mod:`trilemma.ops.fla_kernels` on GPUs,
-:mod:`trilemma.ops.gla.chunkwise` everywhere. The plain recurrence is :mod:`trilemma.ops.gla.reference`.
+:mod:`trilemma.ops.gla.chunkwise` everywhere. A plain step is :mod:`trilemma.ops.gla.reference`.
 """
 
 import torch
@@ -60,7 +60,10 @@ def gla(
         return v.clone(), state_or_zeros(initial_state, k, shape) if output_final_state else None
     with torch.autocast(q.device.type, enabled=False):
         if compiled.serves(q, k, v, g, initial_state):
-            return compiled.gla_compiled(q, k, v, g, initial_state, scale, output_final_state, lengths)
+            output, state = compiled.CompiledGLA.apply(  # type: ignore[no-untyped-call]
+                q, k, v, g, initial_state, scale, output_final_state, lengths
+            )
+            return output, state
         if lengths is not None:
             beyond = torch.arange(q.shape[1], device=q.device) >= lengths.unsqueeze(-1)
             q, k, v, g = (x.masked_fill(beyond[:, :, None, None], 0) for x in (q, k, v, g))
@@ -72,18 +75,11 @@ def gla(
 def gla_step(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, scale: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One step of :func:`gla`, for decoding.
-
-    Args:
-        q: query ``[B, 1, H, K]``.
-        k: key ``[B, 1, H, K]``.
-        v: value ``[B, 1, H, V]``.
-        g: log decay ``[B, 1, H, K]``.
-        state: ``[B, H, K, V]``; not to be used afterwards, since compiled paths update it in place.
-        scale: factor on the query; ``K ** -0.5`` when None.
+    """One step of :func:`gla`, for decoding: its inputs with T = 1.
 
     Returns:
-        The output ``[B, 1, H, V]`` in the dtype of ``v`` and the new state.
+        The output ``[B, 1, H, V]`` in the dtype of ``v`` and the new state. ``state`` is not to be used
+        afterwards, since compiled paths update it in place.
     """
     if scale is None:
         scale = q.shape[-1] ** -0.5

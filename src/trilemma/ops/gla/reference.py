@@ -1,29 +1,7 @@
-"""Gated linear attention step by step, by PyTorch alone: what every faster path must compute."""
+"""A step of gated linear attention by PyTorch alone: what every faster path must compute."""
 
 import torch
 from torch import Tensor
-
-from trilemma.ops.states import state_or_zeros
-
-
-def gla_recurrent(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor,
-    initial_state: Tensor | None = None,
-    scale: float | None = None,
-    output_final_state: bool = False,
-) -> tuple[Tensor, Tensor | None]:
-    """Reference for :func:`trilemma.ops.gla.gla`, with its signature."""
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    state = state_or_zeros(initial_state, k, (k.shape[0], *k.shape[2:], v.shape[-1]))
-    outputs = [torch.zeros_like(v)[:, :0]]
-    for t in range(q.shape[1]):
-        now = slice(t, t + 1)
-        output, state = step_recurrent(q[:, now], k[:, now], v[:, now], g[:, now], state, scale)
-        outputs.append(output)
-    return torch.cat(outputs, dim=1), state if output_final_state else None
 
 
 def step_recurrent(
