@@ -20,7 +20,7 @@ from trilemma.models.decoding.plain_layers import (
 from trilemma.models.decoding.step import SingleTokenStep
 from trilemma.models.key_value_cache import PreallocatedLayer
 from trilemma.ops.decoding import dense_step
-from trilemma.ops.decoding.dense_step import AttentionWeights, GLAWeights
+from trilemma.ops.decoding.dense_step import Layer
 
 
 class DenseStep(SingleTokenStep):
@@ -66,22 +66,23 @@ class TransformerStep(DenseStep):
                 cache.token_placed()
         return out
 
-    def _layers(self, model: Any, past: Cache) -> list[AttentionWeights]:
+    def _layers(self, model: Any, past: Cache) -> list[Layer]:
         config, caches, seen = model.config, past.layers, past.get_seq_length()
         if len(caches) != len(model.layers):
             raise ChangedLayerError
         if any(type(cache) is not PreallocatedLayer or cache.get_seq_length() != seen for cache in caches):
             raise ChangedLayerError
         eps, heads, kv_heads = config.norm_eps, config.num_heads, config.num_kv_heads or config.num_heads
-        layers = []
+        layers: list[Layer] = []
         for index, cache in enumerate(caches):
             block = child(model.layers, str(index), Block)
             mixer = child(block, "attn", self._mixer)
             if mixer.qk_norm or (mixer.layer, mixer.heads, mixer.kv_heads) != (index, heads, kv_heads):
                 raise ChangedLayerError
-            q, k, v, o = (weight(mixer, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj"))
-            norm, mlp = norm_weight(block, "attn_norm", eps), mlp_weights(block, eps)
-            layers.append(AttentionWeights(norm, q, k, v, o, mlp, *cache.place_for_token()))
+            own = {name: weight(mixer, f"{name}_proj") for name in ("q", "k", "v", "o")}
+            own["norm"] = norm_weight(block, "attn_norm", eps)
+            keys, values = cache.place_for_token()
+            layers.append({**own, **mlp_weights(block, eps), "keys": keys, "values": values})
         return layers
 
 
@@ -109,11 +110,11 @@ class GLAStep(DenseStep):
         layers = self._layers(model, past)
         return dense_step.gla_model_step(hidden, layers, self._gate_divisor, model.config.norm_eps)
 
-    def _layers(self, model: Any, past: RecurrentCache) -> list[GLAWeights]:
+    def _layers(self, model: Any, past: RecurrentCache) -> list[Layer]:
         eps, heads = model.config.norm_eps, model.config.num_heads
         if len(past.layers) != len(model.layers):
             raise ChangedLayerError
-        layers = []
+        layers: list[Layer] = []
         for index, state in enumerate(past.layers):
             block = child(model.layers, str(index), Block)
             mixer = child(block, "attn", self._mixer)
@@ -122,13 +123,13 @@ class GLAStep(DenseStep):
                 raise ChangedLayerError
             if state.recurrent is None:
                 raise ChangedLayerError
-            names = ("q_proj", "k_proj", "v_proj", "g_proj", "o_proj")
-            q, k, v, out_gate, o = (weight(mixer, name) for name in names)
+            own = {name: weight(mixer, f"{name}_proj") for name in ("q", "k", "v", "o")}
+            own |= {"out_gate": weight(mixer, "g_proj"), "gate_down": weight(gate, "0")}
             gate_up = child(gate, "1", Linear)
-            gates = (weight(gate, "0"), parameter(gate_up, "weight"), parameter(gate_up, "bias"), out_gate)
-            norm, out_norm = norm_weight(block, "attn_norm", eps), norm_weight(mixer, mixer.norm_name, eps)
-            mlp = mlp_weights(block, eps)
-            layers.append(GLAWeights(norm, q, k, v, *gates, out_norm, o, mlp, state.recurrent))
+            own |= {"gate_up": parameter(gate_up, "weight"), "gate_bias": parameter(gate_up, "bias")}
+            own["norm"] = norm_weight(block, "attn_norm", eps)
+            own["out_norm"] = norm_weight(mixer, mixer.norm_name, eps)
+            layers.append({**own, **mlp_weights(block, eps), "state": state.recurrent})
         return layers
 
 
