@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trilemma.ops.gla.reference import step_recurrent
+from trilemma.ops.gla import step_recurrent
 from trilemma.ops.states import state_or_zeros
 
 

@@ -1,10 +1,26 @@
-"""How a model is adapted to a task, as a study writes it; imports no torch."""
+"""What is adapted to what, and how, as a study writes it; imports no torch."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trilemma.attacks import ATTACKS, AttackSettings
+from trilemma.registry import Registry
+from trilemma.tasks.task import Task
+
+# Subclasses of trilemma.adapt.adaptation.Adaptation, which needs torch; settings are checked without it.
+ADAPTATIONS: Registry[type[Any]] = Registry(
+    "adaptation",
+    {
+        "adversarial-training": "trilemma.adapt.adversarial:AdversarialTraining",
+        "full": "trilemma.adapt.full:Full",
+        "linear-probe": "trilemma.adapt.linear_probe:LinearProbe",
+        "lora": "trilemma.adapt.lora:LowRank",
+    },
+)
+"""Adaptations by name: built-in ones, and those that other packages bring by an entry point."""
 
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
@@ -103,7 +119,7 @@ class AdaptSettings(_Block):
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
-        from trilemma.adapt.registry import ADAPTATIONS
+        from trilemma.adapt.settings import ADAPTATIONS
 
         if method not in ADAPTATIONS:
             raise ValueError(f"unknown adaptation {method!r}; known: {', '.join(ADAPTATIONS.names())}")
@@ -144,3 +160,24 @@ class AdaptSettings(_Block):
         if not isinstance(self.learning_rate, RateSweep):
             return 0
         return min(self.learning_rate.rows, rows - self.held_out_rows(rows))
+
+
+@dataclass(frozen=True)
+class AdaptJob:
+    """One model on one task.
+
+    Attributes:
+        source: folder or hub id of a Hugging Face model.
+        task: what is asked; a regression where it has no labels.
+        settings: how.
+        seed: seed of slices, the new head, batches and dropout; fixes the result on one machine.
+        trust_remote_code: whether Python code that comes with the model may run.
+        allow_pickle: whether weights that are not safetensors may be opened.
+    """
+
+    source: str | Path
+    task: Task
+    settings: AdaptSettings
+    seed: int
+    trust_remote_code: bool = False
+    allow_pickle: bool = False

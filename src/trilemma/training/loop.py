@@ -25,7 +25,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.progress import Progress
-from trilemma.training.precision import Precision
+from trilemma.training.precision import Precision, choose_precision
 
 Batch = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Any]]
@@ -69,6 +69,21 @@ class Optimisation:
     max_gradient_norm: float = 1.0
     gradient_accumulation: int = 1
     checkpoint_steps: int | None = None
+
+
+def optimisation_of(
+    settings: Any, *, steps: int, learning_rate: float, seed: int, **others: Any
+) -> Optimisation:
+    """How the settings of a pretraining or an adaptation want it; ``others`` are further fields."""
+    own = ("batch", "warmup", "schedule", "weight_decay", "max_gradient_norm", "gradient_accumulation")
+    return Optimisation(
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        precision=choose_precision(settings.precision),
+        **{name: getattr(settings, name) for name in own},
+        **others,
+    )
 
 
 def steps_of(items: int, batch: int, epochs: float) -> int:

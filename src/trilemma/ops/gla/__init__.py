@@ -4,7 +4,7 @@
 
 The fast paths cut time into chunks, carry the state from chunk to chunk, and do everything inside a chunk by
 matrix products: :mod:`trilemma.ops.gla.compiled` on CPUs, :mod:`trilemma.ops.fla_kernels` on GPUs,
-:mod:`trilemma.ops.gla.chunkwise` everywhere. A plain step is :mod:`trilemma.ops.gla.reference`.
+:mod:`trilemma.ops.gla.chunkwise` everywhere.
 """
 
 import torch
@@ -14,7 +14,6 @@ from trilemma import _native
 from trilemma.ops import fla_kernels
 from trilemma.ops.gla import compiled
 from trilemma.ops.gla.chunkwise import gla_chunkwise
-from trilemma.ops.gla.reference import step_recurrent
 from trilemma.ops.states import check_state, state_or_zeros
 
 
@@ -87,3 +86,15 @@ def gla_step(
     if state.is_contiguous() and not torch.is_grad_enabled() and compiled.serves(q, k, v, g, state):
         return compiled.step_compiled(q, k, v, g, state, scale), state
     return step_recurrent(q, k, v, g, state, scale)
+
+
+def step_recurrent(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """:func:`gla_step` by PyTorch alone, what every faster path must compute; leaves ``state`` as it is."""
+    dtype = state.dtype
+    with torch.autocast(q.device.type, enabled=False):
+        decayed = state * g[:, 0].to(dtype).exp().unsqueeze(-1)
+        state = torch.addcmul(decayed, k[:, 0].to(dtype).unsqueeze(-1), v[:, 0].to(dtype).unsqueeze(-2))
+        output = (q.to(dtype) * scale).transpose(1, 2) @ state
+    return output.transpose(1, 2).to(v.dtype), state
