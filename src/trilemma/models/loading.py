@@ -253,12 +253,7 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
     """Draw new weights from ``seed`` and restore the generator; None draws from the generator as it is."""
-    if seed is None:
+    with torch.random.fork_rng(devices=(), enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
         yield
-        return
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)

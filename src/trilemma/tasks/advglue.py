@@ -20,30 +20,13 @@ from trilemma.tasks.columns import adversarial, shown
 from trilemma.tasks.raw_table import RawTable, decode, parse_json, require_columns
 from trilemma.tasks.task import AdversarialExamples, Level, Task
 
-METHODS: Mapping[Level, Mapping[str, str]] = {
-    "word": {
-        "TextBugger": "typo",
-        "TextFooler": "embedding similarity",
-        "BERT-ATTACK": "context-aware",
-        "SememePSO": "knowledge-guided",
-        "SemAttack": "composition",
-    },
-    "sentence": {
-        "SCPN": "syntactic",
-        "T3": "syntactic",
-        "AdvFever": "syntactic",
-        "StressTest": "distraction",
-        "CheckList": "distraction",
-    },
-    "human": {
-        "CheckList": "human-crafted",
-        "StressTest": "human-crafted",
-        "ANLI": "human-crafted",
-        "AdvSQuAD": "human-crafted",
-    },
+METHODS: Mapping[Level, tuple[str, ...]] = {
+    "word": ("TextBugger", "TextFooler", "BERT-ATTACK", "SememePSO", "SemAttack"),
+    "sentence": ("SCPN", "T3", "AdvFever", "StressTest", "CheckList"),
+    "human": ("CheckList", "StressTest", "ANLI", "AdvSQuAD"),
 }
-"""The 14 methods, by level, with the paper's category. ``SemAttack`` is the data's name of the paper's
-CompAttack; CheckList and StressTest occur at two levels."""
+"""The 14 methods, by level. ``SemAttack`` is the data's name of the paper's CompAttack; CheckList and
+StressTest occur at two levels."""
 
 BENIGN = "glue"
 """The method of clean GLUE items, which ``test_ann.json`` holds too."""

@@ -17,11 +17,6 @@ def serves(task: Task) -> bool:
     return task.name == "mnli"
 
 
-def columns(task: Task) -> tuple[list[str], list[str]]:
-    """Required and optional column names."""
-    return [*task.fields, "label"], ["uid"]
-
-
 def from_table(task: Task, name: str, table: RawTable) -> AdversarialExamples:
     """The development set of one round (``r1``, ``r2``, ``r3``), called ``anli_<round>``.
 

@@ -47,5 +47,5 @@ class PublishedSource(ABC):
         return advglue.from_table(task, subset.name, table, subset.dev_rows)
 
     def _anli(self, task: Task, name: str) -> AdversarialExamples:
-        table = self.table("anli", "plain_text", f"dev_{name}", *anli.columns(task))
+        table = self.table("anli", "plain_text", f"dev_{name}", [*task.fields, "label"], ["uid"])
         return anli.from_table(task, name, table)

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from trilemma import tasks
-from trilemma.attacks.annotation.sheets import AnnotationSheet, read_sheet, write_sheet
+from trilemma.attacks.annotation.sheets import read_sheet, write_sheet
 from trilemma.errors import AttackError, DataError
 from trilemma.files import disk_errors, write_text
 from trilemma.records import write_table
@@ -130,14 +130,9 @@ def export_sheets(
     for name, order in sheets.items():
         rng.shuffle(order)
         texts = {row: (examples.originals if rows[row]["control"] else examples.texts) for row in order}
-        sheet = AnnotationSheet(
-            task.name,
-            task.fields,
-            (*task.labels, UNCLEAR),
-            [(row, texts[row][rows[row]["index"]] or ()) for row in order],
-        )
+        shown = [(row, texts[row][rows[row]["index"]] or ()) for row in order]
         paths.append(folder / f"{name}.csv")
-        write_sheet(paths[-1], sheet)
+        write_sheet(paths[-1], task, (*task.labels, UNCLEAR), shown)
     key = {
         "task": task.name,
         "set": examples.fingerprint,
