@@ -14,11 +14,11 @@ from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 from trilemma.models.cache import RecurrentCache, RecurrentState
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.convolution import ShortConvolution
 from trilemma.models.decoding.dense import GLAStep
 from trilemma.models.padding import checked_mask, pads_only_right, reordered, tokens_first
 from trilemma.ops import gla as gla_ops
 from trilemma.ops.norms import gated_rms_norm
+from trilemma.ops.short_conv import short_conv
 
 # Constants of the published models that no configuration holds.
 GATE_LOW_RANK = 16
@@ -129,6 +129,42 @@ class GLAConfig(LanguageModelConfig):
             isinstance(self.clamp_min, int | float) and self.clamp_min <= 0
         ):
             raise self.unsupported("clamp_min", "null or a number of at most 0")
+
+
+class ShortConvolution(nn.Conv1d):
+    """Depthwise causal convolution over time, then silu; no bias.
+
+    Args:
+        channels: number of channels.
+        size: number of inputs that an output depends on, the current one included.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__(channels, channels, size, groups=channels, bias=False)
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        state: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Convolve ``x`` as the continuation of what ``state`` has seen.
+
+        Args:
+            x: [B, T, channels]; in every row the tokens stand before the pads.
+            state: the last ``size`` inputs [B, channels, size], newest last; None for none.
+            lengths: number of tokens of every row [B]; None means T.
+
+        Returns:
+            The output [B, T, channels], and the state after the last token of every row.
+        """
+        y, last = short_conv(x, self.weight, state)
+        if lengths is None:
+            return y, last
+        before = x.new_zeros(last.shape) if state is None else state
+        inputs = torch.cat((before, x.mT), dim=-1)
+        newest = lengths[:, None] + torch.arange(last.shape[-1], device=x.device)
+        return y, inputs.gather(-1, newest[:, None].expand(-1, x.shape[-1], -1))
 
 
 @dataclass(frozen=True)

@@ -35,16 +35,6 @@ class SizeSpec(NamedTuple):
     attention_heads: int
     gla_heads: int = 4
 
-    def fields(self, vocabulary: int, heads: int) -> dict[str, int | None]:
-        """Configuration fields that all architectures have."""
-        return {
-            "vocab_size": vocabulary,
-            "hidden_size": self.hidden_size,
-            "num_hidden_layers": self.layers,
-            "intermediate_size": self.width,
-            "num_heads": heads,
-        }
-
 
 SIZE_SPECS = {
     "nano": SizeSpec(128, 2, 224, 4),
@@ -85,7 +75,14 @@ def _sized(kind: type[LanguageModelConfig], heads: Callable[[SizeSpec], int]) ->
 
     def sized(size: str, vocabulary: int, **fields: Any) -> LanguageModelConfig:
         spec = SIZE_SPECS[size]
-        return kind(**{**spec.fields(vocabulary, heads(spec)), **fields})
+        own = {
+            "vocab_size": vocabulary,
+            "hidden_size": spec.hidden_size,
+            "num_hidden_layers": spec.layers,
+            "intermediate_size": spec.width,
+            "num_heads": heads(spec),
+        }
+        return kind(**{**own, **fields})
 
     return sized
 
