@@ -77,7 +77,9 @@ def fit(
         raise ModelError(
             f"{job.source} takes at most {limit} tokens; set adapt.max_length to {limit} or less"
         )
-    _name_labels(model, task)
+    if task.labels is not None:
+        model.config.id2label = dict(enumerate(task.labels))
+        model.config.label2id = {label: index for index, label in enumerate(task.labels)}
     plugin = ADAPTATIONS.get(settings.method)()
     rows = plugin.examples(rows, settings, job.seed)
     data = EncodedExamples(rows, tokenizer, model, settings.max_length)
@@ -123,12 +125,6 @@ def scorer(task: Task) -> Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]],
         return -1.0 if np.isnan(value) else value
 
     return score
-
-
-def _name_labels(model: PreTrainedModel, task: Task) -> None:
-    if task.labels is not None:
-        model.config.id2label = dict(enumerate(task.labels))
-        model.config.label2id = {label: index for index, label in enumerate(task.labels)}
 
 
 def _class_weights(task: Task, train: Examples) -> torch.Tensor:

@@ -145,21 +145,17 @@ class AdaptSettings(_Block):
         """Trainings that the learning rate is chosen from; 1 where it is given."""
         return len(self.learning_rate.sweep) if isinstance(self.learning_rate, RateSweep) else 1
 
-    @property
-    def sweep_epochs(self) -> float:
-        """Epochs of one trial of the sweep; 0 where there is none."""
-        return self.learning_rate.epochs if isinstance(self.learning_rate, RateSweep) else 0.0
-
     def held_out_rows(self, rows: int) -> int:
         """Size of the held-out slice of a training split of ``rows`` rows."""
         wanted = self.held_out * rows if self.held_out < 1 else self.held_out
         return max(1, min(int(wanted), rows // 5))
 
-    def sweep_rows(self, rows: int) -> int:
-        """Training rows of one trial on a split of ``rows`` rows; 0 where there is no sweep."""
-        if not isinstance(self.learning_rate, RateSweep):
-            return 0
-        return min(self.learning_rate.rows, rows - self.held_out_rows(rows))
+    def sweep_examples(self, rows: int) -> float:
+        """Examples that all trials train on, on a split of ``rows`` rows; 0 where the rate is given."""
+        rates = self.learning_rate
+        if not isinstance(rates, RateSweep):
+            return 0.0
+        return len(rates.sweep) * min(rates.rows, rows - self.held_out_rows(rows)) * rates.epochs
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from trilemma.errors import ModelError
 from trilemma.models.blocks import Block, Linear, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.decoding.step import SingleTokenStep
+from trilemma.models.decoding import SingleTokenStep
 from trilemma.models.fused_gate import separate_gates
 
 

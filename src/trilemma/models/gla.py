@@ -235,9 +235,8 @@ class GatedLinearAttention(nn.Module):
             k, state.k = self.k_conv1d(k, state.k, lengths)
             v, state.v = self.v_conv1d(v, state.v, lengths)
         gate = self.gk_proj(x)
-        gate = gate.to(
-            torch.promote_types(gate.dtype, torch.float32)
-        )  # half precision would round decays near 1
+        # Half precision would round decays near 1.
+        gate = gate.to(torch.promote_types(gate.dtype, torch.float32))
         g = F.logsigmoid(gate) / GATE_LOGIT_NORMALIZER
         if self.clamp_min is not None:
             g = g.clamp(min=self.clamp_min)

@@ -21,7 +21,7 @@ from trilemma.models.cache import RecurrentCache
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.decoding.packed import PackedStep
-from trilemma.models.packed_ternary import PackedBitLinear, pack_layers
+from trilemma.models.packed_ternary import PackedBitLinear
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.ops import linear_scan, ternary
 from trilemma.ops.glu import joint_glu
@@ -162,7 +162,11 @@ class HGRNBitPreTrainedModel(LanguageModel):
         It answers as before, needs a fraction of the memory, saves and loads like any model, and cannot be
         trained any more.
         """
-        pack_layers(self)
+        for module in list(self.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, BitLinear):
+                    setattr(module, name, PackedBitLinear.of(child))
+        self.requires_grad_(False)
         self.config.packed = True
         self.eval()
         return self
@@ -205,7 +209,10 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         self, hidden: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, past: Cache | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Lower bounds of all layers, and where the pads are."""
-        bounds = self._forget_bounds()
+        bounds = None
+        if self.config.use_lower_bound:
+            shares = self.lower_bounds.float().softmax(dim=0)
+            bounds = shares.cumsum(dim=0) - shares[0]
         if attention_mask is None:
             return bounds, None
         B, T = hidden.shape[:2]
@@ -214,12 +221,6 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         if past is None and pads_only_right(tokens):
             return bounds, None  # nothing that follows the last token is used
         return bounds, ~tokens.unsqueeze(-1)
-
-    def _forget_bounds(self) -> Tensor | None:
-        if not self.config.use_lower_bound:
-            return None
-        shares = self.lower_bounds.float().softmax(dim=0)
-        return shares.cumsum(dim=0) - shares[0]
 
 
 class HGRNBitForCausalLM(RecurrentGeneration, HGRNBitPreTrainedModel, CausalLanguageModel):

@@ -82,12 +82,3 @@ class PackedBitLinear(nn.Module):
     def extra_repr(self) -> str:
         """Number of inputs and outputs."""
         return f"{self.in_features}, {self.out_features}"
-
-
-def pack_layers(model: nn.Module) -> None:
-    """Replace every BitLinear of ``model`` by its packed form; no parameter needs a gradient any more."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, BitLinear):
-                setattr(module, name, PackedBitLinear.of(child))
-    model.requires_grad_(False)

@@ -61,7 +61,8 @@ def serves_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> bool:
         return False
     if q.dtype not in _FLOATS or not q.dtype == k.dtype == v.dtype or g.dtype not in _FLOATS:
         return False
-    return q.dtype != torch.float32 or q.shape[1] <= _RECURRENT_GLA_STEPS or _may_use_tf32()
+    may_use_tf32: bool = torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return q.dtype != torch.float32 or q.shape[1] <= _RECURRENT_GLA_STEPS or may_use_tf32
 
 
 def serves_scan(x: Tensor, f: Tensor) -> bool:
@@ -140,11 +141,6 @@ def _scan(x: Tensor, f: Tensor, initial_state: Tensor | None) -> Tensor:
     operator = operators().fused_recurrent_hgrn if short else operators().chunk_hgrn
     h: Tensor = operator(x, f.float().log(), initial_state=initial_state)[0]
     return h
-
-
-def _may_use_tf32() -> bool:
-    precision: str = torch.backends.cuda.matmul.fp32_precision
-    return precision == "tf32"
 
 
 @cache

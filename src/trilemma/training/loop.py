@@ -165,7 +165,7 @@ def train(model: nn.Module, job: TrainingJob, *, work: Path, progress: Progress)
     config = getattr(model, "config", None)
     use_cache = getattr(config, "use_cache", None)
     trainer = _JobTrainer(model, job, work)
-    trainer.add_callback(_Reporter(progress, job.unit, job.units_per_step))
+    trainer.add_callback(_Reporter(progress, job))
     checkpoint = last_checkpoint(work)
     try:
         with _deterministic():
@@ -327,16 +327,14 @@ class _JobTrainer(Trainer):  # type: ignore[misc]
 class _Reporter(TrainerCallback):  # type: ignore[misc]
     """Reports to the caller how far the training is."""
 
-    def __init__(self, progress: Progress, unit: str, per_step: float) -> None:
-        self._progress = progress
-        self._unit = unit
-        self._per_step = per_step
+    def __init__(self, progress: Progress, job: TrainingJob) -> None:
+        self._progress, self._job = progress, job
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report after every optimiser step."""
         del args, control, kwargs
-        done, total = state.global_step * self._per_step, state.max_steps * self._per_step
-        self._progress(done, total, self._unit)
+        each = self._job.units_per_step
+        self._progress(state.global_step * each, state.max_steps * each, self._job.unit)
 
 
 def _arguments(chosen: Optimisation, selection: Selection | None, work: Path) -> TrainingArguments:

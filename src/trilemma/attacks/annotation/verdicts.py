@@ -40,9 +40,6 @@ LEAST_HIDDEN = 5
 _SHEET = re.compile(r"[\w .-]{1,100}")
 """Names of sheets, which must not be paths."""
 
-Reason = str
-"""Why an item is dropped: ``another class``, ``unclear``, ``no majority``."""
-
 
 @dataclass(frozen=True)
 class CuratedSet:
@@ -50,7 +47,7 @@ class CuratedSet:
 
     Attributes:
         kept: indices of the items whose label holds, in order.
-        dropped: the others, with the reason.
+        dropped: the others, with the reason: ``another class``, ``unclear`` or ``no majority``.
         kappa: Fleiss' kappa of the annotators who passed; None where it is not defined.
         interval: its 95% interval, with items of one origin resampled together; None where kappa is.
         control: share of the hidden clean items that each annotator got right; None where there were none.
@@ -58,14 +55,14 @@ class CuratedSet:
     """
 
     kept: tuple[int, ...]
-    dropped: Mapping[int, Reason]
+    dropped: Mapping[int, str]
     kappa: float | None
     interval: Interval | None
     control: Mapping[str, float | None]
     left_out: tuple[str, ...]
 
     @property
-    def reasons(self) -> dict[Reason, int]:
+    def reasons(self) -> dict[str, int]:
         """Number of dropped items by reason."""
         return dict(sorted(Counter(self.dropped.values()).items()))
 
@@ -230,7 +227,7 @@ def _opened(examples: AdversarialExamples | Path, task: Task | str) -> tuple[Adv
     return examples, known
 
 
-def _reason(verdicts: Sequence[str], gold: str) -> Reason | None:
+def _reason(verdicts: Sequence[str], gold: str) -> str | None:
     """Why votes do not confirm a label; None if more than half of them do."""
     [(first, votes)] = Counter(verdicts).most_common(1)
     if 2 * votes <= len(verdicts):

@@ -4,20 +4,20 @@ from abc import abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 from transformers.cache_utils import Cache
 
 from trilemma.models.blocks import Block, Linear
 from trilemma.models.cache import RecurrentCache
+from trilemma.models.decoding import SingleTokenStep
 from trilemma.models.decoding.plain_layers import (
     ChangedLayerError,
     child,
-    has_global_hooks,
     mlp_weights,
     norm_weight,
     parameter,
     weight,
 )
-from trilemma.models.decoding.step import SingleTokenStep
 from trilemma.models.key_value_cache import PreallocatedLayer
 from trilemma.ops.decoding import dense_step
 from trilemma.ops.decoding.dense_step import Layer
@@ -35,7 +35,8 @@ class DenseStep(SingleTokenStep):
 
     def __call__(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
         """Run the blocks where they are plain."""
-        if not dense_step.serves(hidden) or has_global_hooks():
+        # Hooks on all modules are such as profilers set.
+        if not dense_step.serves(hidden) or _has_any_global_hook():  # type: ignore[no-untyped-call]
             return None
         try:
             return self._run(model, hidden, context, past)

@@ -7,18 +7,12 @@ modules. A ``forward`` replaced on the class itself is not noticed.
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
 from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 
 
 class ChangedLayerError(Exception):
     """A layer is not as its architecture made it; whoever asked for it leaves the token to the modules."""
-
-
-def has_global_hooks() -> bool:
-    """Whether there are hooks on all modules, such as profilers set."""
-    return bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
 def child(parent: nn.Module, name: str, kind: type[nn.Module]) -> Any:
