@@ -98,20 +98,17 @@ def adapt(
         fitted.model, fitted.tokenizer, job, train, work=work, progress=progress
     )
     if further is not None:
-        examples, making = further
-        fitted = training(_joined(train, examples), work=work / "second")
+        more, making = further
+        both = replace(
+            train,
+            ids=[*train.ids, *more.ids],
+            texts=[*train.texts, *more.texts],
+            labels=[*train.labels, *more.labels],
+        )
+        fitted = training(both, work=work / "second")
         seconds += making + fitted.training.seconds
     save(fitted.model, fitted.tokenizer, out)
     return _facts(job, fitted, learning_rate, held_out, seconds)
-
-
-def _joined(rows: Examples, further: Examples) -> Examples:
-    return replace(
-        rows,
-        ids=[*rows.ids, *further.ids],
-        texts=[*rows.texts, *further.texts],
-        labels=[*rows.labels, *further.labels],
-    )
 
 
 def _facts(

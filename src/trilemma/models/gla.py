@@ -125,9 +125,8 @@ class GLAConfig(LanguageModelConfig):
         for name, constant in CONSTANTS.items():
             if getattr(self, name, constant) != constant:
                 raise self.unsupported(name, repr(constant))
-        if self.clamp_min is not None and not (
-            isinstance(self.clamp_min, int | float) and self.clamp_min <= 0
-        ):
+        clamp = self.clamp_min
+        if clamp is not None and not (isinstance(clamp, int | float) and clamp <= 0):
             raise self.unsupported("clamp_min", "null or a number of at most 0")
 
 

@@ -35,7 +35,7 @@ class DenseStep(SingleTokenStep):
 
     def __call__(self, model: Any, hidden: Tensor, context: tuple[Any, ...], past: Cache) -> Tensor | None:
         """Run the blocks where they are plain."""
-        # Hooks on all modules are such as profilers set.
+        # Profilers, for one, set hooks on all modules at once.
         if not dense_step.serves(hidden) or _has_any_global_hook():  # type: ignore[no-untyped-call]
             return None
         try:
