@@ -6,18 +6,14 @@ Third parties name theirs in the entry-point group ``trilemma.architectures``.
 """
 
 import os
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from trilemma.errors import ModelError
 from trilemma.registry import Registry
 
-
-class Architecture(Protocol):
-    """Makes the Hugging Face configuration of one size."""
-
-    def __call__(self, size: str, vocabulary: int, **fields: Any) -> Any:
-        """The configuration; raises ModelError (or KeyError) for a size that it does not have."""
-
+Architecture = Callable[..., Any]
+"""Makes the configuration of one size; raises ModelError (or KeyError) for a size that it does not have."""
 
 _BUILT_IN = {
     "transformer-pp": "trilemma.models.sizes:transformer_pp",

@@ -52,14 +52,14 @@ def test_settings_survive_json() -> None:
 
 def test_size_of_sweep_and_held_out_slice() -> None:
     settings = AdaptSettings(learning_rate={"sweep": [1e-4, 1e-3], "rows": 4000, "epochs": 0.5})
-    assert (settings.trials, settings.sweep_epochs) == (2, 0.5)
+    assert settings.trials == 2
     assert settings.held_out_rows(67_349) == 1000
-    assert settings.sweep_rows(67_349) == 4000
+    assert settings.sweep_examples(67_349) == 2 * 4000 * 0.5
     assert settings.held_out_rows(635) == 127  # a fifth at most
-    assert settings.sweep_rows(635) == 508
+    assert settings.sweep_examples(635) == 2 * 508 * 0.5
     assert AdaptSettings(held_out=0.1).held_out_rows(200) == 20
     fixed = AdaptSettings(learning_rate=1e-3)
-    assert (fixed.trials, fixed.sweep_epochs, fixed.sweep_rows(100)) == (1, 0.0, 0)
+    assert (fixed.trials, fixed.sweep_examples(100)) == (1, 0.0)
 
 
 def test_class_weights_are_off_unless_asked_for() -> None:

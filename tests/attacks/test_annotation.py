@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trilemma import tasks
-from trilemma.attacks.annotation.sheets import AnnotationSheet, read_sheet, write_sheet
+from trilemma.attacks.annotation.sheets import read_sheet, write_sheet
 from trilemma.attacks.annotation.verdicts import (
     KEY,
     UNCLEAR,
@@ -150,12 +150,7 @@ def test_no_cell_is_a_formula_and_every_sheet_reads_back(first: str, second: str
     texts = tuple(text.encode("utf-8", "ignore").decode().replace("\0", "") for text in (first, second))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sheet.csv"
-        write_sheet(
-            path,
-            AnnotationSheet(
-                "rte", RTE.fields, ("entailment", "not_entailment"), [("1", texts), ("2", texts)]
-            ),
-        )
+        write_sheet(path, RTE, ("entailment", "not_entailment"), [("1", texts), ("2", texts)])
         head, *rows = rows_of(path)
         assert len(rows) == 2 and all(len(row) == len(head) for row in rows)
         for row in rows:
@@ -235,9 +230,7 @@ def test_a_damaged_key_or_another_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_text_of_any_length_reads_back_and_few_items_hide_enough_clean_ones(tmp_path: Path) -> None:
-    write_sheet(
-        tmp_path / "long.csv", AnnotationSheet("sst2", ["sentence"], ["positive"], [("1", ("x" * 200_000,))])
-    )
+    write_sheet(tmp_path / "long.csv", SST2, ["positive"], [("1", ("x" * 200_000,))])
     fill(tmp_path / "long.csv", {"1": "positive"})
     assert read_sheet(tmp_path / "long.csv", {"1"}, ("positive",)) == {"1": "positive"}
     export_sheets(a_set(12), SST2, tmp_path / "few")
@@ -293,6 +286,6 @@ def test_the_command_line_goes_all_the_way(tmp_path: Path) -> None:
 def test_a_semicolon_or_an_invisible_character_hides_no_formula(tmp_path: Path) -> None:
     texts = ["nice;=1+1", "\u200b=1+1", "\uff1d1+1", "plain; and short"]
     rows = [(str(number), (text,)) for number, text in enumerate(texts, 1)]
-    write_sheet(tmp_path / "a.csv", AnnotationSheet("sst2", ["sentence"], ["positive"], rows))
+    write_sheet(tmp_path / "a.csv", SST2, ["positive"], rows)
     shown = [row[3] for row in rows_of(tmp_path / "a.csv")[1:]]
     assert shown == ["'nice,=1+1", "'\u200b=1+1", "'\uff1d1+1", "plain; and short"]

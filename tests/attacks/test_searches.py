@@ -1,6 +1,7 @@
 import json
 import zlib
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from trilemma.attacks.attack import Attacked
 from trilemma.attacks.constraints import Constraint
 from trilemma.attacks.constraints.edits import MostChanged, NoStopWords, UnchangedWords, protected
 from trilemma.attacks.goals import ConfidenceDrop, FewestWords, Goal, Targeted, Untargeted
+from trilemma.attacks.item import Item
 from trilemma.attacks.lockstep import Steps
 from trilemma.attacks.recipes.recipe import AttackRecipe
 from trilemma.attacks.recipes.words import genetic, input_reduction, pso
 from trilemma.attacks.search import Search
 from trilemma.attacks.search.attack import SearchAttack
-from trilemma.attacks.search.beam import Beam, InputReduction
+from trilemma.attacks.search.beam import Beam
 from trilemma.attacks.search.genetic import Genetic, children_of, fitness, mutated, next_generation
 from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
 from trilemma.attacks.search.sampling import Exhaustive, RandomSearch, substitutes_of
@@ -30,7 +32,7 @@ from trilemma.attacks.search.swarm import ParticleSwarm
 from trilemma.attacks.settings import AttackSettings
 from trilemma.attacks.transformations import Transformation
 from trilemma.attacks.transformations.characters import DEEPWORDBUG, INVISIBLE, TEXTBUGGER, Misspelling
-from trilemma.attacks.transformations.substitutes import Deletion, Insertion, Synonyms
+from trilemma.attacks.transformations.substitutes import Deletion, Synonyms
 from trilemma.attacks.words import SplitText
 from trilemma.errors import AttackError
 
@@ -52,6 +54,18 @@ SEARCHES: list[Search] = [
     Exhaustive(),
 ]
 names = pytest.mark.parametrize("search", SEARCHES, ids=lambda search: type(search).__name__)
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """Words of a list, the most promising first, inserted before a word of the text."""
+
+    words: tuple[str, ...]
+
+    def propose(self, item: Item, words: SplitText, positions: Sequence[int]) -> Steps[list[list[str]]]:
+        """Each listed word, followed by a space and the word itself."""
+        yield from ()
+        return [[f"{inserted} {words.words[i]}" for inserted in self.words] for i in positions]
 
 
 def synonyms(word: str) -> tuple[str, ...]:
@@ -159,7 +173,7 @@ QUICK: list[Search] = [
     ParticleSwarm(particles=5, iterations=3),
     RandomSearch(),
     Exhaustive(),
-    InputReduction(width=2),
+    Beam(2, successes_only=True),
 ]
 
 
@@ -282,7 +296,9 @@ def test_children_mix_the_words_of_two_parents() -> None:
     assert any(not child.text.islower() and not child.text.isupper() for child in children)
 
 
-@pytest.mark.parametrize(("search", "goal"), [(Beam(), Untargeted()), (InputReduction(), FewestWords())])
+@pytest.mark.parametrize(
+    ("search", "goal"), [(Beam(), Untargeted()), (Beam(5, successes_only=True), FewestWords())]
+)
 def test_a_beam_does_not_go_in_circles(search: Search, goal: Goal) -> None:
     circle = {"good": ("nice",), "nice": ("decent",), "decent": ("nice",)}
     made = recipe(search, goal=goal, transformation=Synonyms(lambda word: circle.get(word, ())))
@@ -340,7 +356,7 @@ def test_reduction_by_a_beam_goes_where_one_path_ends() -> None:
         return np.stack([1 - positive, positive], axis=1).astype(np.float32)
 
     for width, left in ((1, "b c"), (2, "a")):
-        made = recipe(InputReduction(width), goal=FewestWords(), transformation=Deletion())
+        made = recipe(Beam(width, successes_only=True), goal=FewestWords(), transformation=Deletion())
         [result] = attack(made, victim, ["a b c"])
         assert result.text[0].strip() == left
 

@@ -23,7 +23,7 @@ from trilemma.attacks.recipes.sentences import (
     stresstest,
     stresstest_templates,
 )
-from trilemma.attacks.resources.lexicon import embedded_synonyms, synonyms
+from trilemma.attacks.resources.lexicon import embedded_synonyms
 from trilemma.attacks.search.attack import SearchAttack
 from trilemma.attacks.search.greedy import WeightedSaliency
 from trilemma.attacks.search.whole import TryAll
@@ -452,11 +452,13 @@ def test_the_lexicon_is_mutual_and_holds_the_suites_words() -> None:
     words = [word for group in groups for word in group]
     assert len(words) == len(set(words)) > 500 and all(len(group) > 1 for group in groups)
     assert all(word in found[other] for word, others in found.items() for other in others)
-    assert synonyms("film") == ("flick", "movie", "picture") and synonyms("xyzzy") == ()
+    assert found["film"] == ("flick", "movie", "picture") and "xyzzy" not in found
     assert all(word not in ("not", "no", "never") for word in found)
 
 
 def test_the_lexicon_serves_a_word_level_attack() -> None:
-    recipe = SearchAttack("word", WeightedSaliency(), Synonyms(synonyms))
+    recipe = SearchAttack(
+        "word", WeightedSaliency(), Synonyms(lambda word: embedded_synonyms().get(word, ()))
+    )
     [result] = recipe(BagOfWords({"wonderful": 2.0}), [("A wonderful film.",)], [1], AttackRun(50))
     assert result.success and "wonderful" not in result.text[0]

@@ -143,7 +143,7 @@ def test_sentence_transformer_encoder_from_its_package():
     batch = tokens(["a fine film", "it never finds its feet"], padding=True, return_tensors="pt")
     assert model(**batch).logits.shape == (2, 2)
     facts = loading.describe(model)
-    assert (facts.arch, facts.family, facts.causal, facts.max_length) == ("bert", "bert", False, 512)
+    assert (facts.arch, facts.causal, facts.max_length) == ("bert", False, 512)
     assert facts.parameters > 22_000_000 > facts.non_embedding_parameters
 
 

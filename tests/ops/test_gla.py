@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stand_ins.ops_golden import load_golden
+from tests.stand_ins.recurrences import gla_recurrent
 from trilemma import _native
 from trilemma.ops.gla import gla, gla_step, kernel
-from trilemma.ops.gla.reference import gla_recurrent
 
 pytestmark = pytest.mark.usefixtures("kernels")
 

@@ -8,9 +8,8 @@ import torch
 from transformers import AutoConfig
 
 import trilemma.models
+from tests.stand_ins.recurrences import gla_recurrent, linear_scan_recurrent
 from trilemma.ops import fla_kernels
-from trilemma.ops.gla.reference import gla_recurrent
-from trilemma.ops.linear_scan import linear_scan_recurrent
 
 
 @pytest.fixture

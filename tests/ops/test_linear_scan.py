@@ -6,9 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.stand_ins.ops_golden import load_golden
+from tests.stand_ins.recurrences import linear_scan_recurrent
 from trilemma import _native
 from trilemma.ops import linear_scan as module
-from trilemma.ops.linear_scan import kernel, linear_scan, linear_scan_recurrent
+from trilemma.ops.linear_scan import kernel, linear_scan
 
 
 @pytest.fixture(params=[*_native.paths(), "step by step", "pairs"], autouse=True)

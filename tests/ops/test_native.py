@@ -67,7 +67,8 @@ import trilemma._native as n
 n.__path__ = []
 assert n.paths() == [] and n.path() == "torch"
 import torch
-from trilemma.ops.linear_scan import linear_scan, linear_scan_recurrent
+from tests.stand_ins.recurrences import linear_scan_recurrent
+from trilemma.ops.linear_scan import linear_scan
 x, f = torch.randn(1, 9, 4), torch.rand(1, 9, 4)
 torch.testing.assert_close(linear_scan(x, f)[0], linear_scan_recurrent(x, f)[0])
 """

@@ -234,7 +234,7 @@ def real():
     if "TRILEMMA_DATA" not in os.environ:
         pytest.skip("TRILEMMA_DATA is not set: no real AdvGLUE files")
     source = tasks.open_source(f"folder:{os.environ['TRILEMMA_DATA']}")
-    found = [one for name in tasks.names() for one in source.adversarial(tasks.get(name), "advglue")]
+    found = [one for name in tasks.TASKS.names() for one in source.adversarial(tasks.get(name), "advglue")]
     return {one.split: one for one in found}
 
 

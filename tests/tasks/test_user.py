@@ -50,7 +50,7 @@ def test_a_task_of_ones_own_is_read_from_three_formats(base):
         task.fields == ("subject", "body") and task.outputs == 3 and task.metrics == ("accuracy", "matthews")
     )
     assert task.evaluation_splits == ("validation", "spring") and task.data is source
-    assert tasks.source_of(task, tasks.open_source("embedded")) is source
+    assert task.data is source
     train = source.load(task, "train")
     assert train.texts == [("bill", "too high"), ("wifi", "is down")]
     assert train.labels == [0.0, 1.0] and train.ids == ["t1", "t2"]
@@ -186,8 +186,8 @@ def test_a_plug_in_task_brings_its_own_data(base, monkeypatch):
         "trilemma.registry.entry_points", lambda group: [Point()] if group == "trilemma.tasks" else []
     )
     with tasks.TASKS.holding({}):  # what is imported here is forgotten afterwards
-        assert "tickets" in tasks.names() and tasks.get("tickets") is task
-    assert len(tasks.source_of(task, tasks.open_source("embedded")).load(task, "train")) == 2
+        assert "tickets" in tasks.TASKS.names() and tasks.get("tickets") is task
+    assert len(task.data.load(task, "train")) == 2
 
 
 def test_a_plug_in_that_is_not_a_task_is_refused():

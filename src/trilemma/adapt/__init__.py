@@ -6,9 +6,7 @@ What needs torch is imported on first use, so that reading a study stays light.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from trilemma.adapt.job import AdaptJob
-from trilemma.adapt.registry import ADAPTATIONS
-from trilemma.adapt.settings import AdaptSettings
+from trilemma.adapt.settings import ADAPTATIONS, AdaptJob, AdaptSettings
 
 if TYPE_CHECKING:
     from trilemma.adapt.adaptation import Adaptation

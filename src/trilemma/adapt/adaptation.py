@@ -1,30 +1,15 @@
 """The interface of an adaptation: which weights train, on which examples, by which loss."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trilemma.adapt.job import AdaptJob
-from trilemma.adapt.settings import AdaptSettings
+from trilemma.adapt.settings import AdaptJob, AdaptSettings
 from trilemma.progress import Progress
 from trilemma.tasks.task import Examples
-
-
-@dataclass(frozen=True)
-class FurtherExamples:
-    """Examples that were made on a trained model.
-
-    Attributes:
-        examples: the examples, with the labels of their training rows.
-        seconds: time that making them took, also where an earlier run did so.
-    """
-
-    examples: Examples
-    seconds: float
 
 
 class Adaptation(ABC):
@@ -78,7 +63,7 @@ class Adaptation(ABC):
         *,
         work: Path,
         progress: Progress,
-    ) -> FurtherExamples | None:
+    ) -> tuple[Examples, float] | None:
         """Examples made on the trained model, with which training is then repeated; by default none.
 
         Args:
@@ -88,6 +73,10 @@ class Adaptation(ABC):
             train: the rows it was trained on.
             work: a folder that outlives a killed run.
             progress: counts work done.
+
+        Returns:
+            The examples, with the labels of their training rows, and the seconds that making them took, also
+            where an earlier run did so.
         """
         return None
 

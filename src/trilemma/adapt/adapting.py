@@ -5,8 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from trilemma.adapt.fitting import Fitted, fit
-from trilemma.adapt.job import AdaptJob
-from trilemma.adapt.registry import ADAPTATIONS
+from trilemma.adapt.settings import ADAPTATIONS, AdaptJob
 from trilemma.adapt.slices import capped, labelled, split_off
 from trilemma.models.loading import save
 from trilemma.progress import Progress, silent
@@ -99,19 +98,17 @@ def adapt(
         fitted.model, fitted.tokenizer, job, train, work=work, progress=progress
     )
     if further is not None:
-        fitted = training(_joined(train, further.examples), work=work / "second")
-        seconds += further.seconds + fitted.training.seconds
+        more, making = further
+        both = replace(
+            train,
+            ids=[*train.ids, *more.ids],
+            texts=[*train.texts, *more.texts],
+            labels=[*train.labels, *more.labels],
+        )
+        fitted = training(both, work=work / "second")
+        seconds += making + fitted.training.seconds
     save(fitted.model, fitted.tokenizer, out)
     return _facts(job, fitted, learning_rate, held_out, seconds)
-
-
-def _joined(rows: Examples, further: Examples) -> Examples:
-    return replace(
-        rows,
-        ids=[*rows.ids, *further.ids],
-        texts=[*rows.texts, *further.texts],
-        labels=[*rows.labels, *further.labels],
-    )
 
 
 def _facts(

@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel
 
-from trilemma.adapt.adaptation import FurtherExamples
 from trilemma.adapt.full import Full
-from trilemma.adapt.job import AdaptJob
+from trilemma.adapt.settings import AdaptJob
 from trilemma.attacks import AttackRun, build
 from trilemma.attacks.run import run_attack
 from trilemma.errors import DataError
@@ -41,8 +40,8 @@ class AdversarialTraining(Full):
         *,
         work: Path,
         progress: Progress,
-    ) -> FurtherExamples:
-        """The successes of the attack, with the labels of their originals."""
+    ) -> tuple[Examples, float]:
+        """The successes of the attack, with the labels of their originals, and the seconds it took."""
         if job.task.labels is None:
             raise DataError(
                 f"{job.task.name} is a regression, whose answers no attack can turn; use method: full"
@@ -62,7 +61,7 @@ class AdversarialTraining(Full):
             labels=[float(row["label"]) for row in rows],
             fingerprint="",
         )
-        return FurtherExamples(examples, float(table.schema.metadata[_SECONDS]))
+        return examples, float(table.schema.metadata[_SECONDS])
 
 
 def _attack(classifier: Classifier, job: AdaptJob, train: Examples, kept: Path, progress: Progress) -> None:

@@ -11,17 +11,22 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, set_seed
 
 from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.encoding import EncodedExamples
-from trilemma.adapt.job import AdaptJob
-from trilemma.adapt.registry import ADAPTATIONS
-from trilemma.adapt.settings import AdaptSettings
+from trilemma.adapt.settings import ADAPTATIONS, AdaptJob
 from trilemma.errors import DataError, ModelError
 from trilemma.models.loading import describe, load_classifier, load_tokenizer
 from trilemma.progress import Progress
 from trilemma.tasks.official_metrics import compute
 from trilemma.tasks.task import Examples, Task
-from trilemma.training.loop import Optimisation, Selection, Training, TrainingJob, steps_of, train
+from trilemma.training.loop import (
+    Optimisation,
+    Selection,
+    Training,
+    TrainingJob,
+    optimisation_of,
+    steps_of,
+    train,
+)
 from trilemma.training.order import LengthGroupedOrder
-from trilemma.training.precision import choose_precision
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ def fit(
         raise ModelError(
             f"{job.source} takes at most {limit} tokens; set adapt.max_length to {limit} or less"
         )
-    _name_labels(model, task)
+    if task.labels is not None:
+        model.config.id2label = dict(enumerate(task.labels))
+        model.config.label2id = {label: index for index, label in enumerate(task.labels)}
     plugin = ADAPTATIONS.get(settings.method)()
     rows = plugin.examples(rows, settings, job.seed)
     data = EncodedExamples(rows, tokenizer, model, settings.max_length)
@@ -91,7 +98,13 @@ def fit(
         dataset=data,
         order=LengthGroupedOrder(data.lengths, settings.batch, job.seed),
         objective=lambda model, batch: plugin.loss(model, batch, task_loss),
-        optimisation=_optimisation(settings, len(data), learning_rate, job.seed, checkpoints),
+        optimisation=optimisation_of(
+            settings,
+            steps=steps_of(len(data), settings.batch, settings.epochs),
+            learning_rate=learning_rate,
+            seed=job.seed,
+            checkpoint_steps=settings.checkpoint_steps if checkpoints else None,
+        ),
         unit="examples",
         units_per_step=settings.batch,
         selection=selection,
@@ -112,30 +125,6 @@ def scorer(task: Task) -> Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]],
         return -1.0 if np.isnan(value) else value
 
     return score
-
-
-def _optimisation(
-    settings: AdaptSettings, rows: int, learning_rate: float, seed: int, checkpoints: bool
-) -> Optimisation:
-    return Optimisation(
-        steps=steps_of(rows, settings.batch, settings.epochs),
-        batch=settings.batch,
-        learning_rate=learning_rate,
-        seed=seed,
-        precision=choose_precision(settings.precision),
-        warmup=settings.warmup,
-        schedule=settings.schedule,
-        weight_decay=settings.weight_decay,
-        max_gradient_norm=settings.max_gradient_norm,
-        gradient_accumulation=settings.gradient_accumulation,
-        checkpoint_steps=settings.checkpoint_steps if checkpoints else None,
-    )
-
-
-def _name_labels(model: PreTrainedModel, task: Task) -> None:
-    if task.labels is not None:
-        model.config.id2label = dict(enumerate(task.labels))
-        model.config.label2id = {label: index for index, label in enumerate(task.labels)}
 
 
 def _class_weights(task: Task, train: Examples) -> torch.Tensor:

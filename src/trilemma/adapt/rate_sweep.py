@@ -10,8 +10,7 @@ import torch
 
 from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.fitting import fit, scorer
-from trilemma.adapt.job import AdaptJob
-from trilemma.adapt.settings import RateSweep
+from trilemma.adapt.settings import AdaptJob, RateSweep
 from trilemma.adapt.slices import capped, labelled, split_off
 from trilemma.errors import DivergedError, StudyError
 from trilemma.files import write_text

@@ -1,10 +1,26 @@
-"""How a model is adapted to a task, as a study writes it; imports no torch."""
+"""What is adapted to what, and how, as a study writes it; imports no torch."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trilemma.attacks import ATTACKS, AttackSettings
+from trilemma.registry import Registry
+from trilemma.tasks.task import Task
+
+# Subclasses of trilemma.adapt.adaptation.Adaptation, which needs torch; settings are checked without it.
+ADAPTATIONS: Registry[type[Any]] = Registry(
+    "adaptation",
+    {
+        "adversarial-training": "trilemma.adapt.adversarial:AdversarialTraining",
+        "full": "trilemma.adapt.full:Full",
+        "linear-probe": "trilemma.adapt.linear_probe:LinearProbe",
+        "lora": "trilemma.adapt.lora:LowRank",
+    },
+)
+"""Adaptations by name: built-in ones, and those that other packages bring by an entry point."""
 
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
@@ -103,7 +119,7 @@ class AdaptSettings(_Block):
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
-        from trilemma.adapt.registry import ADAPTATIONS
+        from trilemma.adapt.settings import ADAPTATIONS
 
         if method not in ADAPTATIONS:
             raise ValueError(f"unknown adaptation {method!r}; known: {', '.join(ADAPTATIONS.names())}")
@@ -129,18 +145,35 @@ class AdaptSettings(_Block):
         """Trainings that the learning rate is chosen from; 1 where it is given."""
         return len(self.learning_rate.sweep) if isinstance(self.learning_rate, RateSweep) else 1
 
-    @property
-    def sweep_epochs(self) -> float:
-        """Epochs of one trial of the sweep; 0 where there is none."""
-        return self.learning_rate.epochs if isinstance(self.learning_rate, RateSweep) else 0.0
-
     def held_out_rows(self, rows: int) -> int:
         """Size of the held-out slice of a training split of ``rows`` rows."""
         wanted = self.held_out * rows if self.held_out < 1 else self.held_out
         return max(1, min(int(wanted), rows // 5))
 
-    def sweep_rows(self, rows: int) -> int:
-        """Training rows of one trial on a split of ``rows`` rows; 0 where there is no sweep."""
-        if not isinstance(self.learning_rate, RateSweep):
-            return 0
-        return min(self.learning_rate.rows, rows - self.held_out_rows(rows))
+    def sweep_examples(self, rows: int) -> float:
+        """Examples that all trials train on, on a split of ``rows`` rows; 0 where the rate is given."""
+        rates = self.learning_rate
+        if not isinstance(rates, RateSweep):
+            return 0.0
+        return len(rates.sweep) * min(rates.rows, rows - self.held_out_rows(rows)) * rates.epochs
+
+
+@dataclass(frozen=True)
+class AdaptJob:
+    """One model on one task.
+
+    Attributes:
+        source: folder or hub id of a Hugging Face model.
+        task: what is asked; a regression where it has no labels.
+        settings: how.
+        seed: seed of slices, the new head, batches and dropout; fixes the result on one machine.
+        trust_remote_code: whether Python code that comes with the model may run.
+        allow_pickle: whether weights that are not safetensors may be opened.
+    """
+
+    source: str | Path
+    task: Task
+    settings: AdaptSettings
+    seed: int
+    trust_remote_code: bool = False
+    allow_pickle: bool = False

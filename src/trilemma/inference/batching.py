@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trilemma.errors import ModelError
 from trilemma.tasks.task import Text
@@ -143,7 +144,7 @@ def length_batches(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterato
         start += size
 
 
-def padded(rows: Mapping[str, Sequence[Any]], pad: int) -> dict[str, torch.Tensor]:
+def padded(rows: Mapping[str, Sequence[Any]], pad: int) -> dict[str, Tensor]:
     """Rows of token and segment ids as right-padded tensors [items, longest], with their attention mask.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import AutoConfig
 
 from trilemma.errors import ModelError
@@ -64,9 +65,7 @@ class Classifier:
         folder: str | Path,
         *,
         max_length: int = 128,
-        tokens_per_batch: int | None = None,
         device: str | None = None,
-        dtype: torch.dtype = torch.float32,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
     ) -> "Classifier":
@@ -75,9 +74,7 @@ class Classifier:
         Args:
             folder: a Hugging Face folder that holds a classification head, and the tokenizer.
             max_length: as in the constructor.
-            tokens_per_batch: as in the constructor.
             device: ``"cpu"``, ``"cuda"``, ...; by default the GPU where there is one.
-            dtype: precision of weights and answers; only in float32 are answers independent of batches.
             trust_remote_code: whether code in the folder may run.
             allow_pickle: whether weights that are not safetensors may be opened.
 
@@ -99,11 +96,11 @@ class Classifier:
             config.num_labels,
             trust_remote_code=trust_remote_code,
             allow_pickle=allow_pickle,
-            dtype=dtype,
+            dtype=torch.float32,  # only in float32 are answers independent of batches
         )
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(model, tokenizer, max_length=max_length, tokens_per_batch=tokens_per_batch)
+        return cls(model, tokenizer, max_length=max_length)
 
     def __call__(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """The same as :meth:`probabilities`."""
@@ -136,7 +133,7 @@ class Classifier:
         rows, lengths = self._encoded(texts)
         total, done = int(copies.sum()), 0
         order: list[NDArray[np.int64]] = []
-        outputs: list[torch.Tensor] = []
+        outputs: list[Tensor] = []
         with self._evaluating(), torch.inference_mode():
             for batch in length_batches(lengths, self.tokens_per_batch):
                 outputs.append(self.model(**self._inputs(rows, batch)).logits.float())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trilemma.errors import ModelError
 
@@ -77,15 +78,15 @@ def _weights_fixed(model: Any) -> Iterator[None]:
             weight.requires_grad_(True)
 
 
-def _from_embeddings(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def _from_embeddings(model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """The embeddings of a batch [B, T, D], detached from what they come from, and its logits.
 
     A hook takes the embedding layer's output: given ``inputs_embeds`` in place of ids, many classifiers no
     longer find their last token.
     """
-    seen: list[torch.Tensor] = []
+    seen: list[Tensor] = []
 
-    def cut(module: torch.nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+    def cut(module: torch.nn.Module, args: Any, output: Tensor) -> Tensor:
         seen.append(output.detach().requires_grad_())
         return seen[-1]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
@@ -19,7 +19,7 @@ from trilemma.errors import ModelError
 from trilemma.models.blocks import Block, Linear, RMSNorm
 from trilemma.models.cache import RecurrentCache
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.decoding.step import SingleTokenStep
+from trilemma.models.decoding import SingleTokenStep
 from trilemma.models.fused_gate import separate_gates
 
 
@@ -43,8 +43,8 @@ class LanguageModel(PreTrainedModel):  # type: ignore[misc]
 
     @property
     def kernel(self) -> str:
-        """Name of the path that the token mixer runs on."""
-        raise NotImplementedError
+        """Name of the path that the token mixer runs on; a backbone says so of itself."""
+        return str(self.base_model.kernel)
 
     def _as_asked(self, output: Any, return_dict: bool | None) -> Any:
         """``output``, or a tuple of it where the call or the configuration asks for one."""
@@ -107,22 +107,18 @@ class Backbone(LanguageModel):
         return RecurrentCache(self.config.num_hidden_layers)
 
     def context(
-        self,
-        embedded: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        past: Cache | None,
+        self, hidden: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, past: Cache | None
     ) -> tuple[Any, ...]:
         """What every mixer is given beside its input, computed once per forward pass."""
         raise NotImplementedError
 
     def through_blocks(
         self,
-        hidden: torch.Tensor,
+        hidden: Tensor,
         context: tuple[Any, ...],
         past: Cache | None,
-        inspect: Callable[[torch.Tensor], object] | None = None,
-    ) -> torch.Tensor:
+        inspect: Callable[[Tensor], object] | None = None,
+    ) -> Tensor:
         """[B, T, D] to [B, T, D] through all blocks; ``inspect`` is shown the input of each."""
         if inspect is None and self.step is not None and past is not None and past.get_seq_length():
             out = self.step(self, hidden, context, past)
@@ -136,15 +132,15 @@ class Backbone(LanguageModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        token_type_ids: torch.Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> Any:
         """Run the model.
@@ -177,7 +173,7 @@ class Backbone(LanguageModel):
             output_hidden_states = self.config.output_hidden_states
 
         context = self.context(hidden, attention_mask, position_ids, past_key_values)
-        states: list[torch.Tensor] = []
+        states: list[Tensor] = []
         inspect = states.append if output_hidden_states else None
         hidden = self.through_blocks(hidden, context, past_key_values, inspect)
         hidden = self.norm(hidden)
@@ -218,19 +214,19 @@ class CausalLanguageModel(LanguageModel, GenerationMixin):  # type: ignore[misc]
 
     def forward(  # noqa: D417
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
-        token_type_ids: torch.Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         return_dict: bool | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        logits_to_keep: int | Tensor = 0,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Next-token logits [B, T, V]; further arguments as in :meth:`Backbone.forward`.
 

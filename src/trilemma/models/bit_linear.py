@@ -1,30 +1,15 @@
 """BitLinear: a layer whose weights act as -1, 0, 1 on activations rounded to 8 bits, with its own norm."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trilemma.models.blocks import RMSNorm
 from trilemma.ops.ternary import bit_linear
 from trilemma.ops.ternary.levels import ternary_weight
 
 BIT_LINEAR_EPS = 1e-6  # a constant of the published models, whatever their configuration says of norms
-
-
-@dataclass(frozen=True)
-class RoundedWeight:
-    """A rounded weight and what it was rounded from.
-
-    Attributes:
-        key: address, version, dtype and device of the latent weight.
-        sample: some of its elements.
-        weight: levels and scale, from :func:`trilemma.ops.ternary.levels.ternary_weight`.
-    """
-
-    key: tuple[int, int, torch.dtype, torch.device]
-    sample: torch.Tensor
-    weight: tuple[torch.Tensor, torch.Tensor]
 
 
 class BitLinear(nn.Linear):
@@ -46,18 +31,19 @@ class BitLinear(nn.Linear):
         self.norm = RMSNorm(in_features, BIT_LINEAR_EPS)
         self.xavier_gain = xavier_gain
         self.std_scale = std_scale
-        self._rounded: RoundedWeight | None = None
+        self._rounded: tuple[Any, Tensor, tuple[Tensor, Tensor]] | None = None
+        """What identifies the weight that was rounded last, some of its elements, its levels and scale."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         if self.training:
             return bit_linear(x, self.weight, self.norm.weight, self.norm.eps)
-        out: torch.Tensor = self._by_kept_weight(x)
+        out: Tensor = self._by_kept_weight(x)
         return out
 
     # torch.compile cannot see whether a weight has changed, and to round it in every call would be slower.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _by_kept_weight(self, x: torch.Tensor) -> torch.Tensor:
+    def _by_kept_weight(self, x: Tensor) -> Tensor:
         return bit_linear(x, self.weight, self.norm.weight, self.norm.eps, self._rounded_weight())
 
     def train(self, mode: bool = True) -> "BitLinear":
@@ -66,7 +52,7 @@ class BitLinear(nn.Linear):
             self._rounded = None
         return super().train(mode)
 
-    def _rounded_weight(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _rounded_weight(self) -> tuple[Tensor, Tensor]:
         weight = self.weight
         if not isinstance(weight, nn.Parameter) or weight.is_inference() or weight.is_meta:
             return ternary_weight(weight)
@@ -74,8 +60,11 @@ class BitLinear(nn.Linear):
         # sample of the elements shows those.
         sample = weight.detach().flatten()[:: max(1, weight.numel() // 64)]
         key = (weight.data_ptr(), weight._version, weight.dtype, weight.device)
-        kept = self._rounded
-        if kept is None or kept.key != key or not torch.equal(kept.sample, sample):
-            with torch.inference_mode(False):  # a tensor made in inference mode is lost to gradients
-                kept = self._rounded = RoundedWeight(key, sample.clone(), ternary_weight(weight))
-        return kept.weight
+        if self._rounded is not None:
+            kept_key, kept_sample, rounded = self._rounded
+            if kept_key == key and torch.equal(kept_sample, sample):
+                return rounded
+        with torch.inference_mode(False):  # a tensor made in inference mode is lost to gradients
+            rounded = ternary_weight(weight)
+            self._rounded = key, sample.clone(), rounded
+        return rounded

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -15,7 +15,7 @@ from trilemma.ops.norms import rms_norm
 class Linear(nn.Linear):
     """:class:`torch.nn.Linear` by :func:`trilemma.ops.dense.linear`, which is fast for one token too."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         return linear(x, self.weight, self.bias)
 
@@ -28,7 +28,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Norm of ``x`` [..., size]."""
         return rms_norm(x, self.weight, self.eps)
 
@@ -46,9 +46,9 @@ class GatedMLP(nn.Module):
         self.up_proj = Linear(hidden_size, width, bias=False)
         self.down_proj = Linear(width, hidden_size, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        out: torch.Tensor = self.down_proj(glu(self.gate_proj(x), self.up_proj(x)))
+        out: Tensor = self.down_proj(glu(self.gate_proj(x), self.up_proj(x)))
         return out
 
 
@@ -70,8 +70,8 @@ class Block(GradientCheckpointingLayer):  # type: ignore[misc]
         self.mlp_norm = RMSNorm(hidden_size, eps)
         self.mlp = mlp
 
-    def forward(self, x: torch.Tensor, *context: Any, past_key_values: Cache | None = None) -> torch.Tensor:
+    def forward(self, x: Tensor, *context: Any, past_key_values: Cache | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]; ``context`` is what the backbone computed once for all mixers."""
         x = x + self.attn(self.attn_norm(x), *context, past_key_values=past_key_values)
-        out: torch.Tensor = x + self.mlp(self.mlp_norm(x))
+        out: Tensor = x + self.mlp(self.mlp_norm(x))
         return out

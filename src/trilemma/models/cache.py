@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers.cache_utils import Cache
 
 from trilemma.errors import ModelError
@@ -20,12 +21,12 @@ class RecurrentState:
         v: the last inputs of the value convolution.
     """
 
-    recurrent: torch.Tensor | None = None
-    q: torch.Tensor | None = None
-    k: torch.Tensor | None = None
-    v: torch.Tensor | None = None
+    recurrent: Tensor | None = None
+    q: Tensor | None = None
+    k: Tensor | None = None
+    v: Tensor | None = None
 
-    def select(self, rows: torch.Tensor) -> None:
+    def select(self, rows: Tensor) -> None:
         """Keep batch ``rows``, in that order."""
         for field in fields(self):
             value = getattr(self, field.name)
@@ -70,12 +71,12 @@ class RecurrentCache(Cache):  # type: ignore[misc]
         """Length and offset an attention mask would have."""
         return self.seen_tokens + query_length, 0
 
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+    def reorder_cache(self, beam_idx: Tensor) -> None:
         """Follow the beams of a beam search."""
         for state in self.layers:
             state.select(beam_idx)
 
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
+    def batch_select_indices(self, indices: Tensor) -> None:
         """Keep the rows ``indices`` (integers or booleans)."""
         rows = indices.nonzero().squeeze(-1) if indices.dtype is torch.bool else indices
         for state in self.layers:
@@ -114,7 +115,7 @@ class RecurrentCache(Cache):  # type: ignore[misc]
         """No layer has a window."""
         return [False] * len(self.layers)
 
-    def recurrent_states(self) -> list[torch.Tensor]:
+    def recurrent_states(self) -> list[Tensor]:
         """The recurrent states of all layers, of a cache that has read a token."""
         return [state.recurrent for state in self.layers if state.recurrent is not None]
 
@@ -129,7 +130,7 @@ def state_bytes(cache: Any) -> int:
 
 
 def _tensor_bytes(value: Any) -> int:
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return value.numel() * value.element_size() if value.is_floating_point() else 0
     if isinstance(value, dict):
         return sum(map(_tensor_bytes, value.values()))

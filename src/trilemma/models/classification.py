@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
 from trilemma.errors import ModelError
@@ -28,16 +28,11 @@ class SequenceClassifier(LanguageModel):
         self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.post_init()
 
-    @property
-    def kernel(self) -> str:
-        """Name of the path that the token mixer runs on."""
-        return self.model.kernel
-
     def forward(  # noqa: D417
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
         use_cache: bool | None = None,
         return_dict: bool | None = None,
         **inputs: Any,
@@ -70,9 +65,7 @@ class SequenceClassifier(LanguageModel):
         )
         return self._as_asked(output, return_dict)
 
-    def _last_tokens(
-        self, hidden: torch.Tensor, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _last_tokens(self, hidden: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor:
         batch, length = hidden.shape[:2]
         if attention_mask is not None:
             return last_token(checked_mask(attention_mask[:, -length:], batch, length))

@@ -43,16 +43,6 @@ class ModelDescription:
     max_length: int | None
     causal: bool
 
-    @property
-    def family(self) -> str:
-        """Name of its family, from :func:`family_of`."""
-        return family_of(self.arch)
-
-    @property
-    def is_ternary(self) -> bool:
-        """Whether its weights act as -1, 0, 1 and can be packed."""
-        return is_ternary(self.arch)
-
 
 _CONFIGURATIONS: dict[str, type[LanguageModelConfig]] = {
     one.model_type: one for one in (TransformerConfig, GLAConfig, HGRNBitConfig)
@@ -60,23 +50,15 @@ _CONFIGURATIONS: dict[str, type[LanguageModelConfig]] = {
 
 
 def family_of(config: Any) -> str:
-    """The architecture's name in :mod:`trilemma.architectures`; of other models the Hugging Face model type.
-
-    Args:
-        config: a configuration, or its model type.
-    """
-    known = _CONFIGURATIONS.get(_model_type(config))
-    return _model_type(config) if known is None else known.family
+    """The name in :mod:`trilemma.architectures` for a configuration or model type; of others the type."""
+    kind = _model_type(config)
+    return _CONFIGURATIONS[kind].family if kind in _CONFIGURATIONS else kind
 
 
 def is_ternary(config: Any) -> bool:
-    """Whether the weights of such a model act as -1, 0, 1 and can be packed.
-
-    Args:
-        config: a configuration, or its model type.
-    """
-    known = _CONFIGURATIONS.get(_model_type(config))
-    return known is not None and known.is_ternary
+    """Whether the weights of a configuration or model type act as -1, 0, 1 and can be packed."""
+    kind = _model_type(config)
+    return kind in _CONFIGURATIONS and _CONFIGURATIONS[kind].is_ternary
 
 
 def _model_type(config: Any) -> str:
@@ -88,10 +70,7 @@ def describe(model: PreTrainedModel) -> ModelDescription:
     parameters = {id(parameter): parameter for parameter in model.parameters()}
     outside = [model.get_input_embeddings(), model.get_output_embeddings(), *_position_tables(model)]
     embedding = {
-        id(parameter)
-        for module in outside
-        if isinstance(module, nn.Module)
-        for parameter in module.parameters()
+        id(one) for module in outside if isinstance(module, nn.Module) for one in module.parameters()
     }
     packed = [module for module in model.modules() if isinstance(module, PackedBitLinear)]
     return ModelDescription(
@@ -101,14 +80,12 @@ def describe(model: PreTrainedModel) -> ModelDescription:
         + sum(layer.weights for layer in packed if layer not in outside),
         weight_bytes=sum(p.numel() * p.element_size() for p in parameters.values())
         + sum(layer.packed.nbytes + layer.scale_bits.nbytes for layer in packed),
-        kernel=model.kernel if isinstance(model, LanguageModel) else _attention_name(model),
+        kernel=model.kernel
+        if isinstance(model, LanguageModel)
+        else getattr(model.config, "_attn_implementation", None) or "eager",
         max_length=_max_length(model),
         causal=isinstance(model, LanguageModel) or _is_causal(model.config),
     )
-
-
-def _attention_name(model: PreTrainedModel) -> str:
-    return getattr(model.config, "_attn_implementation", None) or "eager"
 
 
 def _position_tables(model: PreTrainedModel) -> list[nn.Embedding]:

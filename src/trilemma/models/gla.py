@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from trilemma.models.backbone import Backbone, CausalLanguageModel, LanguageModel, RecurrentGeneration
@@ -14,11 +14,11 @@ from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
 from trilemma.models.cache import RecurrentCache, RecurrentState
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
-from trilemma.models.convolution import ShortConvolution
 from trilemma.models.decoding.dense import GLAStep
 from trilemma.models.padding import checked_mask, pads_only_right, reordered, tokens_first
 from trilemma.ops import gla as gla_ops
 from trilemma.ops.norms import gated_rms_norm
+from trilemma.ops.short_conv import short_conv
 
 # Constants of the published models that no configuration holds.
 GATE_LOW_RANK = 16
@@ -30,7 +30,7 @@ CONSTANTS = {
 }
 """Those constants by the original layer's names, which a configuration may repeat but not change."""
 
-FEATURE_MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+FEATURE_MAPS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "identity": lambda x: x,
@@ -125,10 +125,45 @@ class GLAConfig(LanguageModelConfig):
         for name, constant in CONSTANTS.items():
             if getattr(self, name, constant) != constant:
                 raise self.unsupported(name, repr(constant))
-        if self.clamp_min is not None and not (
-            isinstance(self.clamp_min, int | float) and self.clamp_min <= 0
-        ):
+        clamp = self.clamp_min
+        if clamp is not None and not (isinstance(clamp, int | float) and clamp <= 0):
             raise self.unsupported("clamp_min", "null or a number of at most 0")
+
+
+class ShortConvolution(nn.Conv1d):
+    """Depthwise causal convolution over time, then silu; no bias.
+
+    Args:
+        channels: number of channels.
+        size: number of inputs that an output depends on, the current one included.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__(channels, channels, size, groups=channels, bias=False)
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        state: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Convolve ``x`` as the continuation of what ``state`` has seen.
+
+        Args:
+            x: [B, T, channels]; in every row the tokens stand before the pads.
+            state: the last ``size`` inputs [B, channels, size], newest last; None for none.
+            lengths: number of tokens of every row [B]; None means T.
+
+        Returns:
+            The output [B, T, channels], and the state after the last token of every row.
+        """
+        y, last = short_conv(x, self.weight, state)
+        if lengths is None:
+            return y, last
+        before = x.new_zeros(last.shape) if state is None else state
+        inputs = torch.cat((before, x.mT), dim=-1)
+        newest = lengths[:, None] + torch.arange(last.shape[-1], device=x.device)
+        return y, inputs.gather(-1, newest[:, None].expand(-1, x.shape[-1], -1))
 
 
 @dataclass(frozen=True)
@@ -143,11 +178,11 @@ class Padding:
         inverse: undoes ``order``.
     """
 
-    tokens: torch.Tensor
-    lengths: torch.Tensor
+    tokens: Tensor
+    lengths: Tensor
     right: bool
-    order: torch.Tensor | None = None
-    inverse: torch.Tensor | None = None
+    order: Tensor | None = None
+    inverse: Tensor | None = None
 
 
 class GatedLinearAttention(nn.Module):
@@ -180,8 +215,8 @@ class GatedLinearAttention(nn.Module):
         self.o_proj = Linear(V, D, bias=False)
 
     def forward(
-        self, x: torch.Tensor, padding: Padding | None, past_key_values: RecurrentCache | None = None
-    ) -> torch.Tensor:
+        self, x: Tensor, padding: Padding | None, past_key_values: RecurrentCache | None = None
+    ) -> Tensor:
         """[B, T, D] to [B, T, D].
 
         Args:
@@ -199,9 +234,8 @@ class GatedLinearAttention(nn.Module):
             k, state.k = self.k_conv1d(k, state.k, lengths)
             v, state.v = self.v_conv1d(v, state.v, lengths)
         gate = self.gk_proj(x)
-        gate = gate.to(
-            torch.promote_types(gate.dtype, torch.float32)
-        )  # half precision would round decays near 1
+        # Half precision would round decays near 1.
+        gate = gate.to(torch.promote_types(gate.dtype, torch.float32))
         g = F.logsigmoid(gate) / GATE_LOGIT_NORMALIZER
         if self.clamp_min is not None:
             g = g.clamp(min=self.clamp_min)
@@ -227,12 +261,12 @@ class GatedLinearAttention(nn.Module):
             o = gated_rms_norm(o, self._split(self.g_proj(x), self.heads), norm.weight, norm.eps)
         else:
             o = norm(o)
-        out: torch.Tensor = self.o_proj(o.flatten(2))
+        out: Tensor = self.o_proj(o.flatten(2))
         if padding is not None and padding.inverse is not None:
             out = reordered(out, padding.inverse)
         return out
 
-    def _split(self, x: torch.Tensor, heads: int) -> torch.Tensor:
+    def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.view(*x.shape[:-1], heads, -1)
 
 
@@ -262,14 +296,10 @@ class GLAModel(GLAPreTrainedModel, Backbone):
         return Block(config.hidden_size, config.norm_eps, GatedLinearAttention(config, index), mlp)
 
     def context(
-        self,
-        embedded: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        past: Cache | None,
+        self, hidden: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, past: Cache | None
     ) -> tuple[Padding | None]:
         """Where the pads are; None where they need no care."""
-        B, T = embedded.shape[:2]
+        B, T = hidden.shape[:2]
         if attention_mask is None:
             return (None,)
         seen = 0 if past is None else past.get_seq_length()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 _LEAST_ROOM = 256
@@ -18,8 +19,8 @@ def spare_tokens(filled: int) -> int:
 class _Room:
     """Memory [B, H, capacity, d] of keys and of values, whose filled part the layer shows."""
 
-    keys: torch.Tensor
-    values: torch.Tensor
+    keys: Tensor
+    values: Tensor
 
 
 class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
@@ -28,8 +29,8 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
     _room: _Room | None = None
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Append [B, H, T, d] and return all keys and values, [B, H, filled, d]."""
         # What is overwritten later cannot be differentiated; torch.compile cannot compare addresses.
         if key_states.requires_grad or torch.compiler.is_compiling():
@@ -43,7 +44,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         values[:, :, seen:filled].copy_(value_states)
         return self._show(filled)
 
-    def place_for_token(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def place_for_token(self) -> tuple[Tensor, Tensor]:
         """Memory of keys and values [B, H, capacity, d] with a place for one more token behind those held.
 
         The layer must hold some tokens; call :meth:`token_placed` after filling the place.
@@ -54,15 +55,13 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         """Count the token that was written where :meth:`place_for_token` said."""
         self._show(self.get_seq_length() + 1)
 
-    def _with_room(
-        self, filled: int, key_states: torch.Tensor, value_states: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _with_room(self, filled: int, key_states: Tensor, value_states: Tensor) -> tuple[Tensor, Tensor]:
         room = self._room
         if room is None or filled > room.keys.shape[-2] or not self._shows(room) or _is_locked(room.keys):
             room = self._room = self._larger(key_states, value_states, filled)
         return room.keys, room.values
 
-    def _show(self, filled: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _show(self, filled: int) -> tuple[Tensor, Tensor]:
         room = self._room
         assert room is not None
         self.keys, self.values = room.keys[:, :, :filled], room.values[:, :, :filled]
@@ -77,7 +76,7 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
             and len(self.keys) == len(room.keys)
         )
 
-    def _larger(self, key_states: torch.Tensor, value_states: torch.Tensor, filled: int) -> _Room:
+    def _larger(self, key_states: Tensor, value_states: Tensor, filled: int) -> _Room:
         capacity = filled + spare_tokens(filled)
         room = _Room(*(_empty(states, capacity) for states in (key_states, value_states)))
         if seen := self.get_seq_length():
@@ -91,12 +90,12 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
         super().reset()
 
 
-def _is_locked(tensor: torch.Tensor) -> bool:
+def _is_locked(tensor: Tensor) -> bool:
     """Whether it was made in inference mode, outside of which it cannot be written to."""
     return tensor.is_inference() and not torch.is_inference_mode_enabled()
 
 
-def _empty(states: torch.Tensor, capacity: int) -> torch.Tensor:
+def _empty(states: Tensor, capacity: int) -> Tensor:
     return states.new_empty(*states.shape[:2], capacity, states.shape[3])
 
 

@@ -24,24 +24,12 @@ from transformers.utils import logging
 import trilemma.models  # noqa: F401  registers the architectures with the Auto classes
 from trilemma.errors import ModelError
 from trilemma.models.configuration import MOST_LAYERS
-from trilemma.models.description import ModelDescription, describe
+from trilemma.models.description import describe as describe  # beside what loads
 from trilemma.models.matmul_free import HGRNBitPreTrainedModel
 from trilemma.models.placement import place_in_large_pages
 from trilemma.models.sizes import configuration, rounded_vocabulary
 from trilemma.models.source import find
 from trilemma.ops.ternary.packed import multiplies_packed
-
-__all__ = [
-    "ModelDescription",
-    "create",
-    "deploy",
-    "describe",
-    "load_classifier",
-    "load_language_model",
-    "load_tokenizer",
-    "require_buildable",
-    "save",
-]
 
 
 def load_classifier(
@@ -253,12 +241,7 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
     """Draw new weights from ``seed`` and restore the generator; None draws from the generator as it is."""
-    if seed is None:
+    with torch.random.fork_rng(devices=(), enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
         yield
-        return
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)

@@ -9,7 +9,7 @@ import math
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 
@@ -21,7 +21,7 @@ from trilemma.models.cache import RecurrentCache
 from trilemma.models.classification import SequenceClassifier
 from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.decoding.packed import PackedStep
-from trilemma.models.packed_ternary import PackedBitLinear, pack_layers
+from trilemma.models.packed_ternary import PackedBitLinear
 from trilemma.models.padding import checked_mask, pads_only_right
 from trilemma.ops import linear_scan, ternary
 from trilemma.ops.glu import joint_glu
@@ -105,11 +105,11 @@ class MLGRU(nn.Module):
 
     def forward(
         self,
-        x: torch.Tensor,
-        lower_bounds: torch.Tensor | None,
-        pads: torch.Tensor | None,
+        x: Tensor,
+        lower_bounds: Tensor | None,
+        pads: Tensor | None,
         past_key_values: RecurrentCache | None = None,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """[B, T, D] to [B, T, D].
 
         Args:
@@ -131,7 +131,7 @@ class MLGRU(nn.Module):
         if state is not None:
             state.recurrent = final
         y = gated_rms_norm(self.g_proj(x), h.to(x.dtype), self.g_norm.weight, self.g_norm.eps)
-        out: torch.Tensor = self.o_proj(y)
+        out: Tensor = self.o_proj(y)
         return out
 
 
@@ -144,9 +144,9 @@ class TernaryGLU(nn.Module):
         self.gate_proj = bit_linear(config, D, 2 * width)
         self.down_proj = bit_linear(config, width, D, std_scale=1 / math.sqrt(2 * config.num_hidden_layers))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        out: torch.Tensor = self.down_proj(joint_glu(self.gate_proj(ternary.shared_input(x))))
+        out: Tensor = self.down_proj(joint_glu(self.gate_proj(ternary.shared_input(x))))
         return out
 
 
@@ -162,7 +162,11 @@ class HGRNBitPreTrainedModel(LanguageModel):
         It answers as before, needs a fraction of the memory, saves and loads like any model, and cannot be
         trained any more.
         """
-        pack_layers(self)
+        for module in list(self.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, BitLinear):
+                    setattr(module, name, PackedBitLinear.of(child))
+        self.requires_grad_(False)
         self.config.packed = True
         self.eval()
         return self
@@ -202,28 +206,21 @@ class HGRNBitModel(HGRNBitPreTrainedModel, Backbone):
         return Block(config.hidden_size, config.norm_eps, MLGRU(config, index), TernaryGLU(config))
 
     def context(
-        self,
-        embedded: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        past: Cache | None,
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        self, hidden: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, past: Cache | None
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Lower bounds of all layers, and where the pads are."""
-        bounds = self._forget_bounds()
+        bounds = None
+        if self.config.use_lower_bound:
+            shares = self.lower_bounds.float().softmax(dim=0)
+            bounds = shares.cumsum(dim=0) - shares[0]
         if attention_mask is None:
             return bounds, None
-        B, T = embedded.shape[:2]
+        B, T = hidden.shape[:2]
         seen = 0 if past is None else past.get_seq_length()
         tokens = checked_mask(attention_mask, B, seen + T)[:, seen:]
         if past is None and pads_only_right(tokens):
             return bounds, None  # nothing that follows the last token is used
         return bounds, ~tokens.unsqueeze(-1)
-
-    def _forget_bounds(self) -> torch.Tensor | None:
-        if not self.config.use_lower_bound:
-            return None
-        shares = self.lower_bounds.float().softmax(dim=0)
-        return shares.cumsum(dim=0) - shares[0]
 
 
 class HGRNBitForCausalLM(RecurrentGeneration, HGRNBitPreTrainedModel, CausalLanguageModel):

@@ -6,7 +6,7 @@ A packed model answers and generates like the one that it was packed from, but c
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trilemma.errors import ModelError
 from trilemma.models.bit_linear import BIT_LINEAR_EPS, BitLinear
@@ -23,8 +23,8 @@ class PackedBitLinear(nn.Module):
         scale_bits: the weight's float32 scale as int32, so that no change of a model's dtype rounds it.
     """
 
-    packed: torch.Tensor
-    scale_bits: torch.Tensor
+    packed: Tensor
+    scale_bits: Tensor
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class PackedBitLinear(nn.Module):
         self.register_buffer("packed", torch.zeros(out_features, width, dtype=torch.uint8))
         self.register_buffer("scale_bits", torch.zeros(1, dtype=torch.int32))
         self.norm = RMSNorm(in_features, BIT_LINEAR_EPS)
-        self._levels: torch.Tensor | None = None
+        self._levels: Tensor | None = None
 
     @classmethod
     def of(cls, layer: BitLinear) -> "PackedBitLinear":
@@ -51,20 +51,20 @@ class PackedBitLinear(nn.Module):
         return self.in_features * self.out_features
 
     @property
-    def scale(self) -> torch.Tensor:
+    def scale(self) -> Tensor:
         """The weight's scale, float32 [1]."""
         return self.scale_bits.view(torch.float32)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         if x.requires_grad and torch.is_grad_enabled():
             raise ModelError("a packed model has no gradients; train the model that it was packed from")
-        out: torch.Tensor = packed_ternary.packed_linear(
+        out: Tensor = packed_ternary.packed_linear(
             x, self.packed, self.scale, self.norm.weight, self.norm.eps, self._unpacked
         )
         return out
 
-    def _unpacked(self) -> torch.Tensor:
+    def _unpacked(self) -> Tensor:
         """The weight as int8, kept between calls: for machines that cannot multiply by packed weights."""
         if self._levels is None:
             self._levels = packed_ternary.unpack(self.packed, self.in_features)
@@ -82,12 +82,3 @@ class PackedBitLinear(nn.Module):
     def extra_repr(self) -> str:
         """Number of inputs and outputs."""
         return f"{self.in_features}, {self.out_features}"
-
-
-def pack_layers(model: nn.Module) -> None:
-    """Replace every BitLinear of ``model`` by its packed form; no parameter needs a gradient any more."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, BitLinear):
-                setattr(module, name, PackedBitLinear.of(child))
-    model.requires_grad_(False)

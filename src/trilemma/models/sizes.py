@@ -5,12 +5,14 @@ embeddings and head, within 3% of each other across the architectures. ``370m``,
 published shapes, whose names count all parameters.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from transformers import PretrainedConfig
 
 from trilemma.architectures import ARCHITECTURES, unknown_size
 from trilemma.errors import ModelError
+from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.gla import GLAConfig
 from trilemma.models.matmul_free import HGRNBitConfig
 from trilemma.models.transformer_pp import TransformerConfig
@@ -32,16 +34,6 @@ class SizeSpec(NamedTuple):
     width: int | None
     attention_heads: int
     gla_heads: int = 4
-
-    def fields(self, vocabulary: int, heads: int) -> dict[str, int | None]:
-        """Configuration fields that all architectures have."""
-        return {
-            "vocab_size": vocabulary,
-            "hidden_size": self.hidden_size,
-            "num_hidden_layers": self.layers,
-            "intermediate_size": self.width,
-            "num_heads": heads,
-        }
 
 
 SIZE_SPECS = {
@@ -78,21 +70,26 @@ def configuration(arch: str, size: str, vocabulary: int, **fields: Any) -> Pretr
     return config
 
 
-def transformer_pp(size: str, vocabulary: int, **fields: Any) -> TransformerConfig:
-    """Transformer++ of a size in :data:`SIZE_SPECS`."""
-    spec = SIZE_SPECS[size]
-    return TransformerConfig(**{**spec.fields(vocabulary, spec.attention_heads), **fields})
+def _sized(kind: type[LanguageModelConfig], heads: Callable[[SizeSpec], int]) -> Callable[..., Any]:
+    """The architecture that makes configurations of a class, in the sizes of :data:`SIZE_SPECS`."""
+
+    def sized(size: str, vocabulary: int, **fields: Any) -> LanguageModelConfig:
+        spec = SIZE_SPECS[size]
+        own = {
+            "vocab_size": vocabulary,
+            "hidden_size": spec.hidden_size,
+            "num_hidden_layers": spec.layers,
+            "intermediate_size": spec.width,
+            "num_heads": heads(spec),
+        }
+        return kind(**{**own, **fields})
+
+    return sized
 
 
-def gla(size: str, vocabulary: int, **fields: Any) -> GLAConfig:
-    """GLA of a size in :data:`SIZE_SPECS`."""
-    spec = SIZE_SPECS[size]
-    return GLAConfig(**{**spec.fields(vocabulary, spec.gla_heads), **fields})
-
-
-def matmul_free(size: str, vocabulary: int, **fields: Any) -> HGRNBitConfig:
-    """MatMul-Free LM of a size in :data:`SIZE_SPECS`."""
-    return HGRNBitConfig(**{**SIZE_SPECS[size].fields(vocabulary, 1), **fields})
+transformer_pp = _sized(TransformerConfig, lambda spec: spec.attention_heads)
+gla = _sized(GLAConfig, lambda spec: spec.gla_heads)
+matmul_free = _sized(HGRNBitConfig, lambda spec: 1)
 
 
 def rounded_vocabulary(tokens: int) -> int:

@@ -3,7 +3,7 @@
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache
 
 from trilemma.errors import ModelError
@@ -14,9 +14,8 @@ from trilemma.models.configuration import LanguageModelConfig
 from trilemma.models.decoding.dense import TransformerStep
 from trilemma.models.key_value_cache import preallocate
 from trilemma.models.padding import checked_mask, pads_only_right
-from trilemma.models.rotary import RotaryTable
 from trilemma.ops.attention import attention
-from trilemma.ops.rotary import rotate
+from trilemma.ops.rotary import rotary_angles, rotate
 
 QK_NORM_EPS = 1e-5  # a constant of the published code, not norm_eps
 
@@ -82,6 +81,35 @@ class TransformerConfig(LanguageModelConfig):
             self.require_integer("window_size", 1 << 30)
 
 
+class RotaryTable:
+    """Tables of :func:`trilemma.ops.rotary.rotary_angles`, extended for longer texts.
+
+    Neither a module nor a buffer, so that nothing of it is saved, moved or initialised.
+
+    Args:
+        head_size: channels of a head, even.
+        theta: base of the wavelengths.
+    """
+
+    def __init__(self, head_size: int, theta: float) -> None:
+        self.head_size = head_size
+        self.theta = theta
+        self._tables: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def between(self, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Float32 cosines and sines [1, stop - start, d/2] of consecutive positions."""
+        if device not in self._tables or self._tables[device][0].shape[1] < stop:
+            length = max(256, 1 << (stop - 1).bit_length())
+            with torch.inference_mode(False):  # a table made in inference mode could not be used in training
+                self._tables[device] = self.at(torch.arange(length, device=device)[None])
+        cos, sin = self._tables[device]
+        return cos[:, start:stop], sin[:, start:stop]
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Float32 cosines and sines [B, T, d/2] at ``positions`` [B, T]."""
+        return rotary_angles(positions, self.head_size, self.theta)
+
+
 class Attention(nn.Module):
     """Causal softmax attention with rotary positions and grouped key-value heads."""
 
@@ -104,13 +132,13 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        x: torch.Tensor,
-        cos: torch.Tensor,
-        sin: torch.Tensor,
-        mask: torch.Tensor | None,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | None,
         causal: bool,
         past_key_values: Cache | None = None,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """[B, T, D] to [B, T, D].
 
         Args:
@@ -136,11 +164,11 @@ class Attention(nn.Module):
                 o = attention(q.float(), k.float(), v.float(), mask, causal).to(v.dtype)
         else:
             o = attention(q, k, v, mask, causal)
-        out: torch.Tensor = self.o_proj(o.transpose(1, 2).reshape(B, T, D))
+        out: Tensor = self.o_proj(o.transpose(1, 2).reshape(B, T, D))
         return out
 
 
-def _backward_is_faster_in_float32(q: torch.Tensor) -> bool:
+def _backward_is_faster_in_float32(q: Tensor) -> bool:
     """On CPU the backward pass of short bfloat16 attention takes up to 2.6 times that of float32.
 
     Measured on an AMD EPYC with AVX-512 bf16: 1.3 times at 128 tokens, no difference from 256 on.
@@ -186,14 +214,10 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
         return DynamicCache(config=self.config)
 
     def context(
-        self,
-        embedded: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        past: Cache | None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, bool]:
+        self, hidden: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None, past: Cache | None
+    ) -> tuple[Tensor, Tensor, Tensor | None, bool]:
         """Rotary tables, mask and whether plain causal order suffices."""
-        B, T = embedded.shape[:2]
+        B, T = hidden.shape[:2]
         seen = 0 if past is None else past.get_seq_length()
         if past is not None and seen == 0:
             preallocate(past)
@@ -202,30 +226,30 @@ class TransformerModel(TransformerPreTrainedModel, Backbone):
             tokens = checked_mask(attention_mask, B, seen + T)
             if seen == 0 and T > 1 and pads_only_right(tokens):
                 tokens = None  # causal order hides the pads from every token
-        cos, sin = self._angles(embedded, tokens, position_ids, seen)
-        mask, causal = self._mask(tokens, T, seen, past, embedded.device)
+        cos, sin = self._angles(hidden, tokens, position_ids, seen)
+        mask, causal = self._mask(tokens, T, seen, past, hidden.device)
         return cos, sin, mask, causal
 
     def _angles(
         self,
-        embedded: torch.Tensor,
-        tokens: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
+        hidden: Tensor,
+        tokens: Tensor | None,
+        position_ids: Tensor | None,
         seen: int,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        T = embedded.shape[1]
+    ) -> tuple[Tensor, Tensor]:
+        T = hidden.shape[1]
         if position_ids is None and tokens is None:
-            return self.rotary.between(seen, seen + T, embedded.device)
+            return self.rotary.between(seen, seen + T, hidden.device)
         if position_ids is None:
-            counted = cast(torch.Tensor, tokens).cumsum(dim=-1) - 1
+            counted = cast(Tensor, tokens).cumsum(dim=-1) - 1
             position_ids = counted.clamp(min=0)[:, -T:]
         elif position_ids.dim() != 2 or position_ids.shape[-1] != T:
             raise ModelError(f"position_ids have shape {tuple(position_ids.shape)}; they must be [B, {T}]")
         return self.rotary.at(position_ids)
 
     def _mask(
-        self, tokens: torch.Tensor | None, T: int, seen: int, past: Cache | None, device: torch.device
-    ) -> tuple[torch.Tensor | None, bool]:
+        self, tokens: Tensor | None, T: int, seen: int, past: Cache | None, device: torch.device
+    ) -> tuple[Tensor | None, bool]:
         window = self.config.window_size
         windowed = window is not None and seen + T > window
         if tokens is None and not windowed and (seen == 0 or T == 1):

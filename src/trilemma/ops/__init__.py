@@ -1,4 +1,4 @@
-"""Operators: a file or a folder each, with a plain reference and fast paths behind one signature.
+"""Operators: a file or a folder each, with plain PyTorch and fast paths behind one signature.
 
 They take tensors, in time mixing ``[B, T, H, K]`` (batch, time, heads, channels), and know nothing of models.
 ``decoding`` is another idea: a whole token through all layers of a model in one call.

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -60,7 +61,8 @@ def serves_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> bool:
         return False
     if q.dtype not in _FLOATS or not q.dtype == k.dtype == v.dtype or g.dtype not in _FLOATS:
         return False
-    return q.dtype != torch.float32 or q.shape[1] <= _RECURRENT_GLA_STEPS or _may_use_tf32()
+    may_use_tf32: bool = torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return q.dtype != torch.float32 or q.shape[1] <= _RECURRENT_GLA_STEPS or may_use_tf32
 
 
 def serves_scan(x: Tensor, f: Tensor) -> bool:
@@ -86,14 +88,11 @@ def gla(
     """
     if initial_state is not None:
         initial_state = initial_state.float()
+    options = {"scale": scale, "initial_state": initial_state, "output_final_state": output_final_state}
     if q.shape[1] <= _RECURRENT_GLA_STEPS:
-        output, state = operators().fused_recurrent_gla(
-            q, k, v, gk=g, scale=scale, initial_state=initial_state, output_final_state=output_final_state
-        )
+        output, state = operators().fused_recurrent_gla(q, k, v, gk=g, **options)
     else:
-        output, state = operators().chunk_gla(
-            q, k, v, g, scale=scale, initial_state=initial_state, output_final_state=output_final_state
-        )
+        output, state = operators().chunk_gla(q, k, v, g, **options)
     return output, state
 
 
@@ -144,26 +143,18 @@ def _scan(x: Tensor, f: Tensor, initial_state: Tensor | None) -> Tensor:
     return h
 
 
-def _may_use_tf32() -> bool:
-    precision: str = torch.backends.cuda.matmul.fp32_precision
-    return precision == "tf32"
-
-
-class _Operators:
-    """fla's functions that are used here, by their names there."""
-
-    def __init__(self) -> None:
-        with _without_models():
-            from fla.ops.gla import chunk_gla, fused_recurrent_gla
-            from fla.ops.hgrn import chunk_hgrn, fused_recurrent_hgrn
-        self.chunk_gla, self.fused_recurrent_gla = chunk_gla, fused_recurrent_gla
-        self.chunk_hgrn, self.fused_recurrent_hgrn = chunk_hgrn, fused_recurrent_hgrn
-
-
 @cache
-def operators() -> _Operators:
-    """The functions of fla, imported at the first use."""
-    return _Operators()
+def operators() -> Any:
+    """The functions of fla that are used here, by their names there; imported at the first use."""
+    with _without_models():
+        from fla.ops.gla import chunk_gla, fused_recurrent_gla
+        from fla.ops.hgrn import chunk_hgrn, fused_recurrent_hgrn
+    return SimpleNamespace(
+        chunk_gla=chunk_gla,
+        fused_recurrent_gla=fused_recurrent_gla,
+        chunk_hgrn=chunk_hgrn,
+        fused_recurrent_hgrn=fused_recurrent_hgrn,
+    )
 
 
 @contextmanager

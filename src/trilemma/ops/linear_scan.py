@@ -58,18 +58,6 @@ def linear_scan(
     return h, state
 
 
-def linear_scan_recurrent(
-    x: Tensor, f: Tensor, initial_state: Tensor | None = None, output_final_state: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """The recurrence step by step: reference for :func:`linear_scan`, with its signature."""
-    h = state_or_zeros(initial_state, x, (x.shape[0], x.shape[2]))
-    states = [torch.zeros_like(x)[:, :0]]
-    for t in range(x.shape[1]):
-        h = f[:, t].to(h.dtype) * h + x[:, t].to(h.dtype)
-        states.append(h.to(x.dtype).unsqueeze(1))
-    return torch.cat(states, dim=1), h if output_final_state else None
-
-
 def _scan_(h: Tensor, links: Tensor, reverse: bool = False) -> Tensor:
     """Scan ``h [B, T, D]`` in place from zero; ``links[:, t]`` ``[B, T - 1, D]`` joins steps t and t + 1."""
     time = h.shape[1]

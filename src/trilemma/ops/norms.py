@@ -35,19 +35,10 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """``rms_norm(x) * silu(gate)``.
+    """``rms_norm(x) * silu(gate)``, with a gate ``[..., D]``; all else as of :func:`rms_norm`.
 
     Gated linear attention norms the recurrent output and gates it by a projection; MatMul-free LM norms the
     projection and gates it by the recurrent output.
-
-    Args:
-        x: what is normed ``[..., D]``.
-        gate: ``[..., D]``.
-        weight: ``[D]``.
-        eps: added to the mean square.
-
-    Returns:
-        ``[..., D]`` in the dtype of ``x``.
     """
     if gate.dtype == x.dtype and gate.shape == x.shape and _native.serves(x, gate, weight):
         return _compiled(x, gate, weight, eps)

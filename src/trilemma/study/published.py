@@ -34,7 +34,7 @@ class PublishedSizes(StudyData):
         if spec == "advglue":
             sizes = {subset.name: subset.dev_rows for subset in advglue.SUBSETS.get(task, ())}
         elif spec == "anli":
-            sizes = {f"anli_{one}": anli.DEV_ROWS[one] for one in anli.ROUNDS if anli.serves(known)}
+            sizes = {f"anli_{one}": rows for one, rows in anli.DEV_ROWS.items() if anli.serves(known)}
         else:
             raise DataError(
                 f"no adversarial set {spec!r} on the hub; known: advglue, anli, or a set from your files"

@@ -13,16 +13,8 @@ from trilemma.tasks.user import UserSet, UserTask, adversarial_from_user, from_u
 TASKS: Registry[Task] = Registry(
     "task",
     {
-        "cola": "trilemma.tasks.glue:COLA",
-        "sst2": "trilemma.tasks.glue:SST2",
-        "mrpc": "trilemma.tasks.glue:MRPC",
-        "qqp": "trilemma.tasks.glue:QQP",
-        "stsb": "trilemma.tasks.glue:STSB",
-        "mnli": "trilemma.tasks.glue:MNLI",
-        "qnli": "trilemma.tasks.glue:QNLI",
-        "rte": "trilemma.tasks.glue:RTE",
-        "wnli": "trilemma.tasks.glue:WNLI",
-        "ax": "trilemma.tasks.glue:AX",
+        name: f"trilemma.tasks.glue:{name.upper()}"
+        for name in ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax")
     },
 )
 
@@ -39,11 +31,6 @@ def get(name: str) -> Task:
             f"the plug-in {name!r} is a {type(task).__name__}; expected a trilemma.tasks.Task"
         )
     return task
-
-
-def names() -> list[str]:
-    """Names of all tasks, plug-ins included."""
-    return TASKS.names()
 
 
 def open_source(spec: str) -> Source:
@@ -68,11 +55,6 @@ def open_source(spec: str) -> Source:
     raise DataError(f"unknown data source {spec!r}; expected embedded, folder:PATH or hub")
 
 
-def source_of(task: Task, default: Source) -> Source:
-    """Where a task's examples come from: its own data, or else the study's source."""
-    return task.data or default
-
-
 __all__ = [
     "TASKS",
     "AdversarialExamples",
@@ -86,7 +68,5 @@ __all__ = [
     "adversarial_from_user",
     "from_user",
     "get",
-    "names",
     "open_source",
-    "source_of",
 ]

@@ -16,44 +16,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trilemma.errors import DataError, one_line
-from trilemma.tasks.columns import (
-    fingerprinted,
-    item_ids,
-    item_labels,
-    item_levels,
-    item_names,
-    item_originals,
-    item_origins,
-    item_texts,
-    shown,
-)
+from trilemma.tasks.columns import adversarial, shown
 from trilemma.tasks.raw_table import RawTable, decode, parse_json, require_columns
 from trilemma.tasks.task import AdversarialExamples, Level, Task
 
-METHODS: Mapping[Level, Mapping[str, str]] = {
-    "word": {
-        "TextBugger": "typo",
-        "TextFooler": "embedding similarity",
-        "BERT-ATTACK": "context-aware",
-        "SememePSO": "knowledge-guided",
-        "SemAttack": "composition",
-    },
-    "sentence": {
-        "SCPN": "syntactic",
-        "T3": "syntactic",
-        "AdvFever": "syntactic",
-        "StressTest": "distraction",
-        "CheckList": "distraction",
-    },
-    "human": {
-        "CheckList": "human-crafted",
-        "StressTest": "human-crafted",
-        "ANLI": "human-crafted",
-        "AdvSQuAD": "human-crafted",
-    },
+METHODS: Mapping[Level, tuple[str, ...]] = {
+    "word": ("TextBugger", "TextFooler", "BERT-ATTACK", "SememePSO", "SemAttack"),
+    "sentence": ("SCPN", "T3", "AdvFever", "StressTest", "CheckList"),
+    "human": ("CheckList", "StressTest", "ANLI", "AdvSQuAD"),
 }
-"""The 14 methods, by level, with the paper's category. ``SemAttack`` is the data's name of the paper's
-CompAttack; CheckList and StressTest occur at two levels."""
+"""The 14 methods, by level. ``SemAttack`` is the data's name of the paper's CompAttack; CheckList and
+StressTest occur at two levels."""
 
 BENIGN = "glue"
 """The method of clean GLUE items, which ``test_ann.json`` holds too."""
@@ -100,30 +73,17 @@ def from_table(task: Task, split: str, table: RawTable, official_rows: int | Non
     Raises:
         DataError: naming file, row and expectation.
     """
-    n = len(table)
-    ids = item_ids(table, "idx")
-    texts = item_texts(table, task.fields)
-    originals = item_originals(
+    originals = {name: f"original_{name}" for name in task.fields}
+    return adversarial(
+        task,
+        split,
         table,
-        texts,
-        [name if (name := f"original_{text}") in table.columns else None for text in task.fields],
-    )
-    examples = AdversarialExamples(
-        task=task.name,
-        split=split,
-        ids=ids,
-        texts=texts,
-        labels=item_labels(table, "label", task),
-        levels=item_levels(table, "data_construction")
-        if "data_construction" in table.columns
-        else ["unknown"] * n,
-        methods=item_names(table, "method") if "method" in table.columns else [""] * n,
+        identifier="idx",
+        level="data_construction",
+        method="method",
         originals=originals,
-        origins=item_origins(split, ids, originals),
-        fingerprint="",
         official_rows=official_rows,
     )
-    return fingerprinted(task, examples)
 
 
 def read_annotated(location: str | Path, task: Task) -> list[AdversarialExamples]:
@@ -181,21 +141,16 @@ def _document(location: str | Path) -> Any:
     path = Path(location)
     try:
         status = path.stat()
+        return _parsed(str(path), status.st_mtime_ns, status.st_size)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON"
         ) from error
-    return _parsed(str(path), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2)
 def _parsed(path: str, modified: int, size: int) -> Any:
-    try:
-        return parse_json(decode(Path(path).read_bytes(), path), path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); expected AdvGLUE's annotated JSON"
-        ) from error
+    return parse_json(decode(Path(path).read_bytes(), path), path)
 
 
 @lru_cache(maxsize=2)

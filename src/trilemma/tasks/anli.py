@@ -8,18 +8,13 @@ from trilemma.tasks.columns import fingerprinted, item_ids, item_labels, item_te
 from trilemma.tasks.raw_table import RawTable
 from trilemma.tasks.task import AdversarialExamples, Task
 
-ROUNDS = ("r1", "r2", "r3")
 DEV_ROWS = {"r1": 1_000, "r2": 1_000, "r3": 1_200}
+"""Rows of the development set of each round."""
 
 
 def serves(task: Task) -> bool:
     """Whether ANLI has examples for the task."""
     return task.name == "mnli"
-
-
-def columns(task: Task) -> tuple[list[str], list[str]]:
-    """Required and optional column names."""
-    return [*task.fields, "label"], ["uid"]
 
 
 def from_table(task: Task, name: str, table: RawTable) -> AdversarialExamples:

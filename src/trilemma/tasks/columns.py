@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -48,6 +48,54 @@ def examples(
         fingerprint=fingerprint(task.name, split, task.labels, ids, texts, labels),
         official_rows=task.official_rows.get(split),
     )
+
+
+def adversarial(
+    task: Task,
+    split: str,
+    table: RawTable,
+    *,
+    label: str = "label",
+    identifier: str | None,
+    level: str | None,
+    method: str | None,
+    originals: Mapping[str, str],
+    origin: str | None = None,
+    official_rows: int | None = None,
+) -> AdversarialExamples:
+    """An adversarial set.
+
+    Args:
+        task: what fields and labels are expected.
+        split: the set's name.
+        table: columns as read; but for texts and labels, one that is named and absent counts as not named.
+        label: name of the label column.
+        identifier: name of the id column; None to number the rows.
+        level: name of the column of levels; None for unknown ones.
+        method: name of the column of attacks; None for unknown ones.
+        originals: field to the column of its clean text, for fields that may be changed.
+        origin: name of the column of cluster ids; None to take items of one original as a cluster.
+        official_rows: the published number of rows, where known.
+
+    Raises:
+        DataError: naming file, row and expectation.
+    """
+    ids, texts = item_ids(table, identifier), item_texts(table, task.fields)
+    clean = item_originals(table, texts, [originals.get(name) for name in task.fields])
+    examples = AdversarialExamples(
+        task=task.name,
+        split=split,
+        ids=ids,
+        texts=texts,
+        labels=item_labels(table, label, task),
+        levels=item_levels(table, level),
+        methods=item_names(table, method) or [""] * len(ids),
+        originals=clean,
+        origins=item_names(table, origin) or item_origins(split, ids, clean),
+        fingerprint="",
+        official_rows=official_rows,
+    )
+    return fingerprinted(task, examples)
 
 
 def fingerprinted(task: Task, examples: AdversarialExamples) -> AdversarialExamples:
@@ -133,20 +181,22 @@ def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) 
     return labels
 
 
-def item_levels(table: RawTable, column: str) -> list[Level]:
-    """Attack levels."""
-    for row, value in enumerate(table.columns[column], start=1):
+def item_levels(table: RawTable, column: str | None) -> list[Level]:
+    """Attack levels; ``unknown`` where there is no such column."""
+    values = table.columns.get(column or "", ["unknown"] * len(table))
+    for row, value in enumerate(values, start=1):
         if value not in LEVELS:
             raise _wrong(table.where, row, f"level {shown(value)} in column {column!r}", ", ".join(LEVELS))
-    return cast(list[Level], table.columns[column])
+    return cast(list[Level], values)
 
 
-def item_names(table: RawTable, column: str) -> list[str]:
-    """Attack methods or cluster ids: texts or integers."""
-    for row, value in enumerate(table.columns[column], start=1):
+def item_names(table: RawTable, column: str | None) -> list[str]:
+    """Attack methods or cluster ids: texts or integers; none where there is no such column."""
+    values = table.columns.get(column or "", [])
+    for row, value in enumerate(values, start=1):
         if not _is_name(value):
             raise _wrong(table.where, row, f"{shown(value)} in column {column!r}", "a name")
-    return [str(value) for value in table.columns[column]]
+    return [str(value) for value in values]
 
 
 def item_originals(
@@ -157,18 +207,20 @@ def item_originals(
     Args:
         table: columns as read.
         texts: the shown texts.
-        columns: by field, the column that holds its original, or None where the field is never changed.
+        columns: by field, the column that holds its original; None, or one that is absent, where the field
+            is never changed.
 
     Returns:
         One per item; None where no field has an original.
     """
-    for name in columns:
-        for row, value in enumerate(table.columns[name] if name else (), start=1):
+    found = [(name or "", table.columns.get(name or "", [None] * len(table))) for name in columns]
+    for name, values in found:
+        for row, value in enumerate(values, start=1):
             if value is not None:
-                check_text(value, table.where, row, name or "")
+                check_text(value, table.where, row, name)
     originals: list[Text | None] = []
     for row, text in enumerate(texts):
-        given = [None if name is None else table.columns[name][row] for name in columns]
+        given = [values[row] for _, values in found]
         changed = any(value is not None for value in given)
         clean = tuple(part if value is None else value for part, value in zip(text, given, strict=True))
         originals.append(clean if changed else None)

@@ -5,8 +5,6 @@ Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Lan
 ``nyu-mll/glue``; STS-B is a regression on 0..5.
 """
 
-from collections.abc import Mapping
-
 from trilemma.tasks.task import Task
 
 SITE = "GLUE, https://gluebenchmark.com"
@@ -68,8 +66,3 @@ AX = Task(
     source=SITE,
     trained_on=MNLI,
 )
-
-OFFICIAL_METRICS: Mapping[str, tuple[str, ...]] = {
-    task.name: task.metrics for task in (COLA, SST2, MRPC, QQP, STSB, MNLI, QNLI, RTE, WNLI, AX)
-}
-"""Metrics by task, the primary one first."""

@@ -1,8 +1,9 @@
 """GLUE's official metrics, computed by scikit-learn and SciPy; a :class:`Task` names those it has."""
 
+import importlib
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 POSITIVE_CLASS = 1
 """F1 is that of this class, of two."""
@@ -36,45 +37,22 @@ def compute(name: str, gold: Sequence[float], answer: Sequence[float]) -> float:
         raise ValueError(f"unknown metric {name!r}; known: {', '.join(_METRICS)}")
     if len(gold) != len(answer):
         raise ValueError(f"{len(gold)} gold labels but {len(answer)} answers")
-    return _METRICS[name](gold, answer) if len(gold) else math.nan
-
-
-def _accuracy(gold: Sequence[float], answer: Sequence[float]) -> float:
-    from sklearn.metrics import accuracy_score
-
-    return float(accuracy_score(gold, answer))
-
-
-def _f1(gold: Sequence[float], answer: Sequence[float]) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(
-        f1_score(gold, answer, labels=[0.0, 1.0], pos_label=float(POSITIVE_CLASS), zero_division=0.0)
-    )
-
-
-def _matthews(gold: Sequence[float], answer: Sequence[float]) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(gold, answer))
-
-
-def _correlation(function: str, gold: Sequence[float], answer: Sequence[float]) -> float:
-    if _constant(gold) or _constant(answer):
+    if not len(gold) or (name in REGRESSION and any(len(set(values)) == 1 for values in (gold, answer))):
         return math.nan
-    from scipy import stats
-
-    return float(getattr(stats, function)(gold, answer).statistic)
-
-
-def _constant(values: Sequence[float]) -> bool:
-    return all(value == values[0] for value in values)
+    module, function, options = _METRICS[name]
+    found = getattr(importlib.import_module(module), function)(gold, answer, **options)
+    return float(found.statistic if name in REGRESSION else found)
 
 
-_METRICS: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "matthews": _matthews,
-    "pearson": partial(_correlation, "pearsonr"),
-    "spearman": partial(_correlation, "spearmanr"),
+_METRICS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "accuracy": ("sklearn.metrics", "accuracy_score", {}),
+    "f1": (
+        "sklearn.metrics",
+        "f1_score",
+        {"labels": [0.0, 1.0], "pos_label": float(POSITIVE_CLASS), "zero_division": 0.0},
+    ),
+    "matthews": ("sklearn.metrics", "matthews_corrcoef", {}),
+    "pearson": ("scipy.stats", "pearsonr", {}),
+    "spearman": ("scipy.stats", "spearmanr", {}),
 }
+"""Module, function and options of each metric; imported at the first use, since the modules are heavy."""

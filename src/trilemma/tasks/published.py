@@ -37,7 +37,7 @@ class PublishedSource(ABC):
         if name == "advglue":
             return [self._advglue(task, subset) for subset in advglue.SUBSETS.get(task.name, ())]
         if name == "anli":
-            return [self._anli(task, one) for one in anli.ROUNDS] if anli.serves(task) else []
+            return [self._anli(task, one) for one in anli.DEV_ROWS] if anli.serves(task) else []
         raise DataError(
             f"no adversarial set {name!r} in {self.description}; known: advglue, anli, or your own set"
         )
@@ -47,5 +47,5 @@ class PublishedSource(ABC):
         return advglue.from_table(task, subset.name, table, subset.dev_rows)
 
     def _anli(self, task: Task, name: str) -> AdversarialExamples:
-        table = self.table("anli", "plain_text", f"dev_{name}", *anli.columns(task))
+        table = self.table("anli", "plain_text", f"dev_{name}", [*task.fields, "label"], ["uid"])
         return anli.from_table(task, name, table)

@@ -117,7 +117,8 @@ def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, 
             names = file.schema_arrow.names
             require_columns(str(path), names, required)
             wanted = [*required, *(name for name in optional if name in names)]
-            text = [name for name in wanted if _is_text(file.schema_arrow.field(name).type)]
+            kinds = {name: file.schema_arrow.field(name).type for name in wanted}
+            text = [n for n, k in kinds.items() if pa.types.is_string(k) or pa.types.is_large_string(k)]
         # Repeated text is kept once until its size is known, since a small file may hold any amount.
         with pq.ParquetFile(path, read_dictionary=text) as file:
             batches, size = [], 0
@@ -136,10 +137,6 @@ def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, 
             f"{path} is not readable Parquet ({one_line(error)}); "
             "expected a whole Parquet file, not a truncated one or another format with that suffix"
         ) from error
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _decoded_bytes(column: pa.Array) -> int:

@@ -9,17 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from trilemma.errors import DataError, StudyError
 from trilemma.tasks import advglue
-from trilemma.tasks.columns import (
-    examples,
-    fingerprinted,
-    item_ids,
-    item_labels,
-    item_levels,
-    item_names,
-    item_originals,
-    item_origins,
-    item_texts,
-)
+from trilemma.tasks.columns import adversarial, examples
 from trilemma.tasks.official_metrics import CLASSIFICATION, POSITIVE_CLASS, REGRESSION
 from trilemma.tasks.raw_table import read_file
 from trilemma.tasks.task import AdversarialExamples, Examples, Task
@@ -197,23 +187,19 @@ def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> l
         if "data_construction" in found.columns:
             return [advglue.from_table(task, given.name, found, None)]
     table = read_file(base / given.file, [*task.fields, given.label, *(name for name in named if name)])
-    ids = item_ids(table, given.id)
-    texts = item_texts(table, task.fields)
-    originals = item_originals(table, texts, [given.original.get(name) for name in task.fields])
-    origins = item_names(table, given.origin) if given.origin else item_origins(given.name, ids, originals)
-    adversarial = AdversarialExamples(
-        task=task.name,
-        split=given.name,
-        ids=ids,
-        texts=texts,
-        labels=item_labels(table, given.label, task),
-        levels=item_levels(table, given.level) if given.level else ["unknown"] * len(ids),
-        methods=item_names(table, given.method) if given.method else [""] * len(ids),
-        originals=originals,
-        origins=origins,
-        fingerprint="",
-    )
-    return [fingerprinted(task, adversarial)]
+    return [
+        adversarial(
+            task,
+            given.name,
+            table,
+            label=given.label,
+            identifier=given.id,
+            level=given.level,
+            method=given.method,
+            originals=given.original,
+            origin=given.origin,
+        )
+    ]
 
 
 _Kind = TypeVar("_Kind", bound=_Block)

@@ -110,13 +110,12 @@ def _parquet(path: Path, column: str) -> Iterator[str]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines of a UTF-8 file, with their ends; a byte order mark is dropped."""
-    decode = codecs.getdecoder("utf-8")
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             if number == 1:
                 raw = raw.removeprefix(codecs.BOM_UTF8)
             try:
-                yield number, decode(raw)[0]
+                yield number, raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise DataError(
                     f"{path}, line {number}: not UTF-8 ({error.reason}); convert the file"

@@ -25,7 +25,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.progress import Progress
-from trilemma.training.precision import Precision
+from trilemma.training.precision import Precision, choose_precision
 
 Batch = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, Any]]
@@ -69,6 +69,21 @@ class Optimisation:
     max_gradient_norm: float = 1.0
     gradient_accumulation: int = 1
     checkpoint_steps: int | None = None
+
+
+def optimisation_of(
+    settings: Any, *, steps: int, learning_rate: float, seed: int, **others: Any
+) -> Optimisation:
+    """How the settings of a pretraining or an adaptation want it; ``others`` are further fields."""
+    own = ("batch", "warmup", "schedule", "weight_decay", "max_gradient_norm", "gradient_accumulation")
+    return Optimisation(
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        precision=choose_precision(settings.precision),
+        **{name: getattr(settings, name) for name in own},
+        **others,
+    )
 
 
 def steps_of(items: int, batch: int, epochs: float) -> int:
@@ -150,7 +165,7 @@ def train(model: nn.Module, job: TrainingJob, *, work: Path, progress: Progress)
     config = getattr(model, "config", None)
     use_cache = getattr(config, "use_cache", None)
     trainer = _JobTrainer(model, job, work)
-    trainer.add_callback(_Reporter(progress, job.unit, job.units_per_step))
+    trainer.add_callback(_Reporter(progress, job))
     checkpoint = last_checkpoint(work)
     try:
         with _deterministic():
@@ -312,16 +327,14 @@ class _JobTrainer(Trainer):  # type: ignore[misc]
 class _Reporter(TrainerCallback):  # type: ignore[misc]
     """Reports to the caller how far the training is."""
 
-    def __init__(self, progress: Progress, unit: str, per_step: float) -> None:
-        self._progress = progress
-        self._unit = unit
-        self._per_step = per_step
+    def __init__(self, progress: Progress, job: TrainingJob) -> None:
+        self._progress, self._job = progress, job
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Report after every optimiser step."""
         del args, control, kwargs
-        done, total = state.global_step * self._per_step, state.max_steps * self._per_step
-        self._progress(done, total, self._unit)
+        each = self._job.units_per_step
+        self._progress(state.global_step * each, state.max_steps * each, self._job.unit)
 
 
 def _arguments(chosen: Optimisation, selection: Selection | None, work: Path) -> TrainingArguments:

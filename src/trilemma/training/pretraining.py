@@ -17,10 +17,9 @@ from trilemma.models.loading import create, load_tokenizer, save
 from trilemma.models.sizes import configuration
 from trilemma.progress import Progress, silent
 from trilemma.training.corpus import mixed, read_texts, require_files
-from trilemma.training.loop import Optimisation, TrainingJob, steps_of, train
+from trilemma.training.loop import TrainingJob, optimisation_of, steps_of, train
 from trilemma.training.next_token import next_token_forward
 from trilemma.training.perplexity import perplexity
-from trilemma.training.precision import choose_precision
 from trilemma.training.pretrain_settings import PretrainSettings, resolved
 from trilemma.training.token_windows import Windows, pack
 from trilemma.training.tokenizer import train_tokenizer
@@ -228,7 +227,15 @@ def run(job: PretrainJob, *, out: Path, work: Path, progress: Progress = silent)
     ids = pack(training_texts, tokenizer, settings.tokens, work)
     windows = Windows(ids, settings.length, settings.tokens, job.seed)
     model = create(*job.model, tokenizer, job.seed)
-    optimisation = _optimisation(settings, len(windows), job.seed)
+    assert settings.learning_rate is not None
+    optimisation = optimisation_of(
+        settings,
+        steps=steps_of(len(windows), settings.batch, 1.0),
+        learning_rate=settings.learning_rate,
+        seed=job.seed,
+        betas=(0.9, 0.95),
+        checkpoint_steps=settings.checkpoint_steps,
+    )
     training_job = TrainingJob(
         dataset=windows,
         order=SequentialSampler(windows),
@@ -286,21 +293,3 @@ def _fast_tokenizer(folder: Path | str) -> PreTrainedTokenizerFast:
     if not isinstance(found, PreTrainedTokenizerFast) or found.eos_token_id is None:
         raise ModelError(f"the tokenizer in {folder} has no fast form or no end-of-text token; give another")
     return found
-
-
-def _optimisation(settings: PretrainSettings, windows: int, seed: int) -> Optimisation:
-    assert settings.learning_rate is not None
-    return Optimisation(
-        steps=steps_of(windows, settings.batch, 1.0),
-        batch=settings.batch,
-        learning_rate=settings.learning_rate,
-        seed=seed,
-        precision=choose_precision(settings.precision),
-        warmup=settings.warmup,
-        schedule=settings.schedule,
-        weight_decay=settings.weight_decay,
-        betas=(0.9, 0.95),
-        max_gradient_norm=settings.max_gradient_norm,
-        gradient_accumulation=settings.gradient_accumulation,
-        checkpoint_steps=settings.checkpoint_steps,
-    )

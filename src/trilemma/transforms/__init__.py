@@ -5,17 +5,12 @@ model folder ``source`` and writes another one, tokenizer included, to ``out``. 
 theirs in the entry-point group ``trilemma.transforms``.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from trilemma.registry import Registry
 
-
-class Transform(Protocol):
-    """Writes a changed copy of a model folder."""
-
-    def __call__(self, source: Path, out: Path, seed: int) -> None:
-        """Read ``source``, write ``out``; the same seed gives the same weights."""
-
+Transform = Callable[[Path, Path, int], None]
+"""Reads the folder ``source`` and writes ``out``; the same seed gives the same weights."""
 
 TRANSFORMS: Registry[Transform] = Registry("transform", {})

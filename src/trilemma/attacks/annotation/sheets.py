@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import yaml
 from trilemma.errors import AttackError, DataError
 from trilemma.files import write_text
 from trilemma.tasks.raw_table import decode
-from trilemma.tasks.task import Text
+from trilemma.tasks.task import Task, Text
 
 VERDICT = "verdict"
 LARGEST = 256 << 20
@@ -27,36 +26,25 @@ _INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff
 """Spaces and other invisible characters."""
 
 
-@dataclass(frozen=True)
-class AnnotationSheet:
-    """What one annotator sees.
+def write_sheet(path: Path, task: Task, choices: Sequence[str], rows: Sequence[tuple[str, Text]]) -> None:
+    """Write one annotator's sheet, with an empty column for the verdicts.
 
-    Attributes:
-        task: its name.
-        fields: column names of the texts.
+    Args:
+        path: of the sheet.
+        task: what is asked.
         choices: verdicts to choose from.
         rows: row numbers and texts, in the order of the sheet.
-    """
-
-    task: str
-    fields: Sequence[str]
-    choices: Sequence[str]
-    rows: Sequence[tuple[str, Text]]
-
-
-def write_sheet(path: Path, sheet: AnnotationSheet) -> None:
-    """Write a sheet with an empty column for the verdicts.
 
     Raises:
         StoreError: when the disk is full or the folder cannot be written.
     """
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\r\n")
-    writer.writerow(["row", "task", "question", *sheet.fields, "choices", VERDICT])
+    writer.writerow(["row", "task", "question", *task.fields, "choices", VERDICT])
     questions = yaml.safe_load((files("trilemma.attacks.annotation") / "questions.yaml").read_text("utf-8"))
-    question = questions.get(sheet.task, f"Which of the classes of {sheet.task} is this?")
-    for row, text in sheet.rows:
-        cells = [row, sheet.task, question, *text, " / ".join(sheet.choices)]
+    question = questions.get(task.name, f"Which of the classes of {task.name} is this?")
+    for row, text in rows:
+        cells = [row, task.name, question, *text, " / ".join(choices)]
         writer.writerow([*map(_harmless, cells), ""])
     # With this mark Excel, too, reads the file as UTF-8.
     write_text(path, "\ufeff" + written.getvalue())

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from trilemma import tasks
-from trilemma.attacks.annotation.sheets import AnnotationSheet, read_sheet, write_sheet
+from trilemma.attacks.annotation.sheets import read_sheet, write_sheet
 from trilemma.errors import AttackError, DataError
 from trilemma.files import disk_errors, write_text
 from trilemma.records import write_table
@@ -40,9 +40,6 @@ LEAST_HIDDEN = 5
 _SHEET = re.compile(r"[\w .-]{1,100}")
 """Names of sheets, which must not be paths."""
 
-Reason = str
-"""Why an item is dropped: ``another class``, ``unclear``, ``no majority``."""
-
 
 @dataclass(frozen=True)
 class CuratedSet:
@@ -50,7 +47,7 @@ class CuratedSet:
 
     Attributes:
         kept: indices of the items whose label holds, in order.
-        dropped: the others, with the reason.
+        dropped: the others, with the reason: ``another class``, ``unclear`` or ``no majority``.
         kappa: Fleiss' kappa of the annotators who passed; None where it is not defined.
         interval: its 95% interval, with items of one origin resampled together; None where kappa is.
         control: share of the hidden clean items that each annotator got right; None where there were none.
@@ -58,14 +55,14 @@ class CuratedSet:
     """
 
     kept: tuple[int, ...]
-    dropped: Mapping[int, Reason]
+    dropped: Mapping[int, str]
     kappa: float | None
     interval: Interval | None
     control: Mapping[str, float | None]
     left_out: tuple[str, ...]
 
     @property
-    def reasons(self) -> dict[Reason, int]:
+    def reasons(self) -> dict[str, int]:
         """Number of dropped items by reason."""
         return dict(sorted(Counter(self.dropped.values()).items()))
 
@@ -130,14 +127,9 @@ def export_sheets(
     for name, order in sheets.items():
         rng.shuffle(order)
         texts = {row: (examples.originals if rows[row]["control"] else examples.texts) for row in order}
-        sheet = AnnotationSheet(
-            task.name,
-            task.fields,
-            (*task.labels, UNCLEAR),
-            [(row, texts[row][rows[row]["index"]] or ()) for row in order],
-        )
+        shown = [(row, texts[row][rows[row]["index"]] or ()) for row in order]
         paths.append(folder / f"{name}.csv")
-        write_sheet(paths[-1], sheet)
+        write_sheet(paths[-1], task, (*task.labels, UNCLEAR), shown)
     key = {
         "task": task.name,
         "set": examples.fingerprint,
@@ -235,7 +227,7 @@ def _opened(examples: AdversarialExamples | Path, task: Task | str) -> tuple[Adv
     return examples, known
 
 
-def _reason(verdicts: Sequence[str], gold: str) -> Reason | None:
+def _reason(verdicts: Sequence[str], gold: str) -> str | None:
     """Why votes do not confirm a label; None if more than half of them do."""
     [(first, votes)] = Counter(verdicts).most_common(1)
     if 2 * votes <= len(verdicts):

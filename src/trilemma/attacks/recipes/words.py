@@ -6,7 +6,7 @@ from trilemma.attacks.recipes.recipe import recipe, word_attack
 from trilemma.attacks.resources import load
 from trilemma.attacks.resources.sememes import sememe_synonyms
 from trilemma.attacks.search.attack import SearchAttack
-from trilemma.attacks.search.beam import InputReduction
+from trilemma.attacks.search.beam import Beam
 from trilemma.attacks.search.genetic import Genetic
 from trilemma.attacks.search.greedy import GreedyWordImportance, WeightedSaliency
 from trilemma.attacks.search.swarm import ParticleSwarm
@@ -247,8 +247,9 @@ def input_reduction(settings: AttackSettings, task: Task | None) -> SearchAttack
     """Input reduction: Feng et al. 2018, arXiv 1804.07781.
 
     Words are taken out while the answer stays, by a beam of 5; at least one word is left. The paper estimates
-    a word's importance by the gradient; a victim here shows none, so every word is taken out to see, and
-    n words cost up to 5 n^2 queries: where the budget ends, the shortest text until then is the result.
+    a word's importance (how much less sure the victim is without it, eq. 1) by the gradient; a victim here
+    shows none, so every word is taken out to see, again after every removal, and n words cost up to 5 n^2
+    queries: where the budget ends, the shortest text until then is the result.
 
     A success keeps the answer and loses the sense, so it counts texts that the model should be unsure about,
     not errors.
@@ -258,4 +259,5 @@ def input_reduction(settings: AttackSettings, task: Task | None) -> SearchAttack
     """
     if settings.goal is not None or settings.target is not None:
         raise AttackError("the recipe input-reduction has its own goal; leave out `goal` and `target`")
-    return word_attack(settings, InputReduction(width=5), Deletion(), own=(), goal=FewestWords())
+    search = Beam(width=5, successes_only=True)
+    return word_attack(settings, search, Deletion(), own=(), goal=FewestWords())

@@ -114,8 +114,7 @@ def _is_short(word: str) -> bool:
 
 def _lemmas(folder: Path, part: str) -> frozenset[str]:
     """Single words of a part of speech in the dictionary."""
-    lines = _lines(folder / f"index.{part}")
-    heads = (line.partition(" ")[0] for line in lines if line[:1].strip())
+    heads = (line.partition(" ")[0] for line in _lines(folder / f"index.{part}") if line[:1].strip())
     return frozenset(head for head in heads if head.isalpha())
 
 

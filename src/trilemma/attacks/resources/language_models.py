@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trilemma.attacks.words import SplitText
 from trilemma.errors import AttackError
-from trilemma.inference.batching import CPU_TOKENS, GPU_TOKENS, length_batches, pad_id
+from trilemma.inference.batching import CPU_TOKENS, GPU_TOKENS, length_batches, pad_id, padded
 from trilemma.models.loading import describe
 
 MAX_LENGTH = 256
@@ -36,17 +36,12 @@ class ModelReader:
         self, rows: Sequence[Sequence[int]], longest: int | None = None
     ) -> Iterator[tuple[NDArray[np.int64], torch.Tensor, torch.Tensor]]:
         """Indices, padded ids and attention masks [batch, length]; rows of similar length together."""
-        lengths = np.fromiter((max(1, len(row)) for row in rows), np.int64, len(rows))
-        device = self.model.device
-        tokens = longest or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)
-        fill = pad_id(self.tokenizer)
-        for batch in length_batches(lengths, tokens):
-            ids = np.full((len(batch), int(lengths[batch].max())), fill, np.int64)
-            mask = np.zeros_like(ids)
-            for place, index in enumerate(batch):
-                ids[place, : len(rows[index])] = rows[index]
-                mask[place, : max(1, len(rows[index]))] = 1
-            yield batch, torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+        device, fill = self.model.device, pad_id(self.tokenizer)
+        rows = [row or [fill] for row in rows]  # a model needs a token
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        for batch in length_batches(lengths, longest or (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS)):
+            tensors = padded({"input_ids": [rows[index] for index in batch]}, fill)
+            yield batch, tensors["input_ids"].to(device), tensors["attention_mask"].to(device)
 
 
 class MaskedLanguageModel(ModelReader):

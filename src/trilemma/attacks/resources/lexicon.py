@@ -22,8 +22,3 @@ def embedded_synonyms() -> Mapping[str, tuple[str, ...]]:
     for words in word_sets("synonyms"):
         found |= {word: tuple(other for other in words if other != word) for word in words}
     return found
-
-
-def synonyms(word: str) -> tuple[str, ...]:
-    """Synonyms of one word in lower case; none of an unknown word."""
-    return embedded_synonyms().get(word, ())

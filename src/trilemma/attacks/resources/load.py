@@ -177,9 +177,9 @@ def _model(auto: str, name: str | None, setting: str, purpose: str) -> tuple[Any
 def synonyms(folder: str | None) -> Callable[[str], Sequence[str]]:
     """Synonyms of a word in lower case, by WordNet or by the package's lexicon."""
     if folder == EMBEDDED:
-        from trilemma.attacks.resources import lexicon
+        from trilemma.attacks.resources.lexicon import embedded_synonyms
 
-        return lexicon.synonyms
+        return lambda word: embedded_synonyms().get(word, ())
     return wordnet(folder).synonyms
 
 

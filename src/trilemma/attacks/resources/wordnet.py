@@ -19,6 +19,7 @@ REMEDY = (
 )
 
 _PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
+_FILES = tuple(f"{kind}.{part}" for part in _PARTS_OF_SPEECH for kind in ("index", "data"))
 
 _ENDINGS = {
     "noun": "s: ses:s xes:x zes:z ches:ch shes:sh men:man ies:y",
@@ -38,8 +39,7 @@ class WordNet:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         places = [Path(folder)] if folder is not None else [Path(place) for place in PLACES]
-        needed = [f"{kind}.{part}" for part in _PARTS_OF_SPEECH for kind in ("index", "data")]
-        found = [place for place in places if all((place / name).is_file() for name in needed)]
+        found = [place for place in places if all((place / name).is_file() for name in _FILES)]
         if not found:
             where = f" in {folder}" if folder is not None else ""
             raise AttackError(f"WordNet was not found{where}; {REMEDY}")
@@ -50,8 +50,7 @@ class WordNet:
     @property
     def files(self) -> list[Path]:
         """The files that are read, for a fingerprint."""
-        names = [f"{kind}.{part}" for part in _PARTS_OF_SPEECH for kind in ("index", "data")]
-        names += [f"{part}.exc" for part in _PARTS_OF_SPEECH]
+        names = (*_FILES, *(f"{part}.exc" for part in _PARTS_OF_SPEECH))
         return [self.folder / name for name in names if (self.folder / name).is_file()]
 
     def synonyms(self, word: str) -> tuple[str, ...]:

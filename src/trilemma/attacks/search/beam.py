@@ -1,4 +1,4 @@
-"""Beam search, input reduction, and how a search asks about more texts than fit into memory."""
+"""Beam search, and how a search asks about more texts than fit into memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,41 +19,26 @@ budget ends a search that asks; this ends one that has nothing new to ask about.
 
 @dataclass(frozen=True)
 class Beam:
-    """Change one word at a time, and continue with the best few texts, ``width`` of them."""
+    """Change one word at a time, and continue with the best few texts.
+
+    Args:
+        width: texts that are changed further.
+        successes_only: continue only with texts that meet the goal, where it is one that the original meets.
+    """
 
     width: int = 4
+    successes_only: bool = False
 
     def __call__(self, state: SearchState) -> Steps[None]:
-        """Search until the goal is met or no text has a new neighbour."""
+        """Search until a goal that stops is met or no text has a new neighbour."""
         beam, seen = [state.first], {state.item.original.text}
         while beam:
             neighbours = yield from one_change_away(state, beam)
             found = yield from ask_in_turn(state, neighbours)
             if won(state, found):
                 return
-            beam = nearest([one for one in found if one.words.text not in seen], self.width)
-            seen.update(one.words.text for one in found)
-
-
-@dataclass(frozen=True)
-class InputReduction:
-    """Take out the least important word while the answer stays (Feng et al. 2018, arXiv 1804.07781).
-
-    A word's importance is how much less sure the victim is without it (their eq. 1); it is measured again
-    after every removal. Of each length the ``width`` texts with the surest answers are reduced further. To be
-    used with the transformation ``Deletion`` and the goal ``FewestWords``.
-    """
-
-    width: int = 5
-
-    def __call__(self, state: SearchState) -> Steps[None]:
-        """Search until every further removal changes the answer."""
-        beam, seen = [state.first], {state.item.original.text}
-        while beam:
-            shorter = yield from one_change_away(state, beam)
-            found = yield from ask_in_turn(state, shorter)
-            same = [one for one in found if one.success and one.words.text not in seen]
-            beam = nearest(same, self.width)
+            kept = [one for one in found if one.success or not self.successes_only]
+            beam = nearest([one for one in kept if one.words.text not in seen], self.width)
             seen.update(one.words.text for one in found)
 
 

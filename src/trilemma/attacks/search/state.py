@@ -177,20 +177,18 @@ class SearchState:
         places = iter(flat)
         return [[one for one in (next(places) for _ in some) if one in kept] for some in proposed]
 
-    def keeping(self, candidates: Sequence[SplitText]) -> Steps[list[SplitText]]:
-        """Those candidates that keep every constraint, in order, each text once."""
-        return (yield from self._keeping(self.item, candidates))
-
     def keeping_texts(self, texts: Sequence[Text]) -> Steps[list[Text]]:
         """Whole items of which every changed text keeps every constraint, in order, each once."""
         kept = [text for text in dict.fromkeys(texts) if text != self.item.text]
         for field, original in enumerate(self.item.text):
             changed = [SplitText.of(text[field]) for text in kept if text[field] != original]
-            held = {words.text for words in (yield from self._keeping(self.item.at(field), changed))}
+            held = {words.text for words in (yield from self.keeping(changed, self.item.at(field)))}
             kept = [text for text in kept if text[field] == original or text[field] in held]
         return kept
 
-    def _keeping(self, item: Item, candidates: Sequence[SplitText]) -> Steps[list[SplitText]]:
+    def keeping(self, candidates: Sequence[SplitText], item: Item | None = None) -> Steps[list[SplitText]]:
+        """Those candidates that keep every constraint, in order, each text once; by default of this item."""
+        item = item or self.item
         kept = list({words.text: words for words in candidates}.values())
         kept = [words for words in kept if words.text != item.original.text]
         for constraint in self.constraints:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from trilemma.attacks.lockstep import Steps
 from trilemma.attacks.search.state import SearchState
 from trilemma.attacks.transformations import Rewriting
+from trilemma.attacks.words import SplitText
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,7 @@ class TryAll:
     def __call__(self, state: SearchState) -> Steps[None]:
         """One pass over the forms."""
         forms = yield from self.rewriting(state.item)
-        before, after = state.item.text[: state.item.field], state.item.text[state.item.field + 1 :]
-        texts = [(*before, form, *after) if isinstance(form, str) else form for form in forms]
+        texts = [state.item.full(SplitText.of(one)) if isinstance(one, str) else one for one in forms]
         kept = yield from state.keeping_texts(texts)
         for start in range(0, len(kept), self.batch):
             yield from state.scores_of_texts(kept[start : start + self.batch])

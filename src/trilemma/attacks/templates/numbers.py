@@ -37,6 +37,13 @@ def _count(text: Text) -> re.Match[str] | None:
     return None if _BOUNDED.search(hypothesis[: found.start()]) else found
 
 
+def _bounded(text: Text, found: re.Match[str], bound: str) -> Text:
+    """The item with a bound in the place of the number; at the beginning of a sentence it gets a capital."""
+    start = text[1][: found.start()]
+    bound = bound if start.strip() else bound[0].upper() + bound[1:]
+    return (text[0], start + bound + text[1][found.end() :])
+
+
 def smaller(text: Text, rng: random.Random) -> list[Text]:
     """More than a smaller number of things, and at least that number; of three things at least."""
     found = _count(text)
@@ -44,23 +51,11 @@ def smaller(text: Text, rng: random.Random) -> list[Text]:
         return []
     n = int(found["n"].replace(",", ""))
     less = n - rng.randint(1, max(1, n // 3))
-    forms: list[Text] = []
-    for written in (
-        f"more than {less:,}" if "," in found["n"] else f"more than {less}",
-        f"at least {found['n']}",
-    ):
-        start = text[1][: found.start()]
-        # At the beginning of a sentence the bound gets the capital.
-        written = written if start.strip() else written[0].upper() + written[1:]
-        forms.append((text[0], start + written + text[1][found.end() :]))
-    return forms
+    more = f"more than {less:,}" if "," in found["n"] else f"more than {less}"
+    return [_bounded(text, found, more), _bounded(text, found, f"at least {found['n']}")]
 
 
 def exact(text: Text, rng: random.Random) -> list[Text]:
     """Exactly that number of things."""
     found = _count(text)
-    if found is None:
-        return []
-    start = text[1][: found.start()]
-    written = "exactly" if start.strip() else "Exactly"
-    return [(text[0], f"{start}{written} {text[1][found.start() :]}")]
+    return [] if found is None else [_bounded(text, found, f"exactly {found['n']}")]

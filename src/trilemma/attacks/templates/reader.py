@@ -21,7 +21,7 @@ for which the reason holds, by default all)::
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,7 @@ def _template(written: WrittenTemplate, task: Task, where: str) -> Template:
             raise AttackError(f"{where}: {task.name} has no class {label!r}, only {classes}")
     if written.pattern is not None:
         try:
-            _compiled(written.pattern).sub(written.replacement or "", "")
+            regex.sub(written.pattern, written.replacement or "", "")
         except (regex.error, IndexError, RecursionError, OverflowError) as error:
             raise AttackError(f"{where}: `pattern` or `replacement` is wrong: {one_line(error)}") from error
 
@@ -228,13 +228,8 @@ def _changed(text: str, written: WrittenTemplate, where: str) -> str:
     if written.prepend is not None:
         return f"{written.prepend} {text}"
     try:
-        return _compiled(written.pattern or "").sub(written.replacement or "", text, timeout=SECONDS)
+        return regex.sub(written.pattern or "", written.replacement or "", text, timeout=SECONDS)
     except TimeoutError as error:
         raise AttackError(f"{where}: `pattern` takes over {SECONDS} s on one text; simplify it") from error
     except (regex.error, IndexError) as error:
         raise AttackError(f"{where}: `replacement` is wrong: {one_line(error)}") from error
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str) -> "regex.Pattern[str]":
-    return regex.compile(pattern)

@@ -40,7 +40,7 @@ def swapped_names(text: Text, rng: random.Random, extra_men: Sequence[str] = ())
         new: dict[str, str] = {}
         for group, names in zip(groups, found, strict=True):
             # A name that the text contains already would make one person of two.
-            free = [name for name in group if not _anywhere(name, text)]
+            free = [name for name in group if not any(name.lower() in part.lower() for part in text)]
             new |= zip(names, rng.sample(free, min(len(names), len(free))), strict=False)
         yield _replaced(text, new, small)
 
@@ -87,10 +87,6 @@ def _occurs(name: str, text: Text, small: bool) -> bool:
     if not all(written in part for part in text):  # fast, and mostly enough
         return False
     return all(re.search(_bounded(written), part) for part in text)
-
-
-def _anywhere(name: str, text: Text) -> bool:
-    return any(name.lower() in part.lower() for part in text)
 
 
 def _part_of_a_name(place: str, text: Text) -> bool:

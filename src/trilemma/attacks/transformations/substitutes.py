@@ -21,18 +21,6 @@ class Deletion:
 
 
 @dataclass(frozen=True)
-class Insertion:
-    """Words of a list, the most promising first, inserted before a word of the text."""
-
-    words: tuple[str, ...]
-
-    def propose(self, item: Item, words: SplitText, positions: Sequence[int]) -> Steps[list[list[str]]]:
-        """Each listed word, followed by a space and the word itself."""
-        yield from ()
-        return [[f"{inserted} {words.words[i]}" for inserted in self.words] for i in positions]
-
-
-@dataclass(frozen=True)
 class Synonyms:
     """What a dictionary gives for a word in lower case, the first ``most`` or all, in the word's own case."""
 

@@ -16,21 +16,18 @@ from numpy.typing import NDArray
 
 from trilemma.attacks.words import SplitText
 from trilemma.errors import AttackError
+from trilemma.inference import TextClassifier
 from trilemma.tasks.task import Text
 
 if TYPE_CHECKING:
-    from trilemma.attacks.attack import Victim
     from trilemma.inference.gradients import TokenGradients
 
 Floats = NDArray[np.float32]
 
 
 @runtime_checkable
-class WhiteBoxVictim(Protocol):
+class WhiteBoxVictim(TextClassifier, Protocol):
     """A victim that shows its gradients and embeddings, as a classifier of :mod:`trilemma.inference` does."""
-
-    def __call__(self, texts: Sequence[Text]) -> Floats:
-        """Class probabilities, as of :class:`trilemma.attacks.Victim`."""
 
     def gradients(self, texts: Sequence[Text], labels: Sequence[int]) -> "Sequence[TokenGradients]":
         """Gradients of the cross-entropy of one label per text, by the embedding of each of its tokens."""
@@ -60,7 +57,7 @@ class WhiteBox:
         self._victim = victim
 
     @classmethod
-    def of(cls, victim: "Victim") -> "WhiteBox | None":
+    def of(cls, victim: TextClassifier) -> "WhiteBox | None":
         """The white box of a victim; None for one that answers with probabilities alone."""
         return cls(victim) if isinstance(victim, WhiteBoxVictim) else None
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from trilemma.models.cache import RecurrentCache
-from trilemma.models.decoding.step import SingleTokenStep
+from trilemma.models.decoding import SingleTokenStep
 from trilemma.ops.decoding import matmul_free_step
 from trilemma.ops.decoding.matmul_free_step import LayerWeights, MatMulFreeStep, PackedWeight
 
@@ -36,10 +36,12 @@ def _layer_weights(block: Any, lower_bounds: Tensor | None) -> LayerWeights:
     mixer, mlp = block.attn, block.mlp
     layers = (mixer.i_proj, mixer.f_proj, mixer.g_proj, mixer.o_proj, mlp.gate_proj, mlp.down_proj)
     return LayerWeights(
-        attn_norm=block.attn_norm.weight,
-        g_norm=mixer.g_norm.weight,
-        mlp_norm=block.mlp_norm.weight,
-        lower_bound=None if lower_bounds is None or mixer.layer == 0 else lower_bounds[mixer.layer],
+        norms={
+            "attn_norm": block.attn_norm.weight,
+            "g_norm": mixer.g_norm.weight,
+            "mlp_norm": block.mlp_norm.weight,
+            "lower_bound": None if lower_bounds is None or mixer.layer == 0 else lower_bounds[mixer.layer],
+        },
         projections=tuple(
             PackedWeight(layer.packed, layer.scale.item(), layer.norm.weight, layer.norm.eps)
             for layer in layers

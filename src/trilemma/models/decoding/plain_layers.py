@@ -7,19 +7,12 @@ modules. A ``forward`` replaced on the class itself is not noticed.
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
 from trilemma.models.blocks import Block, GatedMLP, Linear, RMSNorm
-from trilemma.ops.decoding.dense_step import GatedMLPWeights
 
 
 class ChangedLayerError(Exception):
     """A layer is not as its architecture made it; whoever asked for it leaves the token to the modules."""
-
-
-def has_global_hooks() -> bool:
-    """Whether there are hooks on all modules, such as profilers set."""
-    return bool(_has_any_global_hook())  # type: ignore[no-untyped-call]
 
 
 def child(parent: nn.Module, name: str, kind: type[nn.Module]) -> Any:
@@ -72,8 +65,8 @@ def norm_weight(parent: nn.Module, name: str, eps: float) -> Tensor:
     return parameter(norm, "weight")
 
 
-def mlp_weights(block: Block, eps: float) -> GatedMLPWeights:
-    """Weights of the second half of a block."""
+def mlp_weights(block: Block, eps: float) -> dict[str, Tensor]:
+    """Weights of the second half of a block, by their names in the kernels."""
     mlp = child(block, "mlp", GatedMLP)
     gate, up, down = (weight(mlp, name) for name in ("gate_proj", "up_proj", "down_proj"))
-    return GatedMLPWeights(norm_weight(block, "mlp_norm", eps), gate, up, down)
+    return {"mlp_norm": norm_weight(block, "mlp_norm", eps), "gate": gate, "up": up, "down": down}

@@ -5,8 +5,7 @@ Between two products of a decoding step there is less to do than a call from Pyt
 """
 
 import ctypes
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,73 +14,10 @@ from torch.nn import Parameter
 from trilemma import _native
 from trilemma.ops.dense import FEW_TOKENS
 
+Layer = Mapping[str, Tensor]
+"""Weights of a layer, and its part of the cache, by their names in the kernels."""
 
-@dataclass(frozen=True)
-class GatedMLPWeights:
-    """Weights of a gated MLP: its norm ``[D]``, gate and up ``[W, D]``, down ``[D, W]``."""
-
-    norm: Tensor
-    gate: Tensor
-    up: Tensor
-    down: Tensor
-
-
-@dataclass(frozen=True)
-class AttentionWeights:
-    """One layer of Transformer++ and its cache.
-
-    Attributes:
-        norm: weight of the norm before the mixer ``[D]``.
-        q: ``[H * d, D]``.
-        k: ``[H_kv * d, D]``.
-        v: ``[H_kv * d, D]``.
-        o: ``[D, H * d]``.
-        mlp: weights of the layer's MLP.
-        keys: cached keys with room for one more ``[B, H_kv, S, d]``; channels are neighbours in memory.
-        values: cached values, laid out as the keys.
-    """
-
-    norm: Tensor
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    o: Tensor
-    mlp: GatedMLPWeights
-    keys: Tensor
-    values: Tensor
-
-
-@dataclass(frozen=True)
-class GLAWeights:
-    """One layer of gated linear attention and its state.
-
-    Attributes:
-        norm: weight of the norm before the mixer ``[D]``.
-        q: ``[H * K, D]``.
-        k: ``[H * K, D]``.
-        v: ``[H * V, D]``.
-        gate_down: ``[rank, D]``.
-        gate_up: ``[H * K, rank]``.
-        gate_bias: ``[H * K]``.
-        out_gate: ``[H * V, D]``.
-        out_norm: ``[V]``.
-        o: ``[D, H * V]``.
-        mlp: weights of the layer's MLP.
-        state: float32 ``[B, H, K, V]``, updated in place.
-    """
-
-    norm: Tensor
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    gate_down: Tensor
-    gate_up: Tensor
-    gate_bias: Tensor
-    out_gate: Tensor
-    out_norm: Tensor
-    o: Tensor
-    mlp: GatedMLPWeights
-    state: Tensor
+_MLP = ("mlp_norm", "gate", "up", "down")
 
 
 def _pointers(*names: str) -> tuple[tuple[str, type], ...]:
@@ -91,38 +27,25 @@ def _pointers(*names: str) -> tuple[tuple[str, type], ...]:
 _Strides = ctypes.c_int64 * 3
 
 
-class _MLP(ctypes.Structure):
-    _fields_ = _pointers("norm", "gate", "up", "down")
-
-
-_ATTENTION_WEIGHTS = ("norm", "q", "k", "v", "o")
-
-
 class _AttentionLayer(ctypes.Structure):
     _fields_ = (
-        *_pointers(*_ATTENTION_WEIGHTS, "keys", "values"),
+        *_pointers("norm", "q", "k", "v", "o", "keys", "values"),
         ("key_strides", _Strides),
         ("value_strides", _Strides),
-        ("mlp", _MLP),
+        *_pointers(*_MLP),
     )
 
 
-_GLA_WEIGHTS = ("norm", "q", "k", "v", "gate_down", "gate_up", "gate_bias", "out_gate", "out_norm", "o")
-
-
 class _GLALayer(ctypes.Structure):
-    _fields_ = (
-        *_pointers(*_GLA_WEIGHTS),
-        ("state", ctypes.c_void_p),
-        ("mlp", _MLP),
+    _fields_ = _pointers(
+        *("norm", "q", "k", "v", "gate_down", "gate_up", "gate_bias", "out_gate", "out_norm", "o", "state"),
+        *_MLP,
     )
 
 
 class _Dimensions(ctypes.Structure):
     _fields_ = (
-        ("batch", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("mlp_width", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("batch", "width", "mlp_width")),
         ("type", ctypes.c_int32),
         ("eps", ctypes.c_double),
     )
@@ -158,7 +81,7 @@ def serves(hidden: Tensor) -> bool:
 
 def transformer_step(
     hidden: Tensor,
-    layers: Sequence[AttentionWeights],
+    layers: Sequence[Layer],
     seen: int,
     heads: int,
     angles: tuple[Tensor, Tensor],
@@ -169,7 +92,9 @@ def transformer_step(
 
     Args:
         hidden: ``[B, 1, D]`` that :func:`serves` accepts.
-        layers: weights and caches.
+        layers: weights ``norm`` ``[D]`` before the mixer, ``q`` ``[H * d, D]``, ``k`` and ``v``
+            ``[H_kv * d, D]``, ``o`` ``[D, H * d]`` and those of :func:`_mlp_shapes`; cached ``keys`` and
+            ``values`` ``[B, H_kv, S, d]`` with room for one more, channels neighbours in memory.
         seen: tokens in the caches.
         heads: query heads.
         angles: float32 cosines and sines ``[B or 1, 1, d / 2]`` of the token's position.
@@ -180,22 +105,25 @@ def transformer_step(
         ``[B, 1, D]``; None, and nothing is done, where a tensor is of another shape, dtype or layout.
     """
     batch, _, width = hidden.shape
-    _, kv_heads, _, size = layers[0].keys.shape
-    mlp_width = layers[0].mlp.gate.shape[0]
+    _, kv_heads, _, size = layers[0]["keys"].shape
+    mlp_width = layers[0]["gate"].shape[0]
     q_width, kv_width = heads * size, kv_heads * size
-    shapes = ((width,), (q_width, width), (kv_width, width), (kv_width, width), (width, q_width))
+    shapes = {"norm": (width,), "q": (q_width, width), "k": (kv_width, width), "v": (kv_width, width)}
+    shapes |= {"o": (width, q_width), **_mlp_shapes(width, mlp_width)}
     native = (_AttentionLayer * len(layers))()
     for target, layer in zip(native, layers, strict=True):
-        weights = (layer.norm, layer.q, layer.k, layer.v, layer.o)
-        if not _fill(target, _ATTENTION_WEIGHTS, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
+        if not _fill(target, layer, shapes, hidden.dtype):
             return None
-        for cached in (layer.keys, layer.values):
+        keys, values = layer["keys"], layer["values"]
+        for cached in (keys, values):
             fits = (*cached.shape[:2], cached.shape[3]) == (batch, kv_heads, size) and cached.shape[2] > seen
             if not fits or cached.dtype != hidden.dtype or cached.stride(3) != 1 or not cached.is_cpu:
                 return None
-        target.keys, target.values = layer.keys.data_ptr(), layer.values.data_ptr()
-        target.key_strides = _Strides(*layer.keys.stride()[:3])
-        target.value_strides = _Strides(*layer.values.stride()[:3])
+        target.keys, target.values = keys.data_ptr(), values.data_ptr()
+        target.key_strides, target.value_strides = (
+            _Strides(*keys.stride()[:3]),
+            _Strides(*values.stride()[:3]),
+        )
     cos, sin = (angle.contiguous() for angle in angles)
     mask = None if mask is None else mask.contiguous()
     if any(angle.shape not in ((1, 1, size // 2), (batch, 1, size // 2)) for angle in (cos, sin)):
@@ -208,14 +136,15 @@ def transformer_step(
     return _run("transformer_step", hidden, native, mlp_width, eps, shape)
 
 
-def gla_model_step(
-    hidden: Tensor, layers: Sequence[GLAWeights], gate_divisor: float, eps: float
-) -> Tensor | None:
+def gla_model_step(hidden: Tensor, layers: Sequence[Layer], gate_divisor: float, eps: float) -> Tensor | None:
     """Run all layers of gated linear attention on one token per sequence.
 
     Args:
         hidden: ``[B, 1, D]`` that :func:`serves` accepts.
-        layers: weights and states.
+        layers: weights ``norm`` ``[D]`` before the mixer, ``q`` and ``k`` ``[H * K, D]``, ``v``
+            ``[H * V, D]``, ``gate_down`` ``[rank, D]``, ``gate_up`` ``[H * K, rank]``, ``gate_bias``
+            ``[H * K]``, ``out_gate`` ``[H * V, D]``, ``out_norm`` ``[V]``, ``o`` ``[D, H * V]`` and those of
+            :func:`_mlp_shapes`; ``state`` float32 ``[B, H, K, V]``, updated in place.
         gate_divisor: the log decay is the log sigmoid of the gate over this.
         eps: epsilon of all norms.
 
@@ -223,19 +152,19 @@ def gla_model_step(
         ``[B, 1, D]``; None, and nothing is done, where a tensor is of another shape, dtype or layout.
     """
     batch, _, width = hidden.shape
-    _, heads, key, value = layers[0].state.shape
-    mlp_width, rank = layers[0].mlp.gate.shape[0], layers[0].gate_down.shape[0]
+    _, heads, key, value = layers[0]["state"].shape
+    mlp_width, rank = layers[0]["gate"].shape[0], layers[0]["gate_down"].shape[0]
     K, V = heads * key, heads * value
-    projections = ((K, width), (K, width), (V, width), (rank, width), (K, rank))
-    shapes = ((width,), *projections, (K,), (V, width), (value,), (width, V))
+    shapes = {"norm": (width,), "q": (K, width), "k": (K, width), "v": (V, width), "gate_down": (rank, width)}
+    shapes |= {"gate_up": (K, rank), "gate_bias": (K,), "out_gate": (V, width), "out_norm": (value,)}
+    shapes |= {"o": (width, V), **_mlp_shapes(width, mlp_width)}
     native = (_GLALayer * len(layers))()
     for target, layer in zip(native, layers, strict=True):
-        weights = [getattr(layer, name) for name in _GLA_WEIGHTS]
-        if not _fill(target, _GLA_WEIGHTS, weights, shapes, layer.mlp, mlp_width, hidden.dtype):
+        if not _fill(target, layer, shapes, hidden.dtype):
             return None
-        if not _readable(layer.state, (batch, heads, key, value), torch.float32):
+        if not _readable(layer["state"], (batch, heads, key, value), torch.float32):
             return None
-        target.state = layer.state.data_ptr()
+        target.state = layer["state"].data_ptr()
     shape = _GLADimensions(heads, key, value, rank, gate_divisor)
     return _run("gla_model_step", hidden, native, mlp_width, eps, shape)
 
@@ -247,25 +176,21 @@ def _readable(tensor: Tensor, shape: Sequence[int], dtype: torch.dtype) -> bool:
     return plain and fits and tensor.is_cpu and tensor.is_contiguous()
 
 
+def _mlp_shapes(width: int, mlp_width: int) -> dict[str, tuple[int, ...]]:
+    """The gated MLP: its norm ``[D]``, gate and up ``[W, D]``, down ``[D, W]``."""
+    return dict(
+        zip(_MLP, ((width,), (mlp_width, width), (mlp_width, width), (width, mlp_width)), strict=True)
+    )
+
+
 def _fill(
-    target: ctypes.Structure,
-    names: Sequence[str],
-    weights: Sequence[Tensor],
-    shapes: Sequence[Sequence[int]],
-    mlp: GatedMLPWeights,
-    mlp_width: int,
-    dtype: torch.dtype,
+    target: ctypes.Structure, layer: Layer, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype
 ) -> bool:
     """Write the addresses of a layer's weights; False where the kernels cannot read one."""
-    (width,) = shapes[0]
-    mlp_weights = (mlp.norm, mlp.gate, mlp.up, mlp.down)
-    mlp_shapes = ((width,), (mlp_width, width), (mlp_width, width), (width, mlp_width))
-    for tensor, shape in zip((*weights, *mlp_weights), (*shapes, *mlp_shapes), strict=True):
-        if not _readable(tensor, shape, dtype):
+    for name, shape in shapes.items():
+        if not _readable(layer[name], shape, dtype):
             return False
-    for name, tensor in zip(names, weights, strict=True):
-        setattr(target, name, tensor.data_ptr())
-    target.mlp = _MLP(*(tensor.data_ptr() for tensor in mlp_weights))
+        setattr(target, name, layer[name].data_ptr())
     return True
 
 

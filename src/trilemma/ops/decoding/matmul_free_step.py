@@ -5,7 +5,7 @@ Between two products of a decoding step there is less to do than a call from Pyt
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,18 +38,13 @@ class LayerWeights:
     """Weights of one layer.
 
     Attributes:
-        attn_norm: weight of the norm before the mixer ``[D]``.
-        g_norm: weight of the norm at the mixer's output ``[D]``.
-        mlp_norm: weight of the norm before the MLP ``[D]``.
-        lower_bound: lower bound of the forget gate ``[D]``, or None.
+        norms: ``attn_norm`` and ``mlp_norm`` before mixer and MLP and ``g_norm`` at the mixer's output, each
+            ``[D]``; ``lower_bound`` of the forget gate ``[D]``, or None.
         projections: i, f, g and o of the mixer, then gate (with up behind it) and down of the MLP.
         eps: epsilon of the three norms.
     """
 
-    attn_norm: Tensor
-    g_norm: Tensor
-    mlp_norm: Tensor
-    lower_bound: Tensor | None
+    norms: Mapping[str, Tensor | None]
     projections: tuple[PackedWeight, ...]
     eps: float
 
@@ -91,12 +86,10 @@ class MatMulFreeStep:
         self._kept: list[Tensor] = []
         self._layers = (_Layer * len(layers))()
         for target, layer in zip(self._layers, layers, strict=True):
-            target.attn_norm = self._floats(layer.attn_norm)
-            target.g_norm = self._floats(layer.g_norm)
-            target.mlp_norm = self._floats(layer.mlp_norm)
-            target.lower_bound = None if layer.lower_bound is None else self._floats(layer.lower_bound)
-            for at, weight in enumerate(layer.projections):
-                target.projections[at] = self._bit_linear(weight)
+            for name, weight in layer.norms.items():
+                setattr(target, name, None if weight is None else self._floats(weight))
+            for at, packed in enumerate(layer.projections):
+                target.projections[at] = self._bit_linear(packed)
             target.eps = layer.eps
 
     def _bit_linear(self, weight: PackedWeight) -> _BitLinear:

@@ -4,7 +4,7 @@
 
 The fast paths cut time into chunks, carry the state from chunk to chunk, and do everything inside a chunk by
 matrix products: :mod:`trilemma.ops.gla.compiled` on CPUs, :mod:`trilemma.ops.fla_kernels` on GPUs,
-:mod:`trilemma.ops.gla.chunkwise` everywhere. The plain recurrence is :mod:`trilemma.ops.gla.reference`.
+:mod:`trilemma.ops.gla.chunkwise` everywhere.
 """
 
 import torch
@@ -14,7 +14,6 @@ from trilemma import _native
 from trilemma.ops import fla_kernels
 from trilemma.ops.gla import compiled
 from trilemma.ops.gla.chunkwise import gla_chunkwise
-from trilemma.ops.gla.reference import step_recurrent
 from trilemma.ops.states import check_state, state_or_zeros
 
 
@@ -60,7 +59,10 @@ def gla(
         return v.clone(), state_or_zeros(initial_state, k, shape) if output_final_state else None
     with torch.autocast(q.device.type, enabled=False):
         if compiled.serves(q, k, v, g, initial_state):
-            return compiled.gla_compiled(q, k, v, g, initial_state, scale, output_final_state, lengths)
+            output, state = compiled.CompiledGLA.apply(  # type: ignore[no-untyped-call]
+                q, k, v, g, initial_state, scale, output_final_state, lengths
+            )
+            return output, state
         if lengths is not None:
             beyond = torch.arange(q.shape[1], device=q.device) >= lengths.unsqueeze(-1)
             q, k, v, g = (x.masked_fill(beyond[:, :, None, None], 0) for x in (q, k, v, g))
@@ -72,18 +74,11 @@ def gla(
 def gla_step(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, scale: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One step of :func:`gla`, for decoding.
-
-    Args:
-        q: query ``[B, 1, H, K]``.
-        k: key ``[B, 1, H, K]``.
-        v: value ``[B, 1, H, V]``.
-        g: log decay ``[B, 1, H, K]``.
-        state: ``[B, H, K, V]``; not to be used afterwards, since compiled paths update it in place.
-        scale: factor on the query; ``K ** -0.5`` when None.
+    """One step of :func:`gla`, for decoding: its inputs with T = 1.
 
     Returns:
-        The output ``[B, 1, H, V]`` in the dtype of ``v`` and the new state.
+        The output ``[B, 1, H, V]`` in the dtype of ``v`` and the new state. ``state`` is not to be used
+        afterwards, since compiled paths update it in place.
     """
     if scale is None:
         scale = q.shape[-1] ** -0.5
@@ -91,3 +86,15 @@ def gla_step(
     if state.is_contiguous() and not torch.is_grad_enabled() and compiled.serves(q, k, v, g, state):
         return compiled.step_compiled(q, k, v, g, state, scale), state
     return step_recurrent(q, k, v, g, state, scale)
+
+
+def step_recurrent(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """:func:`gla_step` by PyTorch alone, what every faster path must compute; leaves ``state`` as it is."""
+    dtype = state.dtype
+    with torch.autocast(q.device.type, enabled=False):
+        decayed = state * g[:, 0].to(dtype).exp().unsqueeze(-1)
+        state = torch.addcmul(decayed, k[:, 0].to(dtype).unsqueeze(-1), v[:, 0].to(dtype).unsqueeze(-2))
+        output = (q.to(dtype) * scale).transpose(1, 2) @ state
+    return output.transpose(1, 2).to(v.dtype), state

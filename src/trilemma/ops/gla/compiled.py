@@ -21,23 +21,6 @@ def serves(q: Tensor, k: Tensor, v: Tensor, g: Tensor, initial_state: Tensor | N
     return same and state and _native.serves(q, k, v, g, initial_state)
 
 
-def gla_compiled(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor,
-    initial_state: Tensor | None,
-    scale: float,
-    output_final_state: bool,
-    lengths: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """:func:`trilemma.ops.gla.gla` for inputs that :func:`serves` accepts and that are not empty."""
-    output, state = _CompiledGLA.apply(  # type: ignore[no-untyped-call]
-        q, k, v, g, initial_state, scale, output_final_state, lengths
-    )
-    return output, state
-
-
 def step_compiled(q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor, scale: float) -> Tensor:
     """One step ``[B, 1, H, .]``; the float32 ``state`` is updated in place. Returns the output."""
     batch, _, heads, key = q.shape
@@ -53,7 +36,9 @@ def _shape(q: Tensor, v: Tensor) -> Any:
     return (ctypes.c_int64 * 5)(*q.shape, v.shape[-1])
 
 
-class _CompiledGLA(torch.autograd.Function):
+class CompiledGLA(torch.autograd.Function):
+    """:func:`trilemma.ops.gla.gla` for inputs that :func:`serves` accepts and that are not empty."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -66,6 +51,7 @@ class _CompiledGLA(torch.autograd.Function):
         output_final_state: bool,
         lengths: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
+        """Output and final state."""
         q, k, v, g = (x.contiguous() for x in (q, k, v, g))
         initial_state = None if initial_state is None else initial_state.contiguous()
         batch, time, heads, key = q.shape
@@ -87,6 +73,7 @@ class _CompiledGLA(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_output: Tensor | None, d_final: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Gradients to q, k, v, g and the initial state."""
         q, k, v, g, kept, lengths = ctx.saved_tensors
         gradients = [torch.empty_like(x) for x in (q, k, v, g)]
         d_initial = torch.empty(ctx.size) if ctx.needs_input_grad[4] else None

@@ -116,15 +116,7 @@ def _native_product(rows: Tensor, packed: Tensor, scale: Tensor, norm_weight: Te
         levels, levels.shape[1], sums, steps, None,
     )  # fmt: skip
     _native.call(
-        "ternary",
-        packed,
-        packed.shape[0],
-        blocks,
-        ctypes.c_float(float(scale)),
-        levels,
-        sums,
-        steps,
-        tokens,
-        out,
-    )
+        "ternary", packed, packed.shape[0], blocks, ctypes.c_float(float(scale)),
+        levels, sums, steps, tokens, out,
+    )  # fmt: skip
     return out

@@ -50,13 +50,7 @@ def packed_linear(x: Tensor, packed: Tensor, scale: Tensor, norm_weight: Tensor,
 def normed_levels(
     rows: Tensor, norm_weight: Tensor, eps: float, padded: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """RMS norm, then rounding to 8 bits by token, as :func:`trilemma.ops.ternary.levels.normed_levels`.
-
-    Args:
-        rows: ``[tokens, channels]``.
-        norm_weight: weight of the norm ``[channels]``.
-        eps: added to the mean square.
-        padded: channels of the result; those beyond ``channels`` are 0.
+    """:func:`trilemma.ops.ternary.levels.normed_levels`, padded by levels of 0 to ``padded`` channels.
 
     Returns:
         int8 levels -127..127 ``[tokens, padded]``; the step between levels, float32 ``[tokens]``; the sum of

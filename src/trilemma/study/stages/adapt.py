@@ -60,7 +60,7 @@ def lay_out(
     named = f" ({adaptation.method})" if len(study.adapt) > 1 else ""
     sweep = None
     if chosen.trials > 1:
-        rows = chosen.trials * chosen.sweep_rows(len(train)) * chosen.sweep_epochs
+        rows = chosen.sweep_examples(len(train))
         sweep = graph.add(
             Sweep(
                 title=f"{model.label} on {trained_on}{named}",

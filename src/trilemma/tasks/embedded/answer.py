@@ -9,29 +9,17 @@ import random
 from collections.abc import Callable, Mapping
 
 from trilemma.tasks.embedded.grammar import Item, sentence, word
-from trilemma.tasks.embedded.word_lists import DAYS, MONTHS, NAMES, PLACES, THINGS, VERBS
+from trilemma.tasks.embedded.word_lists import NAMES, PLACES, SETS, WORDS
 
-_REASONS = ("guests were coming", "the neighbours had complained", "nobody else had time", "the rent was due",
-            "winter was near", "a friend had asked for it")  # fmt: skip
 _CIRCUMSTANCES: Mapping[str, Callable[[random.Random], str]] = {
     "place": lambda rng: f"in {rng.choice(PLACES)}",
-    "time": lambda rng: rng.choice((f"on {rng.choice(DAYS)}", f"last {rng.choice(MONTHS)}")),
-    "reason": lambda rng: f"because {rng.choice(_REASONS)}",
+    "time": lambda rng: rng.choice(
+        (f"on {rng.choice(WORDS['days'])}", f"last {rng.choice(WORDS['months'])}")
+    ),
+    "reason": lambda rng: f"because {rng.choice(WORDS['reasons'])}",
     "company": lambda rng: f"together with {rng.choice(NAMES)}",
 }
 _ORDER = tuple(_CIRCUMSTANCES)
-_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "place": ("where was {deed}?", "in which town was {deed}?"),
-    "time": ("when was {deed}?", "at what time was {deed}?"),
-    "reason": ("why was {deed}?", "for what reason was {deed}?"),
-    "company": ("with whom was {deed}?", "in whose company was {deed}?"),
-}
-_TEMPLATES: Mapping[str, str] = {
-    "place": "Show me on the map the spot at which {deed}.",
-    "time": "I have my calendar here: mark the date on which {deed}.",
-    "reason": "Nobody understands what it was good for that {deed}.",
-    "company": "Name the helper who stood by as {deed}.",
-}
 
 
 def draw(rng: random.Random, label: int) -> Item:
@@ -40,10 +28,11 @@ def draw(rng: random.Random, label: int) -> Item:
     given = others[: rng.choice((0, 1, 1, 2))]
     if label == 0:
         given.append(asked)
-    name, verb, thing = rng.choice(NAMES), word(rng, VERBS), word(rng, THINGS)
+    name, verb, thing = rng.choice(NAMES), word(rng, SETS["verbs"]), word(rng, SETS["things"])
     circumstances = [_CIRCUMSTANCES[kind](rng) for kind in sorted(given, key=_ORDER.index)]
-    question = sentence(rng.choice(_QUESTIONS[asked]).format(deed=f"the {thing} {verb}"), end="")
+    wordings = WORDS["circumstances"][asked]
+    question = sentence(rng.choice(wordings["questions"]).format(deed=f"the {thing} {verb}"), end="")
     plain = sentence(" ".join([f"{name} {verb} the {thing}", *circumstances]))
     fronted = sentence(", ".join([*reversed(circumstances), f"the {thing} was {verb} by {name}"]))
-    template = _TEMPLATES[asked].format(deed=f"{name} {verb} the {thing}")
+    template = wordings["template"].format(deed=f"{name} {verb} the {thing}")
     return Item(label, (question, plain), (question, fronted), (template, plain))

@@ -6,41 +6,27 @@ Entailment is 0, neutral 1, contradiction 2, as in MNLI.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trilemma.tasks.embedded.grammar import Item, sentence
-from trilemma.tasks.embedded.word_lists import NAMES, PLACES, SCALES
+from trilemma.tasks.embedded.word_lists import NAMES, PLACES, SCALES, WORDS
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 
-_IMPLICATIVE: Mapping[str, tuple[str, ...]] = {
-    "yes": ("managed to", "dared to", "remembered to", "happened to"),
-    "no": ("failed to", "forgot to", "refused to", "neglected to"),
-    "open": ("hoped to", "wanted to", "promised to", "planned to"),
+_DID: Mapping[int, tuple[tuple[str, bool], ...]] = {
+    ENTAILMENT: (("yes", True), ("no", False)),
+    NEUTRAL: (("open", True), ("open", False)),
+    CONTRADICTION: (("yes", False), ("no", True)),
 }
-_DID: Mapping[tuple[str, bool], int] = {
-    ("yes", True): ENTAILMENT,
-    ("yes", False): CONTRADICTION,
-    ("no", True): CONTRADICTION,
-    ("no", False): ENTAILMENT,
-    ("open", True): NEUTRAL,
-    ("open", False): NEUTRAL,
+"""By answer: whether an implicative verb means that the deed was done, and whether the hypothesis says so."""
+
+_QUANTIFIED: Mapping[int, tuple[tuple[str, str], ...]] = {
+    ENTAILMENT: (("all", "some"), ("all", "most"), ("most", "some"), ("none", "not all")),
+    NEUTRAL: (("some", "all"), ("some", "most"), ("most", "all"), ("not all", "none")),
+    CONTRADICTION: (("all", "none"), ("none", "some"), ("none", "most"), ("not all", "all")),
 }
-_QUANTIFIED: Mapping[tuple[str, str], int] = {
-    ("all", "some"): ENTAILMENT,
-    ("all", "most"): ENTAILMENT,
-    ("most", "some"): ENTAILMENT,
-    ("none", "not all"): ENTAILMENT,
-    ("some", "all"): NEUTRAL,
-    ("some", "most"): NEUTRAL,
-    ("most", "all"): NEUTRAL,
-    ("not all", "none"): NEUTRAL,
-    ("all", "none"): CONTRADICTION,
-    ("none", "some"): CONTRADICTION,
-    ("none", "most"): CONTRADICTION,
-    ("not all", "all"): CONTRADICTION,
-}
+"""By answer: the quantifiers of premise and hypothesis."""
 
 
 @dataclass(frozen=True)
@@ -54,40 +40,13 @@ class Genre:
         things: what can be hot or cold, big or small, ...
     """
 
-    deeds: tuple[tuple[str, str], ...]
-    groups: tuple[str, ...]
-    states: tuple[str, ...]
-    things: tuple[str, ...]
+    deeds: Sequence[tuple[str, str]]
+    groups: Sequence[str]
+    states: Sequence[str]
+    things: Sequence[str]
 
 
-TOWN = Genre(
-    deeds=(
-        ("open the window", "opened the window"),
-        ("call the bank", "called the bank"),
-        ("sign the letter", "signed the letter"),
-        ("lock the office", "locked the office"),
-        ("pay the bill", "paid the bill"),
-        ("invite the mayor", "invited the mayor"),
-        ("answer the phone", "answered the phone"),
-        ("visit the museum", "visited the museum"),
-    ),
-    groups=("engineers", "lawyers", "drivers", "teachers", "doctors", "clerks", "cooks", "guards"),
-    states=("tired", "late", "married", "insured", "hungry", "polite", "busy", "famous"),
-    things=("office", "kitchen", "station", "bridge", "market", "tunnel", "library", "hotel"),
-)
-COUNTRY = Genre(
-    deeds=(
-        ("milk the goats", "milked the goats"),
-        ("plough the field", "ploughed the field"),
-        ("feed the horses", "fed the horses"),
-        ("harvest the barley", "harvested the barley"),
-        ("mend the fence", "mended the fence"),
-        ("load the wagon", "loaded the wagon"),
-    ),
-    groups=("farmers", "shepherds", "fishermen", "millers", "hunters", "beekeepers"),
-    states=("thirsty", "cheerful", "asleep", "retired", "lonely", "armed"),
-    things=("barn", "meadow", "harbour", "orchard", "stable", "cellar"),
-)
+TOWN, COUNTRY = (Genre(**WORDS["genres"][name]) for name in ("town", "country"))
 
 
 def draw_matched(rng: random.Random, label: int) -> Item:
@@ -112,10 +71,10 @@ def _draw(rng: random.Random, label: int, genre: Genre) -> Item:
 
 
 def _implicative(rng: random.Random, label: int, genre: Genre) -> Item:
-    cases = [case for case, answer in _DID.items() if answer == label]
+    cases = _DID[label]
     kind, did = rng.choices(cases, [2 if asserted else 1 for _, asserted in cases])[0]
     name, place, (infinitive, past) = rng.choice(NAMES), rng.choice(PLACES), rng.choice(genre.deeds)
-    verb = rng.choice(_IMPLICATIVE[kind])
+    verb = rng.choice(WORDS["implicative"][kind])
     hypothesis = f"{name} {past}" if did else f"{name} did not {infinitive}"
     opposite = f"{name} did not {infinitive}" if did else f"{name} {past}"
     return _item(
@@ -128,7 +87,7 @@ def _implicative(rng: random.Random, label: int, genre: Genre) -> Item:
 
 
 def _quantifier(rng: random.Random, label: int, genre: Genre) -> Item:
-    given, claimed = rng.choice([case for case, answer in _QUANTIFIED.items() if answer == label])
+    given, claimed = rng.choice(_QUANTIFIED[label])
     group, place, state = rng.choice(genre.groups), rng.choice(PLACES), rng.choice(genre.states)
     return _item(
         label,

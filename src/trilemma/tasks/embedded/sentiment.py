@@ -7,7 +7,7 @@ the other polarity, so that no single word decides.
 import random
 
 from trilemma.tasks.embedded.grammar import Item, sentence, word
-from trilemma.tasks.embedded.word_lists import NEGATIVE, POSITIVE, WORKS
+from trilemma.tasks.embedded.word_lists import SETS
 
 _SUBJECTS = ("the", "its")
 _LINKS = ("was", "is", "seemed")
@@ -19,7 +19,9 @@ _OPENERS = ("", "", "", "overall, ", "honestly, ", "in the end, ")
 def draw(rng: random.Random, label: int) -> Item:
     """An item whose main clause is positive (label 1) or negative (0)."""
     shape = rng.choice(("plain", "plain", "plain", "plain", "and", "but", "although"))
-    noun, other_noun = (f"{rng.choice(_SUBJECTS)} {rng.choice(one.words)}" for one in rng.sample(WORKS, 2))
+    noun, other_noun = (
+        f"{rng.choice(_SUBJECTS)} {rng.choice(one.words)}" for one in rng.sample(SETS["works"], 2)
+    )
     main, cleft = _clause(rng, noun, label)
     if shape == "plain":
         text, rewritten = main, cleft
@@ -60,4 +62,4 @@ def _template(rng: random.Random, noun: str, label: int) -> str:
 
 
 def _adjective(rng: random.Random, label: int) -> str:
-    return word(rng, POSITIVE if label else NEGATIVE)
+    return word(rng, SETS["positive" if label else "negative"])
