@@ -26,7 +26,7 @@ from trilemma.hardware.meter_sources import (
     rapl_zones,
     zeus_gpu_meter,
 )
-from trilemma.hardware.meters import Counter, CounterMeter, JoinedMeter, Meter, MeterError, SampledMeter
+from trilemma.hardware.meters import Counter, CounterMeter, JoinedMeter, Meter, MeterError, energy_of
 
 RANGE = 65_532_610_987  # microjoules, as an AMD processor has it
 ZONES = {
@@ -288,7 +288,8 @@ def test_samples_are_integrated_by_the_trapezoid_rule_and_windows_add_up(
     watts = [power for _, power in steps]
     now = iter(times)
     power = iter(watts)
-    meter = SampledMeter({"GPU": lambda: next(power)}, "samples", 0.1, every=1e6, clock=lambda: next(now))
+    gpu = Counter("GPU", energy_of(lambda: next(power), lambda: next(now)))
+    meter = CounterMeter([gpu], "samples", 0.1, watch=1e6)
     reads = [0.0, *(meter.read()["GPU"] for _ in steps[1:])]
     meter.close()
     assert reads[-1] == pytest.approx(np.trapezoid(watts, times))
@@ -307,7 +308,7 @@ def test_samples_are_taken_while_nobody_reads() -> None:
             enough.set()
         return 1.0
 
-    meter = SampledMeter({"GPU": watts}, "samples", 0.1, every=0.001)
+    meter = CounterMeter([Counter("GPU", energy_of(watts))], "samples", 0.1, watch=0.001)
     assert enough.wait(60)
     meter.close()
 

@@ -18,13 +18,21 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trilemma.hardware import Unmeasured
 from trilemma.hardware import nvml as nvidia
-from trilemma.hardware.meters import Counter, CounterMeter, JoinedMeter, Meter, MeterError, SampledMeter
+from trilemma.hardware.meters import (
+    SAMPLE_SECONDS,
+    Counter,
+    CounterMeter,
+    JoinedMeter,
+    Meter,
+    MeterError,
+    energy_of,
+)
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -76,10 +84,7 @@ def rapl_zones(powercap: Path = POWERCAP) -> list[Zone]:
     Left out are cores and graphics, which are part of their package, ``psys``, which contains the packages,
     and the second interface to the same packages (``intel-rapl-mmio``).
     """
-    return sorted(_zones(powercap))
-
-
-def _zones(powercap: Path) -> Iterator[Zone]:
+    found = []
     for folder in powercap.glob("intel-rapl:*"):
         match = _ZONE.fullmatch(folder.name)
         try:
@@ -87,9 +92,10 @@ def _zones(powercap: Path) -> Iterator[Zone]:
         except OSError:
             continue
         if match and match[2] is None and name.startswith("package"):
-            yield Zone(name, folder)
+            found.append(Zone(name, folder))
         elif match and match[2] is not None and name == "dram":
-            yield Zone(f"dram-{match[1]}", folder)
+            found.append(Zone(f"dram-{match[1]}", folder))
+    return sorted(found)
 
 
 def processor_meter(
@@ -140,6 +146,11 @@ def _moving(
     return CounterMeter(alive, f"{source} of {named}", shortest)
 
 
+def _sampled(watts: Callable[[], float], by: str) -> Meter:
+    gpu = Counter("GPU", energy_of(watts))
+    return CounterMeter([gpu], f"{by} power samples of GPU", GPU_WINDOW, watch=SAMPLE_SECONDS)
+
+
 def _gpu_meter(device: str) -> Meter | Unmeasured:
     import torch
 
@@ -182,9 +193,7 @@ def nvml_meter(nvml: Any, uuid: str, *, sleep: Callable[[float], None] = time.sl
     else:
         counter = Counter("GPU", reading("nvmlDeviceGetTotalEnergyConsumption"))
         meter = _moving([counter], "NVML counter", GPU_WINDOW, sleep)
-    return meter or SampledMeter(
-        {"GPU": reading("nvmlDeviceGetPowerUsage")}, "NVML power samples of GPU", GPU_WINDOW
-    )
+    return meter or _sampled(reading("nvmlDeviceGetPowerUsage"), "NVML")
 
 
 def import_zeus() -> Any:
@@ -216,14 +225,14 @@ def shield_from_amdsmi() -> None:
 
 
 def _zeus_processors(zeus: Any, sleep: Callable[[float], None]) -> Meter | None:
-    counters = []
     try:
         cpus = zeus.get_cpus()
-        for index in range(len(cpus)):
-            for component, field in (("package", "cpu_mj"), ("dram", "dram_mj")):
-                if getattr(cpus.get_total_energy_consumption(index), field) is not None:
-                    read = _zeus_reading(cpus.get_total_energy_consumption, index, field)
-                    counters.append(Counter(f"{component}-{index}", read))
+        counters = [
+            Counter(f"{component}-{index}", _zeus_reading(cpus.get_total_energy_consumption, index, field))
+            for index in range(len(cpus))
+            for component, field in (("package", "cpu_mj"), ("dram", "dram_mj"))
+            if getattr(cpus.get_total_energy_consumption(index), field) is not None
+        ]
         return _moving(counters, "zeus counters", RAPL_WINDOW, sleep)
     except Exception:  # zeus raises errors of many kinds
         return None
@@ -251,7 +260,7 @@ def zeus_gpu_meter(
             return Unmeasured(f"zeus does not report the power of GPU {index}")
     except Exception as error:  # zeus raises errors of many kinds
         return Unmeasured(f"zeus cannot read GPU {index} ({type(error).__name__}: {error})")
-    return SampledMeter({"GPU": read}, "zeus power samples of GPU", GPU_WINDOW)
+    return _sampled(read, "zeus")
 
 
 def _zeus_reading(function: Callable[[int], Any], index: int, field: str = "") -> Callable[[], float]:

@@ -89,19 +89,20 @@ class CounterMeter:
         counters: of different components.
         source: what a reader calls them.
         shortest: seconds of the shortest window.
-        watch: seconds between readings of counters that wrap.
+        watch: seconds between readings that nobody asks for; by default they are made of counters that wrap.
     """
 
     def __init__(
-        self, counters: Sequence[Counter], source: str, shortest: float, *, watch: float = WATCH_SECONDS
+        self, counters: Sequence[Counter], source: str, shortest: float, *, watch: float | None = None
     ) -> None:
         self.source, self.shortest = source, shortest
         self._counters = list(counters)
         self._lock = threading.Lock()
         self._last = {counter.component: counter.joules() for counter in counters}
         self._total = dict.fromkeys(self._last, 0.0)
-        wraps = any(math.isfinite(counter.wraps) for counter in counters)
-        self._watch = Repeating(watch, self.read) if wraps else None
+        if watch is None and any(math.isfinite(counter.wraps) for counter in counters):
+            watch = WATCH_SECONDS
+        self._watch = None if watch is None else Repeating(watch, self.read)
 
     def read(self) -> Mapping[str, float]:
         """Joules by component since the meter was opened."""
@@ -118,50 +119,29 @@ class CounterMeter:
             return dict(self._total)
 
     def close(self) -> None:
-        """End the thread that watches for wraps."""
+        """End the thread that reads in the background."""
         if self._watch is not None:
             self._watch.stop()
 
 
-class SampledMeter:
-    """Adds up a power that is sampled: the trapezoid rule over samples, each read being one of them.
+def energy_of(watts: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> Callable[[], float]:
+    """What reads the joules of a power that is sampled: the trapezoid rule, each read being a sample.
 
     Args:
-        watts: reads the momentary power, by component.
-        source: what a reader calls them.
-        shortest: seconds of the shortest window.
-        every: seconds between samples.
+        watts: reads the momentary power.
         clock: seconds, monotonic.
     """
+    total, before = 0.0, None
 
-    def __init__(
-        self,
-        watts: Mapping[str, Callable[[], float]],
-        source: str,
-        shortest: float,
-        *,
-        every: float = SAMPLE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.source, self.shortest = source, shortest
-        self._watts, self._clock = dict(watts), clock
-        self._lock = threading.Lock()
-        self._at, self._power = clock(), {name: read() for name, read in self._watts.items()}
-        self._total = dict.fromkeys(self._watts, 0.0)
-        self._sampling = Repeating(every, self.read)
+    def joules() -> float:
+        nonlocal total, before
+        now, power = clock(), watts()
+        then, last = before or (now, power)
+        total += (now - then) * (power + last) / 2
+        before = now, power
+        return total
 
-    def read(self) -> Mapping[str, float]:
-        """Joules by component since the meter was opened."""
-        with self._lock:
-            now, power = self._clock(), {name: read() for name, read in self._watts.items()}
-            for name, watts in power.items():
-                self._total[name] += (now - self._at) * (watts + self._power[name]) / 2
-            self._at, self._power = now, power
-            return dict(self._total)
-
-    def close(self) -> None:
-        """End the sampling."""
-        self._sampling.stop()
+    return joules
 
 
 class JoinedMeter:
