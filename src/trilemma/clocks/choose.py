@@ -119,16 +119,15 @@ def frequency_by_phase(phases: Phases, slowdown: float) -> FrequencyChoice:
     }
     common = set.intersection(*(set(settings) for settings in allowed.values()))
     singles = [{name: settings[mhz] for name, settings in allowed.items()} for mhz in sorted(common)]
+    thriftiest = {
+        name: min(settings.values(), key=lambda one: (one.joules, one.seconds))
+        for name, settings in allowed.items()
+    }
     return FrequencyChoice(
-        settings={name: min(settings.values(), key=_thrifty) for name, settings in allowed.items()},
+        settings=thriftiest,
         fastest=fastest,
         single=min(singles, key=_joules, default={}),
     )
-
-
-def _thrifty(setting: Setting) -> tuple[float, float]:
-    """Least energy first; of equal energies, least time."""
-    return setting.joules, setting.seconds
 
 
 def _by_clock(phase: str, settings: Sequence[Setting]) -> dict[float, Setting]:
