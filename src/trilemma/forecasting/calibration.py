@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,12 @@ from trilemma.errors import DeployError
 from trilemma.files import cache_folder, write_text
 from trilemma.forecasting.forecaster import Forecaster, Measured, MeasuredOperation
 from trilemma.forecasting.measuring import Bench, RandomModel, rotating
-from trilemma.hardware.machine import HERE, Machine
+from trilemma.hardware.machine import Machine
 from trilemma.hardware.roofline import find, fingerprint
 from trilemma.models.sizes import configuration
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.operations import Operation, forward
 from trilemma.progress import Progress, silent
-
-__all__ = ["HERE", "Calibration", "calibrate", "families", "here", "read", "this_machine", "write"]
 
 VERSION = 3
 """Of the file's format."""
@@ -192,15 +190,8 @@ def write(calibration: Calibration, path: Path) -> None:
     Raises:
         StoreError: if the disk is full or the folder cannot be written.
     """
-    content = {
-        "version": VERSION,
-        "machine": calibration.machine.model_dump(mode="json"),
-        "fingerprint": calibration.fingerprint,
-        "measured": [asdict(one) for one in calibration.measured],
-        "operations": [asdict(one) for one in calibration.operations],
-        "unsteady": calibration.unsteady,
-    }
-    write_text(path, json.dumps(content, indent=1))
+    content = TypeAdapter(Calibration).dump_python(calibration, mode="json")
+    write_text(path, json.dumps({"version": VERSION, **content}, indent=1))
 
 
 def read(path: Path) -> Calibration:

@@ -108,7 +108,8 @@ class Forecaster:
         self.machine = machine
         self._fits: dict[bool, _Fit] = {}
         for decoding in (False, True):
-            known = [one for one in measured if _decodes(one.work.phase) == decoding]
+            # Passes over many tokens and those of one are limited by other things: each kind has its own fit.
+            known = [one for one in measured if (one.work.phase == "decode") == decoding]
             if len(known) >= _FEWEST:
                 alone = [one for one in operations if (one.tokens <= _FEW_TOKENS) == decoding]
                 self._fits[decoding] = _Fit(machine, known, alone)
@@ -117,7 +118,7 @@ class Forecaster:
         """Forecasts, in order."""
         found: dict[int, Seconds] = {}
         for decoding in (False, True):
-            places = [i for i, one in enumerate(passes) if _decodes(one.phase) == decoding]
+            places = [i for i, one in enumerate(passes) if (one.phase == "decode") == decoding]
             own = [passes[i] for i in places]
             fit = self._fits.get(decoding) if own else None
             found.update(zip(places, fit.seconds(own) if fit else self._analytic(own), strict=True))
@@ -125,7 +126,7 @@ class Forecaster:
 
     def measured(self, phase: PassPhase) -> bool:
         """Whether forecasts of a phase rest on measurements."""
-        return _decodes(phase) in self._fits
+        return (phase == "decode") in self._fits
 
     def _analytic(self, passes: Sequence[ForwardPass]) -> list[Seconds]:
         values = [analytic_seconds(one, self.machine) for one in passes]
@@ -226,11 +227,6 @@ def _left_out(groups: Sequence[Any], fitted: Any, terms: Floats, places: Floats,
         errors.append(np.abs(np.log(seconds[out]) - forecast) / spread)
     share = min(1.0, CONFIDENCE * (1 + 1 / len(names)))
     return float(np.quantile(np.concatenate(errors), share))
-
-
-def _decodes(phase: PassPhase) -> bool:
-    """Passes over many tokens and those of one token are limited by other things: each has its own fit."""
-    return phase == "decode"
 
 
 def _family(one: ForwardPass) -> tuple[str, bool, bool, bool, str]:

@@ -1,6 +1,6 @@
 """What models would do on machines, as records: times, throughput, memory, cost and energy."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from trilemma.forecasting.forecaster import CONFIDENCE, UNMEASURED_FACTOR, Secon
 from trilemma.forecasting.machines import forecasters
 from trilemma.forecasting.memory import KEPT_FREE, memory_of
 from trilemma.forecasting.models import AUTO, PRECISIONS, ForecastModel
-from trilemma.forecasting.passes import ForwardPass
+from trilemma.forecasting.passes import ForwardPass, PassPhase
 from trilemma.forecasting.plan import ParallelPlan
 from trilemma.hardware.machine import Machine, versions
 from trilemma.metrics import METRICS, Phase
@@ -88,8 +88,7 @@ def forecast(
         ]
         passes = list(dict.fromkeys(one for case in cases for one in case.passes))
         seconds = dict(zip(passes, forecaster.seconds(passes), strict=True))
-        measured = {one for one in passes if forecaster.measured(one.phase)}
-        records += [record for case in cases for record in case.records(seconds, measured)]
+        records += [record for case in cases for record in case.records(seconds, forecaster.measured)]
     return records
 
 
@@ -145,17 +144,17 @@ class _Case:
         return [first, further] if decode > 1 else [first]
 
     def records(
-        self, seconds: Mapping[ForwardPass, Seconds], measured: "set[ForwardPass]"
+        self, seconds: Mapping[ForwardPass, Seconds], measured: Callable[[PassPhase], bool]
     ) -> Iterator[Record]:
         """The forecasts of all metrics, or the reason why there are none.
 
         Args:
             seconds: of each pass on one device.
-            measured: passes whose forecasts rest on measurements.
+            measured: whether forecasts of a phase rest on measurements.
         """
         refusal = self.refusal
         values = {} if refusal else {**self._times(seconds), **self._memory()}
-        rests = not refusal and all(one in measured for one in self.passes)
+        rests = not refusal and all(measured(one.phase) for one in self.passes)
         for metric, phase in _GENERATE if self.point.decode else _CLASSIFY:
             found = values.get((metric, phase), refusal or self._lacking(metric))
             reason = found if isinstance(found, str) else ""

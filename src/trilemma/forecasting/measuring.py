@@ -64,7 +64,8 @@ class Bench:
     """Times models and operations on this machine's processor, as profiles are timed.
 
     Args:
-        seconds: time that the repetitions of a model at a point, or of an operation, aim at.
+        seconds: time that the repetitions of a model at a point, or of an operation, aim at; 0 for as few as
+            possible.
         clock: seconds, monotonic.
 
     Attributes:
@@ -155,26 +156,3 @@ def rotating(work: Callable[[Weight], object], weights: Sequence[Weight]) -> Cal
     """The same work with one weight after the other, so that none is found in the caches."""
     rest = itertools.cycle(weights)
     return lambda: work(next(rest))
-
-
-def measure(
-    models: Sequence[RandomModel],
-    points: Sequence[OperatingPoint],
-    *,
-    decode: int,
-    seconds: float,
-    progress: Progress = silent,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[Measured]:
-    """Time every model at every point; arguments as for :class:`Bench` and :meth:`Bench.passes`.
-
-    Args:
-        models: all of them are in memory together.
-        points: batches and lengths.
-        decode: tokens generated after each prompt, at least 2.
-        seconds: time that the repetitions of a point aim at; 0 for as few as possible.
-        progress: is given the finished points.
-        clock: seconds, monotonic.
-    """
-    bench = Bench(seconds, clock)
-    return list(bench.passes(models, [point._replace(decode=decode) for point in points], progress))
