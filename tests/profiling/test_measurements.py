@@ -322,7 +322,7 @@ def test_running_out_of_memory_or_time_is_a_record(folders: Path) -> None:
     slow = Unmeasured("a repetition takes over 30 s")
     with opened([folders / "llama"]) as models:
         session = session_of(models, PROFILE, Clock(), peaks=lambda works, *_: iter([slow] * len(works)))
-        for loaded in session.language_models():
+        for loaded in session.loaded("language model"):
             loaded.module.register_forward_pre_hook(limited, with_kwargs=True)
         found = Found(measure(session, ["generation", "work", "memory"]))
     large = {"batch": 1, "length": 128}
@@ -366,11 +366,12 @@ def test_each_adaptation_is_trained_by_itself_and_leaves_the_weights(folders: Pa
         model = ModelUnderTest((arch,), folders / arch, adaptations=settings)
         peaks = FakePeaks()
         session = session_of([model], STUDY, Clock(), peaks=peaks)
-        before = {name: p.clone() for name, p in session.trainable()[0].module.named_parameters()}
+        (loaded,) = session.loaded("trainable classifier")
+        before = {name: p.clone() for name, p in loaded.module.named_parameters()}
         found = Found(measure(session, ["training"]))
         assert [one.adaptation for one in found.all("step_ms", "train") if one.value] == list(methods)
-        assert not session.trainable()[0].module.training
-        after = dict(session.trainable()[0].module.named_parameters())
+        assert session.loaded("trainable classifier") == [loaded] and not loaded.module.training
+        after = dict(loaded.module.named_parameters())
         assert list(before) == list(after) and all(before[name].equal(after[name]) for name in before)
         measure(session, ["memory"])
         trained = [work.adaptation.method for work in peaks.asked if work.adaptation]

@@ -22,10 +22,8 @@ def measure(session: Session) -> Iterator[Record]:
 
     Every item has the full length, so no time goes into padding.
     """
-    models, points = session.answering("classify"), session.grid.points()
-    for loaded, point, samples in session.time_grid(models, points, partial(prepared, session)):
-        values = answer_values(point, samples)
-        yield from session.records(loaded.model, values, point=point, phase="classify")
+    for model, point, samples in session.time_phase("classify", partial(prepared, session)):
+        yield from session.records(model, answer_values(point, samples), point=point, phase="classify")
 
 
 def prepared(session: Session, loaded: LoadedModel, point: OperatingPoint) -> Run:
