@@ -184,27 +184,25 @@ class _Metering:
     def _grid(
         self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], Work], method: str = ""
     ) -> Iterator[Record]:
-        """Records of every model at every point, the models' windows in turn; first of those refused."""
-        for model, point, reason in self._session.refused(phase, method):
-            yield from self._records(phase, model, point, reason, method)
+        """Records of every model at every point."""
+        for model, point, windows in self._metered(phase, prepare, method):
+            for part in PARTS[phase]:
+                values = self._values(part, point, windows)
+                yield from self._session.records(
+                    model, values, point=point, phase=part.phase, adaptation=method
+                )
+
+    def _metered(
+        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], Work], method: str
+    ) -> Iterator[tuple[ModelUnderTest, OperatingPoint, Windows | Unmeasured]]:
+        """Windows of the models in turn, or why there are none; first of the models that are refused."""
+        yield from self._session.refused(phase, method)
         models, points = self._session.working(phase, method), self._session.grid.points(phase)
         for point, begun in self._session.begin(models, points, prepare, self._settle):
             for loaded, windows in zip(models, self._windows(begun), strict=True):
-                yield from self._records(phase, loaded.model, point, windows, method)
+                yield loaded.model, point, windows
             self._done += 1
             self._session.advance(self._done, self._all)
-
-    def _records(
-        self,
-        phase: Phase,
-        model: ModelUnderTest,
-        point: OperatingPoint,
-        windows: Windows | Unmeasured,
-        method: str,
-    ) -> Iterator[Record]:
-        for part in PARTS[phase]:
-            values = self._values(part, point, windows)
-            yield from self._session.records(model, values, point=point, phase=part.phase, adaptation=method)
 
     def _settle(self, loaded: LoadedModel, work: Work) -> float:
         for name, once in work.once.items():
