@@ -110,11 +110,6 @@ def _look(clocks: Clocks, seen: list[float]) -> None:
 def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> Iterator[Callable[[int], None]]:
     """A function that sets the clocks; they are given back at the end of the block, however it is reached.
 
-    Args:
-        clocks: what is set.
-        allow: whether that is permitted.
-        folder: of the journal, by default :func:`journal_folder`.
-
     Raises:
         ClockError: where the clocks may not or cannot be set, another process sets them, or they could not
             be given back; what an earlier process left is given back first.

@@ -76,36 +76,19 @@ def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
     }
+    shape: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": None}
     own = {
-        arch: configuration(
-            arch,
-            "nano",
-            vocabulary,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            intermediate_size=None,
-            num_heads=count,
-        )
+        arch: RandomModel(configuration(arch, "nano", vocabulary, num_heads=count, **shape))
         for arch, count in (("transformer-pp", heads), ("gla", 4), ("matmul-free", 1))
     }
     llama = LlamaConfig(**common, num_key_value_heads=heads, intermediate_size=64 * round(width * 8 / 192))
     bert = BertConfig(**common, intermediate_size=4 * width)
-    models = {name: RandomModel(config) for name, config in own.items()}
-    return {**models, "llama": RandomModel(llama), "bert": RandomModel(bert, classifier=True)}
-
-
-def this_machine(device: str = "cpu") -> Machine:
-    """This machine, its rates measured now or known from before.
-
-    Args:
-        device: torch device that is meant.
-    """
-    return find(device).machine
+    return {**own, "llama": RandomModel(llama), "bert": RandomModel(bert, classifier=True)}
 
 
 def calibrate(progress: Progress = silent) -> Calibration:
     """Time small models of every family and their operations on this machine's processor."""
-    machine, bench = this_machine(), Bench(SECONDS)
+    machine, bench = find("cpu").machine, Bench(SECONDS)
     measured: list[Measured] = []
     for number, shape in enumerate(SHAPES):
 

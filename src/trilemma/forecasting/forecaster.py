@@ -56,12 +56,7 @@ _FEW_TOKENS = 32
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds that a forward pass took.
-
-    Attributes:
-        work: the pass.
-        seconds: of one repetition.
-    """
+    """Seconds that one repetition of a forward pass took."""
 
     work: ForwardPass
     seconds: float

@@ -24,20 +24,12 @@ DESCRIBED = (
 )
 """Note of a forecast that no measured pass stands behind."""
 
-_CLASSIFY: tuple[tuple[str, Phase], ...] = (
-    *(("latency_ms", "classify"), ("throughput_tokens_per_s", "classify"), ("examples_per_s", "classify")),
-    *(("cost_per_million", "classify"), ("energy_j_per_example", "classify")),
-    *(("peak_memory_bytes", "classify"), ("weight_bytes", ""), ("activation_bytes", "classify")),
-    ("machine_memory_bytes", ""),
+FORECAST = (
+    *("ttft_ms", "tpot_ms", "latency_ms", "throughput_tokens_per_s", "examples_per_s", "cost_per_million"),
+    *("energy_j_per_example", "peak_memory_bytes", "weight_bytes", "state_bytes", "activation_bytes"),
+    "machine_memory_bytes",
 )
-_GENERATE: tuple[tuple[str, Phase], ...] = (
-    *(("ttft_ms", "prefill"), ("tpot_ms", "decode"), ("latency_ms", "decode"), ("latency_ms", "generate")),
-    *(("throughput_tokens_per_s", "decode"), ("throughput_tokens_per_s", "generate")),
-    *(("examples_per_s", "generate"), ("cost_per_million", "generate"), ("energy_j_per_example", "generate")),
-    *(("peak_memory_bytes", "generate"), ("weight_bytes", ""), ("state_bytes", "generate")),
-    *(("activation_bytes", "generate"), ("machine_memory_bytes", "")),
-)
-"""What is forecast of an operating point that classifies, and of one that generates."""
+"""What is forecast."""
 
 
 def forecast(
@@ -155,7 +147,7 @@ class _Case:
         refusal = self.refusal
         values = {} if refusal else {**self._times(seconds), **self._memory()}
         rests = not refusal and all(measured(one.phase) for one in self.passes)
-        for metric, phase in _GENERATE if self.point.decode else _CLASSIFY:
+        for metric, phase in _asked(self.point):
             found = values.get((metric, phase), refusal or self._lacking(metric))
             reason = found if isinstance(found, str) else ""
             value, low, high = found if isinstance(found, Seconds) else (found, None, None)
@@ -238,6 +230,13 @@ class _Case:
         """Why a metric of a case that can be forecast has no value."""
         lacks = {"cost_per_million": "price", "energy_j_per_example": "watts"}.get(metric)
         return f"the machine has no {lacks}" if lacks else "no token is generated after the first"
+
+
+def _asked(point: OperatingPoint) -> list[tuple[str, Phase]]:
+    """Metrics that are forecast of an operating point, each in every phase that the point has."""
+    own = {"", "prefill", "decode", "generate"} if point.decode else {"", "classify"}
+    pairs = ((metric, phase) for metric in FORECAST for phase in METRICS[metric].phases or ("",))
+    return [(metric, phase) for metric, phase in pairs if phase in own]
 
 
 _versions = cache(versions)

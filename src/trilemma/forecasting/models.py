@@ -29,10 +29,6 @@ class ForecastModel:
         name: what tables call it.
         config: its Hugging Face configuration.
 
-    Attributes:
-        name, config: as given.
-        dimensions: of the model.
-
     Raises:
         ModelError: if the operations of its family are not known, or its dimensions make no sense.
     """

@@ -36,9 +36,6 @@ SECONDS = 0.5
 FEWEST = 5
 """Repetitions; the fastest counts, since a roof is what the machine can do."""
 
-Product = Callable[[], object]
-"""Multiplies two matrices."""
-
 
 class Found(NamedTuple):
     """This machine with its rates, and a remark on where they come from ("" for none)."""
@@ -79,7 +76,7 @@ def read_rate(
     return size / fastest(lambda: source.sum(), device, clock)
 
 
-def product(device: str, precision: str, size: int) -> Product:
+def product(device: str, precision: str, size: int) -> Callable[[], object]:
     """A product of square matrices of so many rows.
 
     Args:
@@ -115,7 +112,7 @@ def matrix_rate(
     precision: str,
     *,
     smallest: int = SMALLEST,
-    product: Callable[[str, str, int], Product] = product,
+    product: Callable[[str, str, int], Callable[[], object]] = product,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float | None:
     """Operations per second of a product of square matrices, a multiply-add as two.

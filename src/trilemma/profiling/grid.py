@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -33,13 +33,12 @@ class TrainingGrid(BaseModel):
     length: Counts = Field(default=[32, 128, 512], description="tokens per example")
 
 
-def _none_for_false(value: Any) -> Any:
-    return None if value is False else value
-
-
 OptionalTraining = Annotated[
     TrainingGrid | None,
-    BeforeValidator(_none_for_false, json_schema_input_type=TrainingGrid | Literal[False] | None),
+    BeforeValidator(
+        lambda value: None if value is False else value,
+        json_schema_input_type=TrainingGrid | Literal[False] | None,
+    ),
 ]
 
 

@@ -49,14 +49,7 @@ Task = tuple[Phase, AdaptSettings | None]
 
 
 class Work(NamedTuple):
-    """What a peak belongs to.
-
-    Attributes:
-        model: the model.
-        phase: ``classify``, ``generate`` or ``train``.
-        point: batch, length, and tokens to generate.
-        adaptation: by which it is trained.
-    """
+    """What a peak belongs to: what a model does at a point (``classify``, ``generate`` or ``train``)."""
 
     model: ModelUnderTest
     phase: Phase
@@ -71,14 +64,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What a process is started with.
-
-    Attributes:
-        model: which one.
-        tasks: what it will do; each work is one of them at a point.
-        device: torch device.
-        threads: of torch.
-    """
+    """What a process is started with: a model, and all tasks of which it may be asked the peak at a point."""
 
     model: ModelUnderTest
     tasks: list[Task]

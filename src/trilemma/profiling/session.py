@@ -45,13 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, on the session's device.
-
-    Attributes:
-        model: which one.
-        module: the model itself.
-        description: facts about the module.
-    """
+    """A model in memory, on the session's device."""
 
     model: ModelUnderTest
     module: Any
