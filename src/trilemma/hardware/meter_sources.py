@@ -25,13 +25,12 @@ from typing import Any, NamedTuple
 from trilemma.hardware import Unmeasured
 from trilemma.hardware import nvml as nvidia
 from trilemma.hardware.meters import (
-    SAMPLE_SECONDS,
+    WATCH_SECONDS,
     Counter,
-    CounterMeter,
-    JoinedMeter,
     Meter,
     MeterError,
-    energy_of,
+    joined,
+    sampled,
 )
 
 POWERCAP = Path("/sys/class/powercap")
@@ -68,7 +67,7 @@ def open_meter(device: str = "cpu") -> Meter | Unmeasured:
         if not isinstance(processors, Unmeasured):
             processors.close()
         return gpu
-    return JoinedMeter([gpu, processors])
+    return joined(gpu, processors)
 
 
 class Zone(NamedTuple):
@@ -130,7 +129,8 @@ def _rapl_counter(zone: Zone) -> Counter:
         except (OSError, ValueError) as error:
             raise MeterError(f"{path} can no longer be read ({error}); measure again") from error
 
-    return Counter(zone.component, joules, int((zone.folder / "max_energy_range_uj").read_text()) / 1e6)
+    wraps = int((zone.folder / "max_energy_range_uj").read_text()) / 1e6
+    return Counter(zone.component, joules, wraps, WATCH_SECONDS)
 
 
 def _moving(
@@ -143,12 +143,7 @@ def _moving(
     if not alive:
         return None
     named = " and ".join(counter.component for counter in alive)
-    return CounterMeter(alive, f"{source} of {named}", shortest)
-
-
-def _sampled(watts: Callable[[], float], by: str) -> Meter:
-    gpu = Counter("GPU", energy_of(watts))
-    return CounterMeter([gpu], f"{by} power samples of GPU", GPU_WINDOW, watch=SAMPLE_SECONDS)
+    return Meter(alive, f"{source} of {named}", shortest)
 
 
 def _gpu_meter(device: str) -> Meter | Unmeasured:
@@ -193,7 +188,9 @@ def nvml_meter(nvml: Any, uuid: str, *, sleep: Callable[[float], None] = time.sl
     else:
         counter = Counter("GPU", reading("nvmlDeviceGetTotalEnergyConsumption"))
         meter = _moving([counter], "NVML counter", GPU_WINDOW, sleep)
-    return meter or _sampled(reading("nvmlDeviceGetPowerUsage"), "NVML")
+    return meter or Meter(
+        [sampled("GPU", reading("nvmlDeviceGetPowerUsage"))], "NVML power samples of GPU", GPU_WINDOW
+    )
 
 
 def import_zeus() -> Any:
@@ -260,7 +257,7 @@ def zeus_gpu_meter(
             return Unmeasured(f"zeus does not report the power of GPU {index}")
     except Exception as error:  # zeus raises errors of many kinds
         return Unmeasured(f"zeus cannot read GPU {index} ({type(error).__name__}: {error})")
-    return _sampled(read, "zeus")
+    return Meter([sampled("GPU", read)], "zeus power samples of GPU", GPU_WINDOW)
 
 
 def _zeus_reading(function: Callable[[int], Any], index: int, field: str = "") -> Callable[[], float]:
