@@ -178,7 +178,8 @@ def main() -> int:
         measured(options.work)
     content = json.loads(options.work.read_text("utf-8"))
     if options.operations:
-        content["calibration"]["operations"] = [asdict(one) for one in calibration.operations()]
+        timed = calibration.operations(Bench(calibration.SECONDS))
+        content["calibration"]["operations"] = [asdict(one) for one in timed]
         write_text(options.work, json.dumps(content))
     passes = TypeAdapter(list[list[Measured]]).validate_python(content["passes"])
     times = joined(passes)

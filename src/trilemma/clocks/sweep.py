@@ -179,9 +179,8 @@ def _phases(
     records: Sequence[Record], decode: int, metrics: Mapping[str, str]
 ) -> dict[tuple[Place, str], Record]:
     """The records with a measured value of each phase's metric, by place and phase."""
-    told_apart = [
-        name for name in ("precision", "attention") if len({getattr(one, name) for one in records}) > 1
-    ]
+    forms = ("precision", "attention")
+    told_apart = [name for name in forms if len({getattr(one, name) for one in records}) > 1]
     found: dict[tuple[Place, str], Record] = {}
     for one in records:
         measured = one.known and one.basis == "measured" and metrics.get(one.phase) == one.metric

@@ -102,9 +102,8 @@ def calibrate(progress: Progress = silent) -> Calibration:
     return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed), unsteady)
 
 
-def operations(bench: Bench | None = None) -> Iterator[MeasuredOperation]:
+def operations(bench: Bench) -> Iterator[MeasuredOperation]:
     """Kernels by themselves: what mixes tokens, and products of matrices, of few tokens and of many."""
-    bench = bench or Bench(SECONDS)
     for width in (256, 512, 1024):
         for tokens in (1, 4, 16, 64, 256, 1024):
             yield from _products(bench, width, tokens)

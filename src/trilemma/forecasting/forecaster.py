@@ -21,12 +21,12 @@ from trilemma.forecasting.passes import (
     PARTS,
     Floats,
     ForwardPass,
-    PassPhase,
     analytic_seconds,
     coordinates,
     parts,
 )
 from trilemma.hardware.machine import Machine
+from trilemma.profiling.cost import Pass
 from trilemma.profiling.operations import Operation
 
 CONFIDENCE = 0.9
@@ -116,16 +116,16 @@ class Forecaster:
             places = [i for i, one in enumerate(passes) if (one.phase == "decode") == decoding]
             own = [passes[i] for i in places]
             fit = self._fits.get(decoding) if own else None
-            found.update(zip(places, fit.seconds(own) if fit else self._analytic(own), strict=True))
+            found.update(zip(places, fit.seconds(own) if fit else map(self._analytic, own), strict=True))
         return [found[i] for i in range(len(passes))]
 
-    def measured(self, phase: PassPhase) -> bool:
+    def measured(self, phase: Pass) -> bool:
         """Whether forecasts of a phase rest on measurements."""
         return (phase == "decode") in self._fits
 
-    def _analytic(self, passes: Sequence[ForwardPass]) -> list[Seconds]:
-        values = [analytic_seconds(one, self.machine) for one in passes]
-        return [Seconds(t, t / UNMEASURED_FACTOR, t * UNMEASURED_FACTOR) for t in values]
+    def _analytic(self, one: ForwardPass) -> Seconds:
+        t = analytic_seconds(one, self.machine)
+        return Seconds(t, t / UNMEASURED_FACTOR, t * UNMEASURED_FACTOR)
 
 
 class _Fit:

@@ -11,11 +11,12 @@ from trilemma.forecasting.forecaster import CONFIDENCE, UNMEASURED_FACTOR, Secon
 from trilemma.forecasting.machines import forecasters
 from trilemma.forecasting.memory import KEPT_FREE, memory_of
 from trilemma.forecasting.models import AUTO, PRECISIONS, ForecastModel
-from trilemma.forecasting.passes import ForwardPass, PassPhase
+from trilemma.forecasting.passes import ForwardPass
 from trilemma.forecasting.plan import ParallelPlan
 from trilemma.hardware.machine import Machine, versions
 from trilemma.metrics import METRICS, Phase
 from trilemma.operating_point import LARGEST, OperatingPoint
+from trilemma.profiling.cost import Pass
 from trilemma.records import BY_DESCRIPTION, DOES_NOT_FIT, Record
 
 DESCRIBED = (
@@ -136,7 +137,7 @@ class _Case:
         return [first, further] if decode > 1 else [first]
 
     def records(
-        self, seconds: Mapping[ForwardPass, Seconds], measured: Callable[[PassPhase], bool]
+        self, seconds: Mapping[ForwardPass, Seconds], measured: Callable[[Pass], bool]
     ) -> Iterator[Record]:
         """The forecasts of all metrics, or the reason why there are none.
 

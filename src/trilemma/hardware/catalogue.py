@@ -1,5 +1,6 @@
 """Machines that a model may be deployed on: a small catalogue, and files of your own."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -71,11 +72,11 @@ def find_machine(name: str, here: Callable[[], Machine] | None = None) -> Machin
     if name in catalogue():
         return catalogue()[name]
     if is_file(name):
-        found = machines_in(name, here)
-        if len(found) != 1:
-            names = ", ".join(f"{name}:{machine.name}" for machine in found)
-            raise DeployError(f"{name} lists {len(found)} machines; name the one you mean: {names}")
-        return found[0]
+        machine, *more = machines_in(name, here)
+        if not more:
+            return machine
+        names = ", ".join(f"{name}:{one.name}" for one in (machine, *more))
+        raise DeployError(f"{name} lists {1 + len(more)} machines; name the one you mean: {names}")
     raise DeployError(
         f"unknown machine {name!r}; {closest(name, catalogue())}known: {', '.join(catalogue())}, `here` once "
         "it is calibrated, or a YAML file of machines"
@@ -84,8 +85,6 @@ def find_machine(name: str, here: Callable[[], Machine] | None = None) -> Machin
 
 def closest(name: str, known: Iterable[str]) -> str:
     """A question about the most similar name, followed by a space; "" where none is similar."""
-    import difflib
-
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]}? " if close else ""
 

@@ -40,8 +40,15 @@ def doctor() -> Iterator[tuple[str, str]]:
     for name, module in modules.items():
         for device in ["cpu", "cuda"] if gpus else ["cpu"]:
             yield f"kernel of {name} on {device}", module.kernel(torch.device(device))
-    yield "energy of the processor", _processor_meter()
-    yield "energy of the GPU", _gpu_meter()
+    meter = processor_meter()  # on most systems it is for root alone
+    if isinstance(meter, Unmeasured):
+        yield "energy of the processor", f"not measured: {meter.reason}"
+    else:
+        meter.close()
+        yield "energy of the processor", meter.source
+    driven = nvml.load() if Path("/dev/nvidiactl").exists() else Unmeasured("no NVIDIA driver")
+    reason = f"not measured: {driven.reason}" if isinstance(driven, Unmeasured) else ""
+    yield "energy of the GPU", reason or "NVML"
     # Journals that runs at set clocks have left: they are removed when the clocks are given back.
     for journal in sorted((state_folder() / "clocks").glob("*.json")):
         yield (
@@ -55,19 +62,3 @@ def doctor() -> Iterator[tuple[str, str]]:
     for package, purpose in OPTIONAL.items():
         present = "present" if importlib.util.find_spec(package) else "absent"
         yield f"package {package}", f"{present} ({purpose})"
-
-
-def _processor_meter() -> str:
-    """Meter of the processors' energy; on most systems for root alone."""
-    meter = processor_meter()
-    if isinstance(meter, Unmeasured):
-        return f"not measured: {meter.reason}"
-    meter.close()
-    return meter.source
-
-
-def _gpu_meter() -> str:
-    if not Path("/dev/nvidiactl").exists():
-        return "not measured: no NVIDIA driver"
-    loaded = nvml.load()
-    return f"not measured: {loaded.reason}" if isinstance(loaded, Unmeasured) else "NVML"

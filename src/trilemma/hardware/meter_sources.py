@@ -57,17 +57,15 @@ def open_meter(device: str = "cpu") -> Meter | Unmeasured:
         meter's source says.
     """
     kind = device.partition(":")[0]
-    processors = processor_meter()
     if kind == "cpu":
-        return processors
+        return processor_meter()
     if kind != "cuda":
         return Unmeasured(f"no energy meter is known for the device {device}")
     gpu = _gpu_meter(device)
-    if isinstance(gpu, Unmeasured) or isinstance(processors, Unmeasured):
-        if not isinstance(processors, Unmeasured):
-            processors.close()
+    if isinstance(gpu, Unmeasured):
         return gpu
-    return joined(gpu, processors)
+    processors = processor_meter()
+    return gpu if isinstance(processors, Unmeasured) else joined(gpu, processors)
 
 
 class Zone(NamedTuple):

@@ -91,6 +91,7 @@ class Session:
         self.models = list(models)
         self.grid = grid
         self.device = device or default_device()
+        self._cuda = torch.device(self.device).type == "cuda"
         self.clock = clock
         self.peaks = peaks
         self._machine, self._meter = machine, meter
@@ -197,7 +198,7 @@ class Session:
         """Drop the models from memory."""
         self._resident.clear()
         gc.collect()
-        if torch.device(self.device).type == "cuda":
+        if self._cuda:
             torch.cuda.empty_cache()
 
     def _load(self, model: ModelUnderTest, kind: Kind) -> LoadedModel:
@@ -227,9 +228,19 @@ class Session:
 
     def stopwatch(self) -> float:
         """The time once all work handed to the device is done."""
-        if torch.device(self.device).type == "cuda":
+        if self._cuda:
             torch.cuda.synchronize(self.device)
         return self.clock()
+
+    def timed(self, part: str, work: Callable[[], object]) -> Run:
+        """Work that says how long it takes, as one part."""
+
+        def run() -> Sample:
+            start = self.stopwatch()
+            work()
+            return {part: self.stopwatch() - start}
+
+        return run
 
     def inputs(self, loaded: LoadedModel, point: OperatingPoint) -> dict[str, torch.Tensor]:
         """:func:`random_inputs` on the session's device."""

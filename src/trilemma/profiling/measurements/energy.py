@@ -208,13 +208,8 @@ class _Metering:
         for name, once in work.once.items():
             if loaded.model.compiled:
                 once()  # compiles for these shapes
-            work.seconds[name] = warm_up(partial(self._timed, once), self._seconds)
+            work.seconds[name] = warm_up(self._session.timed(name, once), self._seconds)
         return max(work.seconds.values())
-
-    def _timed(self, once: Callable[[], object]) -> Mapping[str, float]:
-        start = self._session.stopwatch()
-        once()
-        return {"work": self._session.stopwatch() - start}
 
     def _windows(self, begun: Sequence[Warm[Work] | Unmeasured]) -> list[Windows | Unmeasured]:
         """Windows of every model, or why there are none."""

@@ -64,9 +64,8 @@ def generate(module: Any, prompt: torch.Tensor, tokens: int, stopwatch: Callable
         stopwatch: seconds, once the device's work is done.
     """
     # Only the last position's logits are needed; models that can, compute only those.
-    last_only = (
-        {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(module.forward).parameters else {}
-    )
+    can = "logits_to_keep" in inspect.signature(module.forward).parameters
+    last_only = {"logits_to_keep": 1} if can else {}
     with torch.inference_mode():
         start = stopwatch()
         output = module(input_ids=prompt, use_cache=True, **last_only)

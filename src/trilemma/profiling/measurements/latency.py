@@ -31,13 +31,11 @@ def prepared(session: Session, loaded: LoadedModel, point: OperatingPoint) -> Ru
     inputs = {**session.inputs(loaded, point), **fixed_arguments(loaded.module)}
     loaded.module.eval()
 
-    def run() -> Sample:
-        start = session.stopwatch()
+    def forward() -> None:
         with torch.inference_mode():
             loaded.module(**inputs)
-        return {"forward": session.stopwatch() - start}
 
-    return run
+    return session.timed("forward", forward)
 
 
 def answer_values(point: OperatingPoint, samples: Sequence[Sample] | Unmeasured) -> Mapping[str, Value]:

@@ -21,8 +21,6 @@ PARTS: dict[Phase, dict[str, str]] = {
 }
 """Metrics of the parts that a phase has beside weights and activations, with their names in a peak."""
 
-UNCOUNTED = Unmeasured("the model returned no cache whose layers could be counted")
-
 
 def measure(session: Session) -> Iterator[Record]:
     """Peak bytes of each phase, and its parts, at each point of the grids."""
@@ -60,7 +58,8 @@ def _values(phase: Phase, peak: Peak | Unmeasured) -> Mapping[str, Value]:
         return dict.fromkeys(metrics, peak)
     whole = Quantity(peak.bytes, peak.low, peak.high, peak.n, note=peak.note)
     if any(part not in peak.parts for part in PARTS[phase].values()):
-        return dict.fromkeys(metrics, UNCOUNTED) | {"peak_memory_bytes": whole}
+        uncounted = Unmeasured("the model returned no cache whose layers could be counted")
+        return dict.fromkeys(metrics, uncounted) | {"peak_memory_bytes": whole}
     held = {metric: float(peak.parts[part]) for metric, part in PARTS[phase].items()}
     counted = peak.parts["weights"] + sum(held.values())
     value, low, high = (
