@@ -35,7 +35,7 @@ from trilemma.files import write_text
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
 from trilemma.forecasting.forecaster import CONFIDENCE, Forecaster, Measured
-from trilemma.forecasting.measuring import measure
+from trilemma.forecasting.measuring import Bench
 from trilemma.forecasting.passes import ForwardPass
 from trilemma.hardware.machine import hardware, versions
 from trilemma.operating_point import OperatingPoint
@@ -46,11 +46,10 @@ SHAPES = (
     (384, 2), (384, 6), (512, 4), (512, 8), (640, 3), (768, 4),
 )  # fmt: skip
 POINTS = tuple(
-    OperatingPoint(batch, length)
+    OperatingPoint(batch, length, decode=65)
     for batch, lengths in {1: (16, 64, 256, 512), 4: (16, 64, 256), 16: (16, 64, 128)}.items()
     for length in lengths
 )
-DECODE = 65
 PASSES = 4
 """Over all models, so that what slows the machine for some minutes is in one time of a point alone."""
 LEFT_OUT = 2
@@ -77,7 +76,7 @@ def one_pass(number: int) -> list[Measured]:
     found: list[Measured] = []
     with progress_bar(output(), f"pass {number + 1} of {PASSES}") as progress:
         for done, shape in enumerate(SHAPES, 1):
-            found += measure(list(families(*shape).values()), POINTS, decode=DECODE, seconds=0.0)
+            found += Bench(0.0).passes(list(families(*shape).values()), POINTS)
             progress(done, len(SHAPES), "shapes")
     return found
 
@@ -179,7 +178,8 @@ def main() -> int:
         measured(options.work)
     content = json.loads(options.work.read_text("utf-8"))
     if options.operations:
-        content["calibration"]["operations"] = [asdict(one) for one in calibration.operations()]
+        timed = calibration.operations(Bench(calibration.SECONDS))
+        content["calibration"]["operations"] = [asdict(one) for one in timed]
         write_text(options.work, json.dumps(content))
     passes = TypeAdapter(list[list[Measured]]).validate_python(content["passes"])
     times = joined(passes)

@@ -207,15 +207,15 @@ def forecast(
     plans: "Sequence[ParallelPlan] | None" = None,
     calibration: "Calibration | None" = None,
 ) -> Profile:
-    """Forecast what models would cost on machines; arguments as :func:`trilemma.forecasting.forecast`.
+    """Forecast costs of models on machines; arguments as :func:`trilemma.forecasting.forecasts.forecast`.
 
     Raises:
         ModelError: for a model that there is not, or whose family is not known.
         DeployError: for an unknown machine or precision, an operating point that is out of range, or where
             nothing of what is asked can be forecast.
     """
-    from trilemma.forecasting import ParallelPlan
-    from trilemma.forecasting import forecast as records_of
+    from trilemma.forecasting.forecasts import forecast as records_of
+    from trilemma.forecasting.plan import ParallelPlan
 
     plans = plans or (ParallelPlan(),)
     records = records_of(

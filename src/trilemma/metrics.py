@@ -1,13 +1,15 @@
 """The metrics that records hold: axis, unit, which direction is better, and what a reader calls them.
 
-This is the one place that knows a metric. To add one, add a line to :data:`METRICS` and have a measurement
-or a score yield its records.
+They are the lines of ``metrics.csv`` beside this file, the one place that knows a metric. To add one, add a
+line and have a measurement or a score yield its records.
 """
 
+import csv
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from importlib.resources import files
+from typing import Any, Literal, get_args
 
 from trilemma.errors import TrilemmaError
 from trilemma.operating_point import OperatingPoint
@@ -68,7 +70,7 @@ class Metric:
 
     def in_phase(self, phase: Phase) -> "Metric":
         """The metric of one phase alone, which its title then names."""
-        words = _PHASE_WORDS[phase] if len(self.phases) > 1 else ""
+        words = _PHASE_WORDS.get(phase) if len(self.phases) > 1 else None
         return replace(self, phase=phase, title=f"{self.title} in {words}" if words else self.title)
 
     @property
@@ -77,89 +79,16 @@ class Metric:
         return tuple(self.in_phase(phase) for phase in self.phases) or (self,)
 
 
-_ANSWERS: tuple[Phase, ...] = ("classify", "generate")
-_PASSES: tuple[Phase, ...] = ("classify", "prefill", "decode")
-_TRAIN: tuple[Phase, ...] = ("train",)
-_PHASE_WORDS: dict[Phase, str] = {
-    "": "",
-    "classify": "",
-    "prefill": "prefill",
-    "decode": "decoding",
-    "generate": "generation",
-    "train": "training",
-}
+_PHASE_WORDS = {"prefill": "prefill", "decode": "decoding", "generate": "generation", "train": "training"}
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("accuracy", "P", "higher", "fraction", "clean accuracy", average="glue_score"),
-        Metric("f1", "P", "higher", "fraction", "F1"),
-        Metric("matthews", "P", "higher", "fraction", "Matthews correlation"),
-        Metric("pearson", "P", "higher", "fraction", "Pearson correlation"),
-        Metric("spearman", "P", "higher", "fraction", "Spearman correlation"),
-        Metric("glue_score", "P", "higher", "fraction", "clean score", average="glue_score"),
-        Metric("held_out_perplexity", "P", "lower", "perplexity", "held-out perplexity"),
-        Metric("robust_accuracy", "R", "higher", "fraction", "robust accuracy", average="advglue_score"),
-        Metric("robust_f1", "R", "higher", "fraction", "robust F1"),
-        Metric("advglue_score", "R", "higher", "fraction", "robust score", average="advglue_score"),
-        Metric("attack_success_rate", "R", "lower", "fraction", "attack success rate"),
-        Metric("transfer_success_rate", "R", "lower", "fraction", "success of others' examples"),
-        Metric("white_box_gap", "R", "lower", "fraction", "gap of the white-box attack"),
-        Metric("words_changed", "R", "higher", "fraction", "share of words changed"),
-        Metric("queries_per_item", "R", "higher", "queries", "queries per item"),
-        Metric("queries_per_success", "R", "higher", "queries", "queries per success"),
-        Metric("perplexity_ratio", "R", "higher", "ratio", "perplexity over the original's"),
-        Metric("similarity", "R", "lower", "cosine", "similarity of successes"),
-        Metric("accuracy_drop", "R", "lower", "fraction", "accuracy drop"),
-        Metric("flip_rate", "R", "lower", "fraction", "flip rate"),
-        Metric("paired_clean_accuracy", "R", "higher", "fraction", "clean accuracy on the originals"),
-        Metric("latency_ms", "E", "lower", "ms", "median latency", (*_ANSWERS, "decode")),
-        Metric("latency_p95_ms", "E", "lower", "ms", "95th-percentile latency", _ANSWERS),
-        Metric("ttft_ms", "E", "lower", "ms", "time to first token", ("prefill",)),
-        Metric("tpot_ms", "E", "lower", "ms", "time per output token", ("decode",)),
-        Metric("throughput_tokens_per_s", "E", "higher", "tokens/s", "throughput", (*_ANSWERS, "decode")),
-        Metric("examples_per_s", "E", "higher", "examples/s", "example rate", (*_TRAIN, *_ANSWERS)),
-        Metric("step_ms", "E", "lower", "ms", "time per training step", _TRAIN),
-        Metric("data_ms", "E", "lower", "ms", "time per training step: data", _TRAIN),
-        Metric("forward_ms", "E", "lower", "ms", "time per training step: forward", _TRAIN),
-        Metric("backward_ms", "E", "lower", "ms", "time per training step: backward", _TRAIN),
-        Metric("optimiser_ms", "E", "lower", "ms", "time per training step: optimiser", _TRAIN),
-        Metric("training_seconds", "E", "lower", "s", "training time", _TRAIN),
-        Metric("peak_memory_bytes", "E", "lower", "bytes", "peak memory", (*_ANSWERS, *_TRAIN)),
-        Metric("weight_bytes", "E", "lower", "bytes", "weights", exact=True),
-        Metric(
-            "state_bytes", "E", "lower", "bytes", "KV cache or recurrent state", ("generate",), exact=True
-        ),
-        Metric("gradient_bytes", "E", "lower", "bytes", "gradients", _TRAIN, exact=True),
-        Metric("optimiser_bytes", "E", "lower", "bytes", "optimiser state", _TRAIN, exact=True),
-        Metric("activation_bytes", "E", "lower", "bytes", "activations at the peak", (*_ANSWERS, *_TRAIN)),
-        Metric("flops", "E", "lower", "FLOPs", "FLOPs", _PASSES, exact=True),
-        Metric("bytes_moved", "E", "lower", "bytes", "bytes moved", _PASSES, exact=True),
-        Metric("roofline_ms", "E", "lower", "ms", "least time under the roofline", _PASSES),
-        Metric("roofline_share", "E", "higher", "fraction", "share of the roofline", _PASSES),
-        Metric("flops_per_token", "E", "lower", "FLOPs", "FLOPs per token", exact=True),
-        Metric("parameters", "E", "lower", "count", "parameters", exact=True),
-        Metric("non_embedding_parameters", "E", "lower", "count", "non-embedding parameters", exact=True),
-        Metric("machine_flops_per_s", "E", "higher", "FLOP/s", "matrix rate of the machine"),
-        Metric("machine_bytes_per_s", "E", "higher", "bytes/s", "memory bandwidth of the machine"),
-        Metric("machine_memory_bytes", "E", "higher", "bytes", "memory of the machine", exact=True),
-        Metric("energy_j_per_example", "E", "lower", "J", "energy per example", (*_ANSWERS, *_TRAIN)),
-        Metric("energy_j_per_token", "E", "lower", "J", "energy per token", ("decode", "prefill")),
-        Metric(
-            "gross_energy_j_per_example",
-            *("E", "lower", "J", "energy per example, idle power included"),
-            phases=(*_ANSWERS, *_TRAIN),
-        ),
-        Metric(
-            "gross_energy_j_per_token",
-            *("E", "lower", "J", "energy per token, idle power included"),
-            phases=("decode", "prefill"),
-        ),
-        Metric("energy_j_per_correct_answer", "E", "lower", "J", "energy per correct answer", ("classify",)),
-        Metric("idle_power_w", "E", "lower", "W", "idle power"),
-        Metric("cost_per_million", "E", "lower", "", "cost of a million sequences", _ANSWERS),
-    )
-}
+
+def _read(row: dict[str, Any]) -> Metric:
+    return Metric(**row | {"phases": tuple(row["phases"].split()), "exact": row["exact"] == "yes"})
+
+
+_TABLE = files("trilemma").joinpath("metrics.csv").read_text("utf-8")
+METRICS: dict[str, Metric] = {row["name"]: _read(row) for row in csv.DictReader(_TABLE.splitlines())}
+"""The metrics of ``metrics.csv`` by name."""
 
 AGGREGATED = {
     metric.average: metric.name for metric in METRICS.values() if metric.average not in ("", metric.name)
@@ -236,10 +165,9 @@ def find_metric(name: str, more: Iterable[Metric] = ()) -> Metric:
         close = difflib.get_close_matches(base, words, n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(close)}? " if close else ""
         raise TrilemmaError(f"unknown metric {name!r}; {hint}known: {', '.join(words)}")
-    metric = known[base]
-    if not (phase or implied):
+    metric, chosen = known[base], phase or implied
+    if not chosen:
         return metric
-    chosen = phase or implied
     for one in metric.in_phases:
         if one.phase == chosen:
             return one

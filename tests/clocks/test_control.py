@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,6 @@ from trilemma.clocks.control import (
     boot_id,
     controlled,
     journal_folder,
-    recover,
     recover_all,
     sweep,
 )
@@ -36,6 +36,11 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def journals(tmp_path: Path) -> Path:
     return tmp_path / "journals"
+
+
+def recover(clocks: Clocks, journals: Path) -> list[str]:
+    """What is said where these are the clocks of the machine."""
+    return recover_all(journals, lambda name: clocks)
 
 
 CHILD = """
@@ -209,11 +214,11 @@ def test_after_sigkill_the_clocks_are_recovered_from_the_journal(tree: Path, jou
         process.kill()
         process.communicate(timeout=30)
     assert pinned(tree, 800000)
-    assert recover(CpuClocks(tree), journals) == (
+    assert recover(CpuClocks(tree), journals) == [
         "the clocks (cpufreq) are as they were before a run that was killed"
-    )
+    ]
     assert contents(tree) == before
-    assert recover(CpuClocks(tree), journals) is None
+    assert recover(CpuClocks(tree), journals) == []
 
 
 def test_after_sigkill_the_next_sweep_gives_back_what_the_first_one_found(tree: Path, journals: Path) -> None:
@@ -323,12 +328,10 @@ with controlled(clocks, allow=True, folder=journals) as set_clock:
 
 def test_one_process_at_a_time(tree: Path, journals: Path) -> None:
     with child(tree, journals, SWEEP):
-        for attempt in (
-            lambda: sweep(CpuClocks(tree), [800], lambda mhz: mhz, allow=True, folder=journals),
-            lambda: recover(CpuClocks(tree), journals),
-        ):
-            with pytest.raises(ClockError, match="another process sets the clocks"):
-                attempt()
+        with pytest.raises(ClockError, match="another process sets the clocks"):
+            sweep(CpuClocks(tree), [800], lambda mhz: mhz, allow=True, folder=journals)
+        (refused,) = recover(CpuClocks(tree), journals)
+        assert refused.startswith("another process sets the clocks")
         assert pinned(tree, 800000)
 
 
@@ -364,8 +367,8 @@ def test_clocks_that_cannot_be_given_back_keep_their_journal(tree: Path, journal
         refused.append(True)
     other = {name: value for name, value in before.items() if name.startswith("policy1")}
     assert other.items() <= contents(tree).items()
-    assert recover(CpuClocks(tree), journals)
-    assert contents(tree) == before
+    (done,) = recover(CpuClocks(tree), journals)
+    assert done.endswith("as they were before a run that was killed") and contents(tree) == before
 
 
 def test_a_journal_from_before_a_reboot_is_dropped(tree: Path, journals: Path) -> None:
@@ -373,7 +376,7 @@ def test_a_journal_from_before_a_reboot_is_dropped(tree: Path, journals: Path) -
     journal = journals / "cpufreq.json"
     journal.write_text(json.dumps({"boot": "another", "found": {"policy0": [800000, 800000]}}))
     before = contents(tree)
-    assert recover(CpuClocks(tree), journals) is None
+    assert recover(CpuClocks(tree), journals) == []
     assert contents(tree) == before and not journal.exists()
 
 
@@ -384,8 +387,8 @@ def test_a_journal_from_before_a_reboot_is_dropped(tree: Path, journals: Path) -
 def test_a_damaged_journal_is_not_guessed_at(tree: Path, journals: Path, text: str) -> None:
     journals.mkdir()
     (journals / "cpufreq.json").write_text(text)
-    with pytest.raises(ClockError, match=r"cpufreq\.json .* is damaged; .*delete the file"):
-        recover(CpuClocks(tree), journals)
+    (refused,) = recover(CpuClocks(tree), journals)
+    assert re.search(r"cpufreq\.json .* is damaged; .*delete the file", refused)
 
 
 def test_a_journal_reaches_no_file_outside_the_tree(tree: Path, journals: Path) -> None:
@@ -394,8 +397,8 @@ def test_a_journal_reaches_no_file_outside_the_tree(tree: Path, journals: Path) 
     journals.mkdir()
     found = {"../outside/policy0": [1, 1]}
     (journals / "cpufreq.json").write_text(json.dumps({"boot": boot_id(), "found": found}))
-    with pytest.raises(ClockError, match="is not a cpufreq policy"):
-        recover(CpuClocks(tree), journals)
+    (refused,) = recover(CpuClocks(tree), journals)
+    assert "is not a cpufreq policy" in refused
     assert contents(outside) == before
 
 
@@ -462,7 +465,8 @@ def test_a_gpu_is_unlocked_after_a_signal(tmp_path: Path, journals: Path, name: 
         process.communicate(timeout=30)
     if name == "SIGKILL":
         assert nvml.lock == [345, 345]
-        assert recover(NvidiaClocks(GPU, nvml), journals)
+        (done,) = recover(NvidiaClocks(GPU, nvml), journals)
+        assert done.endswith("as they were before a run that was killed")
     assert nvml.lock is None
 
 

@@ -11,25 +11,24 @@ from tests.stand_ins.measured import Clock
 from trilemma.errors import DeployError
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
-from trilemma.forecasting.measuring import Bench, measure, rotating
+from trilemma.forecasting.measuring import Bench, rotating
 from trilemma.hardware.machine import Machine
 from trilemma.operating_point import OperatingPoint
 
 MACHINE = Machine(name="box", kind="cpu", flops={"float32": 1e11, "packed": 5e11}, bandwidth=3e10, memory=1e9)
 SMALL = {width: families(width, 1, 320) for width in (32, 64)}
-POINTS = [OperatingPoint(*point) for point in ((1, 4), (2, 8), (3, 4), (1, 12))]
+POINTS = [OperatingPoint(*point, decode=3) for point in ((1, 4), (2, 8), (3, 4), (1, 12))]
 
 
 def small_calibration() -> Calibration:
     models = [model for known in SMALL.values() for model in known.values()]
-    return Calibration(MACHINE, "this one", tuple(measure(models, POINTS, decode=3, seconds=0.0)), ())
+    return Calibration(MACHINE, "this one", tuple(Bench(0.0).passes(models, POINTS)), ())
 
 
 def test_every_model_is_timed_in_its_phases_at_every_point() -> None:
     bench, models = Bench(0.01, Clock()), list(SMALL[32].values())
     reports: list[float] = []
-    points = [point._replace(decode=3) for point in POINTS]
-    found = list(bench.passes(models, points, lambda done, total, unit: reports.append(done / total)))
+    found = list(bench.passes(models, POINTS, lambda done, total, unit: reports.append(done / total)))
     by_model = {name: (2 if model.generates else 1) for name, model in SMALL[32].items()}
     assert len(found) == len(POINTS) * sum(by_model.values()) and by_model["bert"] == 1
     assert bench.verdicts == {"steady": len(found)}
@@ -40,8 +39,8 @@ def test_every_model_is_timed_in_its_phases_at_every_point() -> None:
 
 def test_a_model_is_left_out_beyond_its_positions() -> None:
     bert = [SMALL[32]["bert"]]
-    assert not measure(bert, [OperatingPoint(1, 511)], decode=3, seconds=0.0)
-    assert len(measure(bert, [OperatingPoint(1, 510)], decode=3, seconds=0.0)) == 1
+    assert not [*Bench(0.0).passes(bert, [OperatingPoint(1, 511, 3)])]
+    assert len([*Bench(0.0).passes(bert, [OperatingPoint(1, 510, 3)])]) == 1
 
 
 def test_operations_take_turns_and_weights_rotate() -> None:

@@ -18,12 +18,15 @@ from transformers import (
 )
 
 from trilemma.errors import DeployError, ModelError, TrilemmaError
-from trilemma.forecasting import ForecastModel, ParallelPlan, calibration, forecast
+from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
 from trilemma.forecasting.forecaster import Forecaster, Measured
+from trilemma.forecasting.forecasts import forecast
 from trilemma.forecasting.machines import forecasters
 from trilemma.forecasting.memory import BUFFERS, memory_of
+from trilemma.forecasting.models import ForecastModel
 from trilemma.forecasting.passes import ForwardPass, parts
+from trilemma.forecasting.plan import ParallelPlan
 from trilemma.hardware.catalogue import catalogue, find_machine
 from trilemma.hardware.machine import Link, Machine
 from trilemma.models.cache import state_bytes as kept_bytes

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trilemma.errors import DeployError
-from trilemma.hardware.catalogue import catalogue, find_machine, machines_in, read_machines
+from trilemma.hardware.catalogue import catalogue, find_machine, machines_in
 from trilemma.hardware.machine import Machine
 
 HERE = Machine(name="here", kind="cpu", flops={"float32": 1e11}, bandwidth=3e10, memory=16e9)
@@ -47,13 +47,13 @@ def test_the_catalogue_is_whole_and_names_its_sources() -> None:
 def test_a_bad_file_of_machines_gets_one_sentence(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "machines.yaml").write_text(text)
     with pytest.raises(DeployError, match=match) as refused:
-        read_machines(tmp_path / "machines.yaml")
+        machines_in(str(tmp_path / "machines.yaml"))
     assert "\n" not in str(refused.value)
 
 
 def test_machines_of_a_file_change_the_catalogues(tmp_path: Path) -> None:
     (tmp_path / "machines.yaml").write_text("- {name: rented, like: l4, price: 0.8}\n")
-    [machine] = read_machines(tmp_path / "machines.yaml")
+    [machine] = machines_in(str(tmp_path / "machines.yaml"))
     assert machine == catalogue()["l4"].model_copy(update={"name": "rented", "price": 0.8})
 
 
@@ -68,4 +68,4 @@ def test_this_machine_may_be_given_a_price(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match="has no machine 'other'; it has priced, fast"):
         find_machine(f"{file}:other", lambda: HERE)
     with pytest.raises(DeployError, match="the catalogue lacks"):
-        read_machines(file)
+        machines_in(str(file))

@@ -26,7 +26,7 @@ from trilemma.hardware.meter_sources import (
     rapl_zones,
     zeus_gpu_meter,
 )
-from trilemma.hardware.meters import Counter, CounterMeter, JoinedMeter, Meter, MeterError, SampledMeter
+from trilemma.hardware.meters import Counter, Meter, MeterError, joined, sampled
 
 RANGE = 65_532_610_987  # microjoules, as an AMD processor has it
 ZONES = {
@@ -98,7 +98,7 @@ def test_a_wrap_that_nobody_reads_is_seen_by_the_watch() -> None:
             exhausted.set()
             return 1.0
 
-    meter = CounterMeter([Counter("package-0", joules, wraps=10.0)], "counter", 0.1, watch=0.001)
+    meter = Meter([Counter("package-0", joules, wraps=10.0, every=0.001)], "counter", 0.1)
     assert exhausted.wait(60)  # the watch alone reads
     assert meter.read()["package-0"] == pytest.approx(13.0)
     meter.close()
@@ -106,7 +106,7 @@ def test_a_wrap_that_nobody_reads_is_seen_by_the_watch() -> None:
 
 def test_a_counter_that_went_back_without_a_wrap_is_an_error() -> None:
     values = iter([5.0, 3.0])
-    meter = CounterMeter([Counter("GPU", lambda: next(values))], "counter", 0.1)
+    meter = Meter([Counter("GPU", lambda: next(values))], "counter", 0.1)
     with pytest.raises(MeterError, match="the energy counter of GPU was reset; measure again"):
         meter.read()
 
@@ -225,7 +225,7 @@ def test_what_zeus_counts_is_counted(tmp_path: Path) -> None:
     zeus = FakeZeus()
     gpu = opened(zeus_gpu_meter(zeus, 0, sleep=zeus.work))
     cpu = opened(processor_meter(tmp_path, zeus=zeus, sleep=zeus.work))
-    both = JoinedMeter([gpu, cpu])
+    both = joined(gpu, cpu)
     assert both.source == "zeus counter of GPU, zeus counters of package-0"
     assert both.shortest == meter_sources.GPU_WINDOW
     before = both.read()
@@ -288,7 +288,8 @@ def test_samples_are_integrated_by_the_trapezoid_rule_and_windows_add_up(
     watts = [power for _, power in steps]
     now = iter(times)
     power = iter(watts)
-    meter = SampledMeter({"GPU": lambda: next(power)}, "samples", 0.1, every=1e6, clock=lambda: next(now))
+    gpu = sampled("GPU", lambda: next(power), every=1e6, clock=lambda: next(now))
+    meter = Meter([gpu], "samples", 0.1)
     reads = [0.0, *(meter.read()["GPU"] for _ in steps[1:])]
     meter.close()
     assert reads[-1] == pytest.approx(np.trapezoid(watts, times))
@@ -307,7 +308,7 @@ def test_samples_are_taken_while_nobody_reads() -> None:
             enough.set()
         return 1.0
 
-    meter = SampledMeter({"GPU": watts}, "samples", 0.1, every=0.001)
+    meter = Meter([sampled("GPU", watts, every=0.001)], "samples", 0.1)
     assert enough.wait(60)
     meter.close()
 

@@ -42,7 +42,7 @@ def test_a_study_answers_in_both_ways_and_a_profile_in_the_models_own() -> None:
 @pytest.mark.parametrize("nothing", [None, False])
 def test_training_can_be_left_out(nothing: Any) -> None:
     grid = EfficiencyGrid(training=nothing)
-    assert grid.training is None and grid.training_points() == []
+    assert grid.training is None and grid.points("train") == []
     assert EfficiencyGrid.model_validate(grid.model_dump(mode="json")) == grid
 
 
@@ -54,7 +54,7 @@ def test_the_schema_says_that_training_may_be_false() -> None:
 def test_points_of_generation_say_how_many_tokens() -> None:
     grid = EfficiencyGrid(batch=[2], length=[8, 4], decode=3, training=TrainingGrid(batch=[1], length=[5]))
     assert grid.points() == [(2, 4, 0), (2, 8, 0)] and grid.points("generate") == [(2, 4, 3), (2, 8, 3)]
-    assert grid.training_points() == [(1, 5, 0)]
+    assert grid.points("train") == [(1, 5, 0)]
 
 
 def test_settings_of_a_profile_hold_a_studys_block() -> None:

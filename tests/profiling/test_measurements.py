@@ -87,7 +87,7 @@ def studied(folders: Path) -> Found:
 def profiled(folders: Path) -> Found:
     """As by `trilemma profile`."""
     with opened([folders / "bert", folders / "llama", "gla:nano"]) as models:
-        return Found(measure(session_of(models, PROFILE)))
+        return Found(measure(session_of(models, PROFILE, Clock())))
 
 
 def at(found: Found, model: str, **columns: Any) -> dict[tuple[Any, ...], set[tuple[str, str]]]:
@@ -280,7 +280,7 @@ def test_what_a_study_deploys_is_recorded_as_what_it_is(folders: Path) -> None:
 def test_a_precision_that_the_machine_has_no_rate_for_ends_nothing(folders: Path) -> None:
     machine = MACHINE.model_copy(update={"flops": {}})
     with opened([folders / "gla"]) as models:
-        found = Found(measure(session_of(models, QUICK, machine=machine)))
+        found = Found(measure(session_of(models, QUICK, Clock(), machine=machine)))
     lacking = "this machine has no rate for products in float32"
     bounded = {("machine_flops_per_s", ""), ("roofline_ms", "prefill"), ("roofline_share", "decode")}
     for metric, phase in bounded:
@@ -322,7 +322,7 @@ def test_running_out_of_memory_or_time_is_a_record(folders: Path) -> None:
     slow = Unmeasured("a repetition takes over 30 s")
     with opened([folders / "llama"]) as models:
         session = session_of(models, PROFILE, Clock(), peaks=lambda works, *_: iter([slow] * len(works)))
-        for loaded in session.language_models():
+        for loaded in session.loaded("language model"):
             loaded.module.register_forward_pre_hook(limited, with_kwargs=True)
         found = Found(measure(session, ["generation", "work", "memory"]))
     large = {"batch": 1, "length": 128}
@@ -340,7 +340,7 @@ def test_operations_of_an_unknown_family_are_counted(tmp_path: Path) -> None:
     BloomForCausalLM(config).save_pretrained(tmp_path / "bloom")
     with opened([tmp_path / "bloom"]) as models:
         grid = QUICK.model_copy(update={"phases": ["classify", "generate"]})
-        found = Found(measure(session_of(models, grid)))
+        found = Found(measure(session_of(models, grid, Clock())))
     layer, head = 12 * 32 * 32, 32 * 64
     assert found.value("flops", "prefill") == pytest.approx(2 * 16 * (layer + head), rel=0.2)
     assert found.value("flops", "classify") == pytest.approx(2 * 16 * layer, rel=0.2)
@@ -355,7 +355,7 @@ def test_without_tokens_to_decode_a_model_classifies(folders: Path) -> None:
     for phases in ("auto", ["classify", "generate"]):
         grid = QUICK.model_copy(update={"decode": 0, "phases": phases})
         with opened([folders / "gla"]) as models:
-            found = measure(session_of(models, grid))
+            found = measure(session_of(models, grid, Clock()))
         assert {one.phase for one in found} == {"", "classify"}
 
 
@@ -366,11 +366,12 @@ def test_each_adaptation_is_trained_by_itself_and_leaves_the_weights(folders: Pa
         model = ModelUnderTest((arch,), folders / arch, adaptations=settings)
         peaks = FakePeaks()
         session = session_of([model], STUDY, Clock(), peaks=peaks)
-        before = {name: p.clone() for name, p in session.trainable()[0].module.named_parameters()}
+        (loaded,) = session.loaded("trainable classifier")
+        before = {name: p.clone() for name, p in loaded.module.named_parameters()}
         found = Found(measure(session, ["training"]))
         assert [one.adaptation for one in found.all("step_ms", "train") if one.value] == list(methods)
-        assert not session.trainable()[0].module.training
-        after = dict(session.trainable()[0].module.named_parameters())
+        assert not loaded.module.training
+        after = dict(loaded.module.named_parameters())
         assert list(before) == list(after) and all(before[name].equal(after[name]) for name in before)
         measure(session, ["memory"])
         trained = [work.adaptation.method for work in peaks.asked if work.adaptation]
@@ -410,7 +411,7 @@ def test_a_model_that_does_not_tell_its_positions_fails_where_they_end(tmp_path:
     )
     OpenAIGPTForSequenceClassification(config).save_pretrained(tmp_path)
     grid = STUDY.model_copy(update={"batch": [1], "phases": ["classify"]})
-    session = session_of([ModelUnderTest(("odd",), tmp_path)], grid)
+    session = session_of([ModelUnderTest(("odd",), tmp_path)], grid, Clock())
     found = Found(measure(session, ["flops", "latency"]))
     for metric, phase in (("flops_per_token", ""), ("latency_ms", "classify")):
         assert found.value(metric, phase, length=8) > 0

@@ -44,7 +44,7 @@ def test_forms_weigh_what_they_should(tmp_path: Path) -> None:
     precisions = ("float32", "bfloat16", "int8")
     with opened([tmp_path / "llama"], precisions=precisions) as models:
         assert [(model.name, model.precision) for model in models] == [("llama", one) for one in precisions]
-        loaded = session_of(models).language_models()
+        loaded = session_of(models).loaded("language model")
     weights = [one.description.weight_bytes for one in loaded]
     assert len({one.description.parameters for one in loaded}) == 1 and weights[1] == weights[0] / 2
     linear = [module for module in loaded[0].module.modules() if type(module) is torch.nn.Linear]
@@ -108,7 +108,7 @@ def test_a_model_that_torch_cannot_quantise_is_refused(
 ) -> None:
     with opened([save(tmp_path / "gpt2")], precisions=("int8",)) as models:  # noqa: SIM117
         with pytest.raises(ModelError, match=expected):
-            session_of(models).classifiers()
+            session_of(models).loaded("classifier")
 
 
 class Reaching(LlamaForSequenceClassification):

@@ -13,7 +13,7 @@ from tests.stand_ins.profiles import COUNTED, LENGTHS, TIMED, lacking, two_model
 from trilemma.clocks.choose import Bounds, Setting
 from trilemma.clocks.sweep import Place
 from trilemma.errors import StoreError
-from trilemma.forecasting import forecast
+from trilemma.forecasting.forecasts import forecast
 from trilemma.operating_point import OperatingPoint
 from trilemma.profile_result import Profile
 from trilemma.records import Record

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from tests.stand_ins.profiles import lacking, two_models, value
-from trilemma.forecasting import forecast
+from trilemma.forecasting.forecasts import forecast
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import Record, records_table
 from trilemma.report.layout import Sheet

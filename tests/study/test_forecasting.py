@@ -15,6 +15,7 @@ from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
 from trilemma.forecasting.forecaster import Forecaster, Measured
 from trilemma.forecasting.passes import ForwardPass, analytic_seconds
+from trilemma.hardware import roofline
 from trilemma.hardware.machine import Machine
 from trilemma.hardware.roofline import Found
 from trilemma.profiling import ModelUnderTest
@@ -30,7 +31,6 @@ MACHINE = Machine(
     bandwidth=3e10,
     memory=16e9,
 )
-THIS_MACHINE = calibration.this_machine
 DECODE = 9
 POINTS = [(batch, length) for batch in (1, 4) for length in (16, 64, 256)]
 
@@ -42,7 +42,7 @@ def box(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> Calibration:
         raise DeployError("this machine is not calibrated; run `trilemma calibrate`")
 
-    monkeypatch.setattr(calibration, "this_machine", lambda device: MACHINE)
+    monkeypatch.setattr(roofline, "find", lambda device: Found(MACHINE, ""))
     monkeypatch.setattr(calibration, "here", absent)
 
 
@@ -200,8 +200,7 @@ def test_on_a_gpu_its_rates_count_and_no_calibration(tmp_path: Path, monkeypatch
     models = models_of(tmp_path)
     records = timed(models)
     gpu = Machine(name="here", kind="gpu", bandwidth=9e11, flops={"float32": 3e13}, memory=8e9)
-    monkeypatch.setattr(calibration, "this_machine", THIS_MACHINE)
-    monkeypatch.setattr(calibration, "find", lambda device: Found(gpu, ""))
+    monkeypatch.setattr(roofline, "find", lambda device: Found(gpu, ""))
     used: list[Machine] = []
 
     def forecaster(machine: Machine, *known: Any) -> Forecaster:

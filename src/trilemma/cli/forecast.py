@@ -40,7 +40,7 @@ def forecast(
     """
     from trilemma import commands
     from trilemma.cli.profile import hand_over
-    from trilemma.forecasting import ParallelPlan
+    from trilemma.forecasting.plan import ParallelPlan
     from trilemma.operating_point import OperatingPoint
     from trilemma.terminal import output
 

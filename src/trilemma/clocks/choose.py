@@ -7,9 +7,9 @@ frequencies of their own.
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 from trilemma.errors import DeployError
@@ -119,16 +119,15 @@ def frequency_by_phase(phases: Phases, slowdown: float) -> FrequencyChoice:
     }
     common = set.intersection(*(set(settings) for settings in allowed.values()))
     singles = [{name: settings[mhz] for name, settings in allowed.items()} for mhz in sorted(common)]
+    thriftiest = {
+        name: min(settings.values(), key=lambda one: (one.joules, one.seconds))
+        for name, settings in allowed.items()
+    }
     return FrequencyChoice(
-        settings={name: min(settings.values(), key=_thrifty) for name, settings in allowed.items()},
+        settings=thriftiest,
         fastest=fastest,
         single=min(singles, key=_joules, default={}),
     )
-
-
-def _thrifty(setting: Setting) -> tuple[float, float]:
-    """Least energy first; of equal energies, least time."""
-    return setting.joules, setting.seconds
 
 
 def _by_clock(phase: str, settings: Sequence[Setting]) -> dict[float, Setting]:
@@ -161,19 +160,13 @@ def lowest_energy(phases: Phases, seconds: float) -> dict[str, Setting] | None:
         phases: settings of each phase, at least one; one alone where the bound is on that phase.
         seconds: that all of them may take.
     """
-    fronts = [(name, pareto(settings)) for name, settings in phases.items()]
-
-    def best(at: int, left: float) -> dict[str, Setting] | None:
-        name, front = fronts[at]
-        if at == len(fronts) - 1:
-            # On a front, the slower the thriftier.
-            place = bisect_right(front, left, key=lambda one: one.seconds)
-            return {name: front[place - 1]} if place else None
-        rests = ((one, best(at + 1, left - one.seconds)) for one in front)
-        found = [{name: one, **rest} for one, rest in rests if rest is not None]
-        return min(found, key=lambda each: (_joules(each), _seconds(each)), default=None)
-
-    return best(0, seconds)
+    fronts = [pareto(settings) for settings in phases.values()]
+    found = [
+        dict(zip(phases, chosen, strict=True))
+        for chosen in product(*fronts)
+        if chosen[-1].seconds <= seconds - sum(one.seconds for one in chosen[:-1])
+    ]
+    return min(found, key=lambda each: (_joules(each), _seconds(each)), default=None)
 
 
 def _joules(settings: Mapping[str, Setting]) -> float:

@@ -11,7 +11,6 @@ permission, by one process at a time, and given back
 A reboot undoes every setting by itself; a journal from before it is dropped.
 """
 
-import json
 import os
 import signal
 import statistics
@@ -25,10 +24,11 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from trilemma.clocks.settings import ClockError, Clocks, CpuClocks, Found, NvidiaClocks
 from trilemma.errors import StoreError
-from trilemma.files import disk_errors, write_text
+from trilemma.files import disk_errors, state_folder, write_text
 from trilemma.hardware.meters import SAMPLE_SECONDS, Repeating
 
 T = TypeVar("T")
@@ -38,9 +38,8 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def journal_folder() -> Path:
-    """Where journals are kept: ``$XDG_STATE_HOME/trilemma/clocks``, by default below ``~/.local/state``."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "trilemma" / "clocks"
+    """Where journals are kept: in the user's state folder."""
+    return state_folder() / "clocks"
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,6 @@ def _look(clocks: Clocks, seen: list[float]) -> None:
 def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> Iterator[Callable[[int], None]]:
     """A function that sets the clocks; they are given back at the end of the block, however it is reached.
 
-    Args:
-        clocks: what is set.
-        allow: whether that is permitted.
-        folder: of the journal, by default :func:`journal_folder`.
-
     Raises:
         ClockError: where the clocks may not or cannot be set, another process sets them, or they could not
             be given back; what an earlier process left is given back first.
@@ -130,7 +124,7 @@ def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> It
         raise ClockError("clocks are set from the main thread only, the one that receives signals")
     journal = _Journal(clocks.name, folder)
     with journal.locked():
-        journal.restore(clocks)
+        journal.restore(lambda name: clocks)
         clocks.check()
         found = clocks.found()
         guard = _Guard(clocks, found, journal)
@@ -139,26 +133,11 @@ def controlled(clocks: Clocks, *, allow: bool, folder: Path | None = None) -> It
             guard.listen()
             yield clocks.set
         finally:
+            guard.over = True  # a signal that comes later leaves no journal
             try:
-                guard.end()
+                guard.give_back()
             finally:
                 guard.listen_no_more()
-
-
-def recover(clocks: Clocks, folder: Path | None = None) -> str | None:
-    """Give back clocks that a process left when it was killed.
-
-    Returns:
-        What was done, as a sentence; None where there was nothing to do.
-
-    Raises:
-        ClockError: where they cannot be given back, or a living process has them.
-    """
-    journal = _Journal(clocks.name, folder)
-    if not journal.exists():
-        return None
-    with journal.locked():
-        return journal.restore(clocks)
 
 
 def clocks_named(name: str) -> Clocks:
@@ -171,26 +150,33 @@ def clocks_named(name: str) -> Clocks:
 
 
 def recover_all(folder: Path | None = None, find: Callable[[str], Clocks] = clocks_named) -> list[str]:
-    """:func:`recover` for all clocks of this machine; what could not be done is a sentence, too.
+    """Give back all clocks that processes left when they were killed.
 
     Args:
         folder: of the journals, by default :func:`journal_folder`.
         find: gives the clocks of a name.
+
+    Returns:
+        A sentence about each: what was done, or why it could not be.
     """
     done = []
     for path in sorted((folder or journal_folder()).glob("*.json")):
+        journal = _Journal(path.stem, folder)
         try:
-            journal = _Journal(path.stem, folder)
             with journal.locked():
-                journal.drop_if_rebooted()
-            if not journal.exists():
-                continue
-            sentence = recover(find(journal.name), folder)
+                sentence = journal.restore(find)
         except (ClockError, StoreError) as error:
             sentence = str(error)
         if sentence:
             done.append(sentence)
     return done
+
+
+class _Left(BaseModel):
+    """What a journal says: since which boot, and what was found."""
+
+    boot: str
+    found: dict[str, tuple[int, int]]
 
 
 class _Journal:
@@ -200,9 +186,6 @@ class _Journal:
         self.name = name
         self._folder = folder or journal_folder()
         self.path = self._folder / f"{name}.json"
-
-    def exists(self) -> bool:
-        return self.path.exists()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -227,41 +210,25 @@ class _Journal:
 
     def write(self, found: Found) -> None:
         """Whole or not at all, and on disk when this returns."""
-        write_text(self.path, json.dumps({"boot": boot_id(), "found": found}))
+        write_text(self.path, _Left(boot=boot_id(), found=dict(found)).model_dump_json())
 
-    def restore(self, clocks: Clocks) -> str | None:
+    def restore(self, find: Callable[[str], Clocks]) -> str | None:
         """Give back what a process left that died since the last boot, if one did, and say so."""
-        self.drop_if_rebooted()
-        if not self.exists():
+        if not self.path.exists():
             return None
-        clocks.restore(self._read()[1])
-        self.remove()
-        return f"the clocks ({self.name}) are as they were before a run that was killed"
-
-    def drop_if_rebooted(self) -> None:
-        """A reboot has given back everything already."""
-        if self.exists() and self._read()[0] != boot_id():
-            self.remove()
-
-    def _read(self) -> tuple[str, dict[str, tuple[int, int]]]:
-        """Boot and limits."""
         try:
-            left = json.loads(self.path.read_text("utf-8"))
-            limits = {str(name): (int(low), int(high)) for name, (low, high) in left["found"].items()}
-            return left["boot"], limits
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-        ) as error:
+            left = _Left.model_validate_json(self.path.read_bytes())
+        except (OSError, ValueError) as error:
             raise ClockError(
                 f"{self.path} says what clocks were before a killed run, but is damaged; check that the "
                 "clocks are as they should be, then delete the file"
             ) from error
+        if left.boot != boot_id():  # a reboot has given back everything already
+            self.remove()
+            return None
+        find(self.name).restore(left.found)
+        self.remove()
+        return f"the clocks ({self.name}) are as they were before a run that was killed"
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -279,7 +246,7 @@ class _Guard:
         self._clocks, self._found, self._journal = clocks, found, journal
         self._process = os.getpid()
         self._previous: dict[int, Any] = {}
-        self._over = False
+        self.over = False
 
     def listen(self) -> None:
         """Handle signals that would end the process; one that is ignored or handled by C code stays so."""
@@ -302,11 +269,6 @@ class _Guard:
         self._clocks.restore(self._found)
         self._journal.remove()
 
-    def end(self) -> None:
-        """Give back for the last time: a signal that comes later leaves no journal."""
-        self._over = True
-        self.give_back()
-
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.give_back()  # in full, even where it interrupts just that: restoring twice changes nothing
         previous = self._previous[number]
@@ -316,5 +278,5 @@ class _Guard:
             return
         previous(number, frame)
         # The program continues, and may set the clocks again before the block ends.
-        if os.getpid() == self._process and not self._over:
+        if os.getpid() == self._process and not self.over:
             self._journal.write(self._found)

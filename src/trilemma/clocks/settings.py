@@ -139,11 +139,9 @@ class CpuClocks:
 
     def set(self, mhz: int) -> None:
         """Pin every policy."""
-        khz = self._khz()
-        if mhz not in khz:
-            raise ClockError(f"{mhz} MHz is not available; choose among {', '.join(map(str, sorted(khz)))}")
+        khz = self._khz()[mhz]
         for policy in self._policies():
-            self._limit(policy, khz[mhz], khz[mhz])
+            self._limit(policy, khz, khz)
 
     def restore(self, found: Found) -> None:
         """Write back the limits, those of each policy even where another's could not be written."""
@@ -259,9 +257,6 @@ class NvidiaClocks:
 
     def set(self, mhz: int) -> None:
         """Lock the clock."""
-        available = self.available()
-        if mhz not in available:
-            raise ClockError(f"{mhz} MHz is not available; choose among {', '.join(map(str, available))}")
         self._on_gpu("nvmlDeviceSetGpuLockedClocks", mhz, mhz)
 
     def restore(self, found: Found) -> None:

@@ -179,18 +179,15 @@ def _phases(
     records: Sequence[Record], decode: int, metrics: Mapping[str, str]
 ) -> dict[tuple[Place, str], Record]:
     """The records with a measured value of each phase's metric, by place and phase."""
-    forms = [{getattr(one, name) for one in records} for name in ("precision", "attention")]
+    forms = ("precision", "attention")
+    told_apart = [name for name in forms if len({getattr(one, name) for one in records}) > 1]
     found: dict[tuple[Place, str], Record] = {}
     for one in records:
-        known = one.value is not None and one.batch is not None and one.length is not None
-        if known and one.basis == "measured" and metrics.get(one.phase) == one.metric:
-            form = (
-                name
-                for name, names in zip((one.precision, one.attention), forms, strict=True)
-                if len(names) > 1
-            )
-            point = OperatingPoint(one.batch or 0, one.length or 0, 0 if one.phase == "classify" else decode)
-            found[Place(one.model, point, " ".join(filter(None, form))), one.phase] = one
+        measured = one.known and one.basis == "measured" and metrics.get(one.phase) == one.metric
+        if measured and one.batch is not None and one.length is not None:
+            form = " ".join(filter(None, (getattr(one, name) for name in told_apart)))
+            point = OperatingPoint(one.batch, one.length, 0 if one.phase == "classify" else decode)
+            found[Place(one.model, point, form), one.phase] = one
     return found
 
 

@@ -29,7 +29,7 @@ BATCHES = (1, 4, 16, 64)
 """Sequences answered at once that forecasts are made for, where none are asked for."""
 
 Forecast = Callable[..., list[Record]]
-"""As :func:`trilemma.forecasting.forecast`."""
+"""As :func:`trilemma.forecasting.forecasts.forecast`."""
 
 
 class Run(Protocol):
@@ -77,7 +77,7 @@ def decide(
         slo: bounds on times: ``ttft=200ms,tpot=40ms,latency=1s``.
         limits: ``max_METRIC`` or ``min_METRIC`` to a limit, for example ``{"max_memory": "8GB",
             "min_clean": 0.88, "max_cost": 50}``; None is no limit.
-        forecast: makes the forecasts; by default :func:`trilemma.forecasting.forecast`.
+        forecast: makes the forecasts; by default :func:`trilemma.forecasting.forecasts.forecast`.
 
     Raises:
         TrilemmaError: for what cannot be read, and for what does not apply to this query.
@@ -170,9 +170,10 @@ def _forecasts(
     precisions: Sequence[str],
     devices: Sequence[int | str],
 ) -> list[Record]:
-    from trilemma import forecasting
+    from trilemma.forecasting.forecasts import forecast as made_here
+    from trilemma.forecasting.plan import ParallelPlan
 
     options: dict[str, Any] = {"precisions": tuple(precisions)} if precisions else {}
     if devices:
-        options["plans"] = [forecasting.ParallelPlan.parse(str(count)) for count in devices]
-    return (forecast or forecasting.forecast)(models, machines, points, **options)
+        options["plans"] = [ParallelPlan.parse(str(count)) for count in devices]
+    return (forecast or made_here)(models, machines, points, **options)

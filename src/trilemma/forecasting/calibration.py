@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,12 @@ from trilemma.errors import DeployError
 from trilemma.files import cache_folder, write_text
 from trilemma.forecasting.forecaster import Forecaster, Measured, MeasuredOperation
 from trilemma.forecasting.measuring import Bench, RandomModel, rotating
-from trilemma.hardware.machine import HERE, Machine
+from trilemma.hardware.machine import Machine
 from trilemma.hardware.roofline import find, fingerprint
 from trilemma.models.sizes import configuration
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.operations import Operation, forward
 from trilemma.progress import Progress, silent
-
-__all__ = ["HERE", "Calibration", "calibrate", "families", "here", "read", "this_machine", "write"]
 
 VERSION = 3
 """Of the file's format."""
@@ -78,36 +76,19 @@ def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str,
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
     }
+    shape: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": None}
     own = {
-        arch: configuration(
-            arch,
-            "nano",
-            vocabulary,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            intermediate_size=None,
-            num_heads=count,
-        )
+        arch: RandomModel(configuration(arch, "nano", vocabulary, num_heads=count, **shape))
         for arch, count in (("transformer-pp", heads), ("gla", 4), ("matmul-free", 1))
     }
     llama = LlamaConfig(**common, num_key_value_heads=heads, intermediate_size=64 * round(width * 8 / 192))
     bert = BertConfig(**common, intermediate_size=4 * width)
-    models = {name: RandomModel(config) for name, config in own.items()}
-    return {**models, "llama": RandomModel(llama), "bert": RandomModel(bert, classifier=True)}
-
-
-def this_machine(device: str = "cpu") -> Machine:
-    """This machine, its rates measured now or known from before.
-
-    Args:
-        device: torch device that is meant.
-    """
-    return find(device).machine
+    return {**own, "llama": RandomModel(llama), "bert": RandomModel(bert, classifier=True)}
 
 
 def calibrate(progress: Progress = silent) -> Calibration:
     """Time small models of every family and their operations on this machine's processor."""
-    machine, bench = this_machine(), Bench(SECONDS)
+    machine, bench = find("cpu").machine, Bench(SECONDS)
     measured: list[Measured] = []
     for number, shape in enumerate(SHAPES):
 
@@ -121,9 +102,8 @@ def calibrate(progress: Progress = silent) -> Calibration:
     return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed), unsteady)
 
 
-def operations(bench: Bench | None = None) -> Iterator[MeasuredOperation]:
+def operations(bench: Bench) -> Iterator[MeasuredOperation]:
     """Kernels by themselves: what mixes tokens, and products of matrices, of few tokens and of many."""
-    bench = bench or Bench(SECONDS)
     for width in (256, 512, 1024):
         for tokens in (1, 4, 16, 64, 256, 1024):
             yield from _products(bench, width, tokens)
@@ -192,15 +172,8 @@ def write(calibration: Calibration, path: Path) -> None:
     Raises:
         StoreError: if the disk is full or the folder cannot be written.
     """
-    content = {
-        "version": VERSION,
-        "machine": calibration.machine.model_dump(mode="json"),
-        "fingerprint": calibration.fingerprint,
-        "measured": [asdict(one) for one in calibration.measured],
-        "operations": [asdict(one) for one in calibration.operations],
-        "unsteady": calibration.unsteady,
-    }
-    write_text(path, json.dumps(content, indent=1))
+    content = TypeAdapter(Calibration).dump_python(calibration, mode="json")
+    write_text(path, json.dumps({"version": VERSION, **content}, indent=1))
 
 
 def read(path: Path) -> Calibration:

@@ -21,12 +21,12 @@ from trilemma.forecasting.passes import (
     PARTS,
     Floats,
     ForwardPass,
-    PassPhase,
     analytic_seconds,
     coordinates,
     parts,
 )
 from trilemma.hardware.machine import Machine
+from trilemma.profiling.cost import Pass
 from trilemma.profiling.operations import Operation
 
 CONFIDENCE = 0.9
@@ -56,12 +56,7 @@ _FEW_TOKENS = 32
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds that a forward pass took.
-
-    Attributes:
-        work: the pass.
-        seconds: of one repetition.
-    """
+    """Seconds that one repetition of a forward pass took."""
 
     work: ForwardPass
     seconds: float
@@ -108,7 +103,8 @@ class Forecaster:
         self.machine = machine
         self._fits: dict[bool, _Fit] = {}
         for decoding in (False, True):
-            known = [one for one in measured if _decodes(one.work.phase) == decoding]
+            # Passes over many tokens and those of one are limited by other things: each kind has its own fit.
+            known = [one for one in measured if (one.work.phase == "decode") == decoding]
             if len(known) >= _FEWEST:
                 alone = [one for one in operations if (one.tokens <= _FEW_TOKENS) == decoding]
                 self._fits[decoding] = _Fit(machine, known, alone)
@@ -117,19 +113,19 @@ class Forecaster:
         """Forecasts, in order."""
         found: dict[int, Seconds] = {}
         for decoding in (False, True):
-            places = [i for i, one in enumerate(passes) if _decodes(one.phase) == decoding]
+            places = [i for i, one in enumerate(passes) if (one.phase == "decode") == decoding]
             own = [passes[i] for i in places]
             fit = self._fits.get(decoding) if own else None
-            found.update(zip(places, fit.seconds(own) if fit else self._analytic(own), strict=True))
+            found.update(zip(places, fit.seconds(own) if fit else map(self._analytic, own), strict=True))
         return [found[i] for i in range(len(passes))]
 
-    def measured(self, phase: PassPhase) -> bool:
+    def measured(self, phase: Pass) -> bool:
         """Whether forecasts of a phase rest on measurements."""
-        return _decodes(phase) in self._fits
+        return (phase == "decode") in self._fits
 
-    def _analytic(self, passes: Sequence[ForwardPass]) -> list[Seconds]:
-        values = [analytic_seconds(one, self.machine) for one in passes]
-        return [Seconds(t, t / UNMEASURED_FACTOR, t * UNMEASURED_FACTOR) for t in values]
+    def _analytic(self, one: ForwardPass) -> Seconds:
+        t = analytic_seconds(one, self.machine)
+        return Seconds(t, t / UNMEASURED_FACTOR, t * UNMEASURED_FACTOR)
 
 
 class _Fit:
@@ -226,11 +222,6 @@ def _left_out(groups: Sequence[Any], fitted: Any, terms: Floats, places: Floats,
         errors.append(np.abs(np.log(seconds[out]) - forecast) / spread)
     share = min(1.0, CONFIDENCE * (1 + 1 / len(names)))
     return float(np.quantile(np.concatenate(errors), share))
-
-
-def _decodes(phase: PassPhase) -> bool:
-    """Passes over many tokens and those of one token are limited by other things: each has its own fit."""
-    return phase == "decode"
 
 
 def _family(one: ForwardPass) -> tuple[str, bool, bool, bool, str]:

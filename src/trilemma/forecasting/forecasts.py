@@ -1,6 +1,6 @@
 """What models would do on machines, as records: times, throughput, memory, cost and energy."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from trilemma.forecasting.plan import ParallelPlan
 from trilemma.hardware.machine import Machine, versions
 from trilemma.metrics import METRICS, Phase
 from trilemma.operating_point import LARGEST, OperatingPoint
+from trilemma.profiling.cost import Pass
 from trilemma.records import BY_DESCRIPTION, DOES_NOT_FIT, Record
 
 DESCRIBED = (
@@ -24,20 +25,12 @@ DESCRIBED = (
 )
 """Note of a forecast that no measured pass stands behind."""
 
-_CLASSIFY: tuple[tuple[str, Phase], ...] = (
-    *(("latency_ms", "classify"), ("throughput_tokens_per_s", "classify"), ("examples_per_s", "classify")),
-    *(("cost_per_million", "classify"), ("energy_j_per_example", "classify")),
-    *(("peak_memory_bytes", "classify"), ("weight_bytes", ""), ("activation_bytes", "classify")),
-    ("machine_memory_bytes", ""),
+FORECAST = (
+    *("ttft_ms", "tpot_ms", "latency_ms", "throughput_tokens_per_s", "examples_per_s", "cost_per_million"),
+    *("energy_j_per_example", "peak_memory_bytes", "weight_bytes", "state_bytes", "activation_bytes"),
+    "machine_memory_bytes",
 )
-_GENERATE: tuple[tuple[str, Phase], ...] = (
-    *(("ttft_ms", "prefill"), ("tpot_ms", "decode"), ("latency_ms", "decode"), ("latency_ms", "generate")),
-    *(("throughput_tokens_per_s", "decode"), ("throughput_tokens_per_s", "generate")),
-    *(("examples_per_s", "generate"), ("cost_per_million", "generate"), ("energy_j_per_example", "generate")),
-    *(("peak_memory_bytes", "generate"), ("weight_bytes", ""), ("state_bytes", "generate")),
-    *(("activation_bytes", "generate"), ("machine_memory_bytes", "")),
-)
-"""What is forecast of an operating point that classifies, and of one that generates."""
+"""What is forecast."""
 
 
 def forecast(
@@ -88,8 +81,7 @@ def forecast(
         ]
         passes = list(dict.fromkeys(one for case in cases for one in case.passes))
         seconds = dict(zip(passes, forecaster.seconds(passes), strict=True))
-        measured = {one for one in passes if forecaster.measured(one.phase)}
-        records += [record for case in cases for record in case.records(seconds, measured)]
+        records += [record for case in cases for record in case.records(seconds, forecaster.measured)]
     return records
 
 
@@ -145,18 +137,18 @@ class _Case:
         return [first, further] if decode > 1 else [first]
 
     def records(
-        self, seconds: Mapping[ForwardPass, Seconds], measured: "set[ForwardPass]"
+        self, seconds: Mapping[ForwardPass, Seconds], measured: Callable[[Pass], bool]
     ) -> Iterator[Record]:
         """The forecasts of all metrics, or the reason why there are none.
 
         Args:
             seconds: of each pass on one device.
-            measured: passes whose forecasts rest on measurements.
+            measured: whether forecasts of a phase rest on measurements.
         """
         refusal = self.refusal
         values = {} if refusal else {**self._times(seconds), **self._memory()}
-        rests = not refusal and all(one in measured for one in self.passes)
-        for metric, phase in _GENERATE if self.point.decode else _CLASSIFY:
+        rests = not refusal and all(measured(one.phase) for one in self.passes)
+        for metric, phase in _asked(self.point):
             found = values.get((metric, phase), refusal or self._lacking(metric))
             reason = found if isinstance(found, str) else ""
             value, low, high = found if isinstance(found, Seconds) else (found, None, None)
@@ -239,6 +231,13 @@ class _Case:
         """Why a metric of a case that can be forecast has no value."""
         lacks = {"cost_per_million": "price", "energy_j_per_example": "watts"}.get(metric)
         return f"the machine has no {lacks}" if lacks else "no token is generated after the first"
+
+
+def _asked(point: OperatingPoint) -> list[tuple[str, Phase]]:
+    """Metrics that are forecast of an operating point, each in every phase that the point has."""
+    own = {"", "prefill", "decode", "generate"} if point.decode else {"", "classify"}
+    pairs = ((metric, phase) for metric in FORECAST for phase in METRICS[metric].phases or ("",))
+    return [(metric, phase) for metric, phase in pairs if phase in own]
 
 
 _versions = cache(versions)

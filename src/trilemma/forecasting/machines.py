@@ -42,15 +42,11 @@ def _forecasters(machine: str | Machine, here: Calibration | None) -> list[Forec
         return [calibration.forecaster(known())]
     if machine.endswith(".json"):
         read = calibration.read(Path(machine))
-        return [calibration.forecaster(_renamed(read, Path(machine).stem))]
+        elsewhere = read.machine.model_copy(update={"name": Path(machine).stem})
+        return [calibration.forecaster(replace(read, machine=elsewhere))]
     if is_file(machine):
         return [_like_here(one, known) for one in machines_in(machine, lambda: known().machine)]
     return [Forecaster(find_machine(machine))]
-
-
-def _renamed(known: Calibration, name: str) -> Calibration:
-    """A calibration from a file is of a machine elsewhere."""
-    return replace(known, machine=known.machine.model_copy(update={"name": name}))
 
 
 def _like_here(machine: Machine, known: Callable[[], Calibration]) -> Forecaster:

@@ -16,6 +16,7 @@ from trilemma.hardware import Unmeasured
 from trilemma.models.description import is_ternary
 from trilemma.models.loading import deploy, describe
 from trilemma.operating_point import OperatingPoint
+from trilemma.profiling.cost import Pass
 from trilemma.profiling.grid import EfficiencyGrid
 from trilemma.profiling.measurements import generation, latency
 from trilemma.profiling.models import ModelUnderTest
@@ -64,7 +65,8 @@ class Bench:
     """Times models and operations on this machine's processor, as profiles are timed.
 
     Args:
-        seconds: time that the repetitions of a model at a point, or of an operation, aim at.
+        seconds: time that the repetitions of a model at a point, or of an operation, aim at; 0 for as few as
+            possible.
         clock: seconds, monotonic.
 
     Attributes:
@@ -118,13 +120,12 @@ class Bench:
         batch, length, decode = point
         steps = decode - 1
         # Time grows nearly linearly with the context, so that of the middle one is the mean.
-        passes = {"forward": ("classify", length, 1), "prefill": ("prefill", length, 1)}
-        passes["decode"] = ("decode", length + steps // 2, steps)
+        passes: dict[str, tuple[Pass, int, int]] = {"forward": ("classify", length, 1)}
+        passes |= {"prefill": ("prefill", length, 1), "decode": ("decode", length + steps // 2, steps)}
         for part in samples[0]:
             phase, context, count = passes[part]
             seconds = self._settled([sample[part] for sample in samples]) / count
-            one = ForwardPass(model.shape, model.precision, phase, batch, context)  # type: ignore[arg-type]
-            yield Measured(one, seconds)
+            yield Measured(ForwardPass(model.shape, model.precision, phase, batch, context), seconds)
 
     def _settled(self, seconds: Sequence[float]) -> float:
         found = Quantity.of_times(seconds)
@@ -133,19 +134,10 @@ class Bench:
 
     def operations(self, runs: Mapping[Key, Callable[[], object]]) -> dict[Key, float]:
         """Seconds of each operation; they take turns."""
-        clock = self._session.clock
-
-        def timed(work: Callable[[], object]) -> Run:
-            def run() -> Sample:
-                start = clock()
-                work()
-                return {"operation": clock() - start}
-
-            return run
-
+        timed = {key: self._session.timed("operation", work) for key, work in runs.items()}
         found = {}
         with torch.inference_mode():
-            for key, samples in self._session.time({key: timed(work) for key, work in runs.items()}).items():
+            for key, samples in self._session.time(timed).items():
                 if not isinstance(samples, Unmeasured):
                     found[key] = self._settled([sample["operation"] for sample in samples])
         return found
@@ -155,26 +147,3 @@ def rotating(work: Callable[[Weight], object], weights: Sequence[Weight]) -> Cal
     """The same work with one weight after the other, so that none is found in the caches."""
     rest = itertools.cycle(weights)
     return lambda: work(next(rest))
-
-
-def measure(
-    models: Sequence[RandomModel],
-    points: Sequence[OperatingPoint],
-    *,
-    decode: int,
-    seconds: float,
-    progress: Progress = silent,
-    clock: Callable[[], float] = time.perf_counter,
-) -> list[Measured]:
-    """Time every model at every point; arguments as for :class:`Bench` and :meth:`Bench.passes`.
-
-    Args:
-        models: all of them are in memory together.
-        points: batches and lengths.
-        decode: tokens generated after each prompt, at least 2.
-        seconds: time that the repetitions of a point aim at; 0 for as few as possible.
-        progress: is given the finished points.
-        clock: seconds, monotonic.
-    """
-    bench = Bench(seconds, clock)
-    return list(bench.passes(models, [point._replace(decode=decode) for point in points], progress))

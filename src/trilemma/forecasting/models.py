@@ -1,6 +1,8 @@
 """What a forecast needs of a model: dimensions and bytes of weights by its configuration, no weights read."""
 
-from functools import cache, cached_property
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ from trilemma.architectures import DEFAULT_VOCABULARY, parse_new_model
 from trilemma.errors import DeployError, ModelError
 from trilemma.hardware.catalogue import closest
 from trilemma.hardware.machine import Machine
-from trilemma.profiling.operations import WEIGHT_BYTES, Dimensions, dimensions_of, weight_bytes
+from trilemma.profiling.operations import WEIGHT_BYTES, dimensions_of, weight_bytes
 
 LARGEST = 1 << 24
 """Largest dimension of a configuration that is believed."""
@@ -27,18 +29,22 @@ class ForecastModel:
         name: what tables call it.
         config: its Hugging Face configuration.
 
-    Attributes:
-        name, config: as given.
-        dimensions: of the model.
-
     Raises:
         ModelError: if the operations of its family are not known, or its dimensions make no sense.
     """
 
     def __init__(self, name: str, config: Any) -> None:
         self.name, self.config = name, config
-        self.dimensions = _dimensions(name, config)
-        self._weight_bytes = cache(self._count_weight_bytes)
+        self._weight_bytes = cache(partial(weight_bytes, config))
+        with _errors_of_configurations(name):
+            self.dimensions = found = dimensions_of(config)
+        sizes = [found.layers, found.width, found.heads, found.kv_heads, found.keys, found.values]
+        sizes += [found.mlp_width, found.vocabulary]
+        if not all(type(size) is int and 1 <= size <= LARGEST for size in sizes):
+            raise ModelError(
+                f"{name} has a configuration whose dimensions are not positive whole numbers; fix its "
+                "config.json"
+            )
 
     @classmethod
     def find(cls, name: str) -> "ForecastModel":
@@ -58,10 +64,8 @@ class ForecastModel:
         if path.is_dir() and not (path / "config.json").is_file():
             raise ModelError(f"{name} has no config.json; name a model folder, a hub id or ARCH:SIZE")
         place = find(name, weights=False, allow_pickle=True)
-        try:
+        with _errors_of_configurations(name):
             config = AutoConfig.from_pretrained(place.name, local_files_only=place.local_files_only)
-        except Exception as error:  # whatever a configuration of unknown origin may raise
-            raise _unusable(name, error) from error
         return cls(name, config)
 
     @cached_property
@@ -99,33 +103,17 @@ class ForecastModel:
         Raises:
             ModelError: if the model cannot be laid out.
         """
-        return self._weight_bytes(precision, classifier)
-
-    def _count_weight_bytes(self, precision: str, classifier: bool) -> float:
-        try:
-            return float(weight_bytes(self.config, precision, classifier=classifier))
-        except ModelError:
-            raise
-        except Exception as error:  # a model that cannot be laid out
-            raise _unusable(self.name, error) from error
+        with _errors_of_configurations(self.name):
+            return float(self._weight_bytes(precision, classifier=classifier))
 
 
-def _dimensions(name: str, config: Any) -> Dimensions:
+@contextmanager
+def _errors_of_configurations(name: str) -> Iterator[None]:
+    """Turn whatever a configuration of unknown origin may raise into one sentence."""
     try:
-        found = dimensions_of(config)
+        yield
     except ModelError:
         raise
-    except Exception as error:  # whatever a configuration of unknown origin may raise
-        raise _unusable(name, error) from error
-    sizes = [found.layers, found.width, found.heads, found.kv_heads, found.keys, found.values]
-    sizes += [found.mlp_width, found.vocabulary]
-    if not all(type(size) is int and 1 <= size <= LARGEST for size in sizes):
-        raise ModelError(
-            f"{name} has a configuration whose dimensions are not positive whole numbers; fix its config.json"
-        )
-    return found
-
-
-def _unusable(name: str, error: Exception) -> ModelError:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return ModelError(f"{name} has no configuration that can be used: {reason[:200]}")
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"{name} has no configuration that can be used: {reason[:200]}") from error

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.hardware.machine import Machine
+from trilemma.profiling.cost import Pass
 from trilemma.profiling.operations import Dimensions, Operation, forward
 
-PassPhase = Literal["classify", "prefill", "decode"]
 Floats = NDArray[np.float64]
 
 FAMILIES = ("attention", "gla", "matmul-free")
@@ -51,7 +51,7 @@ class ForwardPass:
 
     dimensions: Dimensions
     precision: str
-    phase: PassPhase
+    phase: Pass
     batch: int
     length: int
 
@@ -120,7 +120,7 @@ def coordinates(passes: Sequence[ForwardPass]) -> Floats:
     for one in passes:
         model = one.dimensions
         one_hot = [
-            *(2.0 * (one.phase == phase) for phase in ("classify", "prefill", "decode")),
+            *(2.0 * (one.phase == phase) for phase in get_args(Pass)),
             *(2.0 * (one.precision == precision) for precision in ("float32", "bfloat16", "packed")),
             *(2.0 * (model.family == family) for family in FAMILIES),
             2.0 * model.own,

@@ -1,5 +1,6 @@
 """Machines that a model may be deployed on: a small catalogue, and files of your own."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -24,16 +25,26 @@ def catalogue() -> dict[str, Machine]:
     return {machine.name: machine for machine in _machines(yaml.safe_load(text), "the catalogue")}
 
 
-def read_machines(path: Path, here: Callable[[], Machine] | None = None) -> list[Machine]:
-    """Machines of a YAML file: a list, each in full, or as changes to one of the catalogue by ``like``.
+def is_file(name: str) -> bool:
+    """Whether a machine's name is that of a YAML file, or of one machine in it, ``FILE.yaml:NAME``."""
+    return _FILE.fullmatch(name) is not None
+
+
+def machines_in(name: str, here: Callable[[], Machine] | None = None) -> list[Machine]:
+    """All machines of ``FILE.yaml``, or the one of ``FILE.yaml:NAME``.
+
+    The file is a list of machines, each in full, or as changes to one of the catalogue by ``like``.
 
     Args:
-        path: the file.
+        name: of the file, and of the machine.
         here: gives what ``like: here`` means.
 
     Raises:
-        DeployError: naming file, machine and field.
+        DeployError: naming file, machine and field, and where there is none of that name.
     """
+    parts = _FILE.fullmatch(name)
+    assert parts is not None
+    path = Path(parts[1])
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise DeployError(f"{path} is larger than a list of machines; name another file")
@@ -44,26 +55,8 @@ def read_machines(path: Path, here: Callable[[], Machine] | None = None) -> list
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DeployError(f"{path} is not YAML ({str(error).splitlines()[0]}); fix it") from error
-    return _machines(content, str(path), here)
-
-
-def is_file(name: str) -> bool:
-    """Whether a machine's name is that of a YAML file, or of one machine in it, ``FILE.yaml:NAME``."""
-    return _FILE.fullmatch(name) is not None
-
-
-def machines_in(name: str, here: Callable[[], Machine] | None = None) -> list[Machine]:
-    """All machines of ``FILE.yaml``, or the one of ``FILE.yaml:NAME``.
-
-    Raises:
-        DeployError: as :func:`read_machines`, and where there is none of that name.
-    """
-    parts = _FILE.fullmatch(name)
-    assert parts is not None
-    found = read_machines(Path(parts[1]), here)
-    if parts[2] is None:
-        return found
-    chosen = [machine for machine in found if machine.name == parts[2]]
+    found = _machines(content, str(path), here)
+    chosen = [machine for machine in found if parts[2] in (None, machine.name)]
     if not chosen:
         known = ", ".join(machine.name for machine in found)
         raise DeployError(f"{parts[1]} has no machine {parts[2]!r}; it has {known}")
@@ -79,11 +72,11 @@ def find_machine(name: str, here: Callable[[], Machine] | None = None) -> Machin
     if name in catalogue():
         return catalogue()[name]
     if is_file(name):
-        found = machines_in(name, here)
-        if len(found) != 1:
-            names = ", ".join(f"{name}:{machine.name}" for machine in found)
-            raise DeployError(f"{name} lists {len(found)} machines; name the one you mean: {names}")
-        return found[0]
+        machine, *more = machines_in(name, here)
+        if not more:
+            return machine
+        names = ", ".join(f"{name}:{one.name}" for one in (machine, *more))
+        raise DeployError(f"{name} lists {1 + len(more)} machines; name the one you mean: {names}")
     raise DeployError(
         f"unknown machine {name!r}; {closest(name, catalogue())}known: {', '.join(catalogue())}, `here` once "
         "it is calibrated, or a YAML file of machines"
@@ -92,8 +85,6 @@ def find_machine(name: str, here: Callable[[], Machine] | None = None) -> Machin
 
 def closest(name: str, known: Iterable[str]) -> str:
     """A question about the most similar name, followed by a space; "" where none is similar."""
-    import difflib
-
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]}? " if close else ""
 

@@ -4,7 +4,8 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+import torch
 
 from trilemma.files import state_folder
 from trilemma.hardware import Unmeasured, nvml
@@ -21,89 +22,43 @@ OPTIONAL = {
 }
 
 
-class Finding(NamedTuple):
-    """One line of ``trilemma doctor``."""
-
-    topic: str
-    finding: str
-
-
-def doctor() -> list[Finding]:
-    """What this machine has for trilemma: devices, kernels, energy meters, hub, optional packages."""
-    return [
-        Finding("versions", versions()),
-        Finding("processor", hardware()),
-        Finding("memory available", f"{available_memory() / 2**30:.1f} GiB"),
-        *_gpus(),
-        *_kernels(),
-        Finding("energy of the processor", _rapl()),
-        Finding("energy of the GPU", _nvml()),
-        *_changed_clocks(),
-        Finding("hub", _hub()),
-        *_optional(),
-    ]
-
-
-def _gpus() -> Iterator[Finding]:
-    import torch
-
-    if not torch.cuda.is_available():
-        yield Finding("GPU", "none that torch can use")
-    for index in range(torch.cuda.device_count()):
-        yield Finding(f"GPU {index}", gpu_name(index))
-
-
-def _kernels() -> Iterator[Finding]:
-    import torch
-
+def doctor() -> Iterator[tuple[str, str]]:
+    """What this machine has, by topic: devices, kernels, energy meters, hub, optional packages."""
     from trilemma.ops import compiled_kernels, gla, linear_scan, ternary
-    from trilemma.ops.ternary import packed as packed_ternary
+    from trilemma.ops.ternary import packed
 
-    yield Finding("compiled kernels", compiled_kernels())
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    for name, module in (
-        ("gla", gla),
-        ("linear_scan", linear_scan),
-        ("ternary", ternary),
-        ("packed ternary", packed_ternary),
-    ):
-        for device in devices:
-            yield Finding(f"kernel of {name} on {device}", module.kernel(torch.device(device)))
-
-
-def _rapl() -> str:
-    """Meter of the processors' energy; on most systems for root alone."""
-    meter = processor_meter()
+    yield "versions", versions()
+    yield "processor", hardware()
+    yield "memory available", f"{available_memory() / 2**30:.1f} GiB"
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not gpus:
+        yield "GPU", "none that torch can use"
+    for index in range(gpus):
+        yield f"GPU {index}", gpu_name(index)
+    yield "compiled kernels", compiled_kernels()
+    modules = {"gla": gla, "linear_scan": linear_scan, "ternary": ternary, "packed ternary": packed}
+    for name, module in modules.items():
+        for device in ["cpu", "cuda"] if gpus else ["cpu"]:
+            yield f"kernel of {name} on {device}", module.kernel(torch.device(device))
+    meter = processor_meter()  # on most systems it is for root alone
     if isinstance(meter, Unmeasured):
-        return f"not measured: {meter.reason}"
-    meter.close()
-    return meter.source
-
-
-def _nvml() -> str:
-    if not Path("/dev/nvidiactl").exists():
-        return "not measured: no NVIDIA driver"
-    loaded = nvml.load()
-    return f"not measured: {loaded.reason}" if isinstance(loaded, Unmeasured) else "NVML"
-
-
-def _changed_clocks() -> Iterator[Finding]:
-    """Journals that runs at set clocks have left: they are removed when the clocks are given back."""
+        yield "energy of the processor", f"not measured: {meter.reason}"
+    else:
+        meter.close()
+        yield "energy of the processor", meter.source
+    driven = nvml.load() if Path("/dev/nvidiactl").exists() else Unmeasured("no NVIDIA driver")
+    reason = f"not measured: {driven.reason}" if isinstance(driven, Unmeasured) else ""
+    yield "energy of the GPU", reason or "NVML"
+    # Journals that runs at set clocks have left: they are removed when the clocks are given back.
     for journal in sorted((state_folder() / "clocks").glob("*.json")):
-        yield Finding(
+        yield (
             "clocks",
             f"{journal} says that a run was killed before it gave the clocks of {journal.stem} back; "
             "`trilemma clocks --restore` does so",
         )
-
-
-def _hub() -> str:
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        return "switched off by HF_HUB_OFFLINE"
-    return f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} (not tried here)"
-
-
-def _optional() -> Iterator[Finding]:
-    for module, purpose in OPTIONAL.items():
-        present = "present" if importlib.util.find_spec(module) else "absent"
-        yield Finding(f"package {module}", f"{present} ({purpose})")
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+    hub = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')} (not tried here)"
+    yield "hub", "switched off by HF_HUB_OFFLINE" if offline else hub
+    for package, purpose in OPTIONAL.items():
+        present = "present" if importlib.util.find_spec(package) else "absent"
+        yield f"package {package}", f"{present} ({purpose})"

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from trilemma.hardware.machine import available_memory
+from trilemma.hardware.peak import status_bytes
 
 KEPT_FREE = 0.1
 """Of the memory available at the start, for everything else on the machine."""
@@ -47,7 +47,7 @@ def _data_limit(available: Callable[[], int]) -> Iterator[None]:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    ceiling = _data_bytes() + int(available() * (1 - KEPT_FREE))
+    ceiling = (status_bytes("VmData") or 0) + int(available() * (1 - KEPT_FREE))
     if hard != resource.RLIM_INFINITY:
         ceiling = min(ceiling, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (ceiling, hard))
@@ -55,13 +55,6 @@ def _data_limit(available: Callable[[], int]) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def _data_bytes() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status has no VmData")
 
 
 def _is_out_of_memory(error: Exception) -> bool:

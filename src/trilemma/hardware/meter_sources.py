@@ -18,13 +18,20 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trilemma.hardware import Unmeasured
 from trilemma.hardware import nvml as nvidia
-from trilemma.hardware.meters import Counter, CounterMeter, JoinedMeter, Meter, MeterError, SampledMeter
+from trilemma.hardware.meters import (
+    WATCH_SECONDS,
+    Counter,
+    Meter,
+    MeterError,
+    joined,
+    sampled,
+)
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -50,17 +57,15 @@ def open_meter(device: str = "cpu") -> Meter | Unmeasured:
         meter's source says.
     """
     kind = device.partition(":")[0]
-    processors = processor_meter()
     if kind == "cpu":
-        return processors
+        return processor_meter()
     if kind != "cuda":
         return Unmeasured(f"no energy meter is known for the device {device}")
     gpu = _gpu_meter(device)
-    if isinstance(gpu, Unmeasured) or isinstance(processors, Unmeasured):
-        if not isinstance(processors, Unmeasured):
-            processors.close()
+    if isinstance(gpu, Unmeasured):
         return gpu
-    return JoinedMeter([gpu, processors])
+    processors = processor_meter()
+    return gpu if isinstance(processors, Unmeasured) else joined(gpu, processors)
 
 
 class Zone(NamedTuple):
@@ -76,10 +81,7 @@ def rapl_zones(powercap: Path = POWERCAP) -> list[Zone]:
     Left out are cores and graphics, which are part of their package, ``psys``, which contains the packages,
     and the second interface to the same packages (``intel-rapl-mmio``).
     """
-    return sorted(_zones(powercap))
-
-
-def _zones(powercap: Path) -> Iterator[Zone]:
+    found = []
     for folder in powercap.glob("intel-rapl:*"):
         match = _ZONE.fullmatch(folder.name)
         try:
@@ -87,9 +89,10 @@ def _zones(powercap: Path) -> Iterator[Zone]:
         except OSError:
             continue
         if match and match[2] is None and name.startswith("package"):
-            yield Zone(name, folder)
+            found.append(Zone(name, folder))
         elif match and match[2] is not None and name == "dram":
-            yield Zone(f"dram-{match[1]}", folder)
+            found.append(Zone(f"dram-{match[1]}", folder))
+    return sorted(found)
 
 
 def processor_meter(
@@ -124,7 +127,8 @@ def _rapl_counter(zone: Zone) -> Counter:
         except (OSError, ValueError) as error:
             raise MeterError(f"{path} can no longer be read ({error}); measure again") from error
 
-    return Counter(zone.component, joules, int((zone.folder / "max_energy_range_uj").read_text()) / 1e6)
+    wraps = int((zone.folder / "max_energy_range_uj").read_text()) / 1e6
+    return Counter(zone.component, joules, wraps, WATCH_SECONDS)
 
 
 def _moving(
@@ -137,7 +141,7 @@ def _moving(
     if not alive:
         return None
     named = " and ".join(counter.component for counter in alive)
-    return CounterMeter(alive, f"{source} of {named}", shortest)
+    return Meter(alive, f"{source} of {named}", shortest)
 
 
 def _gpu_meter(device: str) -> Meter | Unmeasured:
@@ -182,8 +186,8 @@ def nvml_meter(nvml: Any, uuid: str, *, sleep: Callable[[float], None] = time.sl
     else:
         counter = Counter("GPU", reading("nvmlDeviceGetTotalEnergyConsumption"))
         meter = _moving([counter], "NVML counter", GPU_WINDOW, sleep)
-    return meter or SampledMeter(
-        {"GPU": reading("nvmlDeviceGetPowerUsage")}, "NVML power samples of GPU", GPU_WINDOW
+    return meter or Meter(
+        [sampled("GPU", reading("nvmlDeviceGetPowerUsage"))], "NVML power samples of GPU", GPU_WINDOW
     )
 
 
@@ -216,14 +220,14 @@ def shield_from_amdsmi() -> None:
 
 
 def _zeus_processors(zeus: Any, sleep: Callable[[float], None]) -> Meter | None:
-    counters = []
     try:
         cpus = zeus.get_cpus()
-        for index in range(len(cpus)):
-            for component, field in (("package", "cpu_mj"), ("dram", "dram_mj")):
-                if getattr(cpus.get_total_energy_consumption(index), field) is not None:
-                    read = _zeus_reading(cpus.get_total_energy_consumption, index, field)
-                    counters.append(Counter(f"{component}-{index}", read))
+        counters = [
+            Counter(f"{component}-{index}", _zeus_reading(cpus.get_total_energy_consumption, index, field))
+            for index in range(len(cpus))
+            for component, field in (("package", "cpu_mj"), ("dram", "dram_mj"))
+            if getattr(cpus.get_total_energy_consumption(index), field) is not None
+        ]
         return _moving(counters, "zeus counters", RAPL_WINDOW, sleep)
     except Exception:  # zeus raises errors of many kinds
         return None
@@ -251,7 +255,7 @@ def zeus_gpu_meter(
             return Unmeasured(f"zeus does not report the power of GPU {index}")
     except Exception as error:  # zeus raises errors of many kinds
         return Unmeasured(f"zeus cannot read GPU {index} ({type(error).__name__}: {error})")
-    return SampledMeter({"GPU": read}, "zeus power samples of GPU", GPU_WINDOW)
+    return Meter([sampled("GPU", read)], "zeus power samples of GPU", GPU_WINDOW)
 
 
 def _zeus_reading(function: Callable[[int], Any], index: int, field: str = "") -> Callable[[], float]:

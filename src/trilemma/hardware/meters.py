@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from trilemma.errors import TrilemmaError
 
@@ -21,28 +20,6 @@ WATCH_SECONDS = 10.0
 
 class MeterError(TrilemmaError):
     """A meter that can no longer be read."""
-
-
-class Meter(Protocol):
-    """Adds up the energy of one or more components.
-
-    Attributes:
-        source: what is read, e.g. ``RAPL counters of package-0 and dram-0``.
-        shortest: seconds of the shortest window whose energy is to be trusted.
-    """
-
-    source: str
-    shortest: float
-
-    def read(self) -> Mapping[str, float]:
-        """Joules by component since the meter was opened; a window's energy is the difference of two reads.
-
-        Raises:
-            MeterError: where it can no longer be read.
-        """
-
-    def close(self) -> None:
-        """End what runs in the background."""
 
 
 class Repeating:
@@ -75,38 +52,43 @@ class Counter:
         component: what it counts, e.g. ``package-0``.
         joules: reads it.
         wraps: joules after which it begins at 0 again; infinite where it does not.
+        every: seconds between readings that nobody asks for; infinite where none are needed.
     """
 
     component: str
     joules: Callable[[], float]
     wraps: float = math.inf
+    every: float = math.inf
 
 
-class CounterMeter:
-    """Adds up counters; those that wrap are read often enough that no round is missed.
+class Meter:
+    """Adds up the energy of one or more components, each read often enough that no round of it is missed.
 
     Args:
         counters: of different components.
-        source: what a reader calls them.
-        shortest: seconds of the shortest window.
-        watch: seconds between readings of counters that wrap.
+        source: what is read, e.g. ``RAPL counters of package-0 and dram-0``.
+        shortest: seconds of the shortest window whose energy is to be trusted.
+
+    Attributes:
+        counters, source, shortest: as given.
     """
 
-    def __init__(
-        self, counters: Sequence[Counter], source: str, shortest: float, *, watch: float = WATCH_SECONDS
-    ) -> None:
-        self.source, self.shortest = source, shortest
-        self._counters = list(counters)
+    def __init__(self, counters: Sequence[Counter], source: str, shortest: float) -> None:
+        self.counters, self.source, self.shortest = list(counters), source, shortest
         self._lock = threading.Lock()
         self._last = {counter.component: counter.joules() for counter in counters}
         self._total = dict.fromkeys(self._last, 0.0)
-        wraps = any(math.isfinite(counter.wraps) for counter in counters)
-        self._watch = Repeating(watch, self.read) if wraps else None
+        every = min(counter.every for counter in counters)
+        self._watch = Repeating(every, self.read) if math.isfinite(every) else None
 
     def read(self) -> Mapping[str, float]:
-        """Joules by component since the meter was opened."""
+        """Joules by component since the meter was opened; a window's energy is the difference of two reads.
+
+        Raises:
+            MeterError: where it can no longer be read.
+        """
         with self._lock:
-            for counter in self._counters:
+            for counter in self.counters:
                 now = counter.joules()
                 step = now - self._last[counter.component]
                 if step < 0:
@@ -118,65 +100,42 @@ class CounterMeter:
             return dict(self._total)
 
     def close(self) -> None:
-        """End the thread that watches for wraps."""
+        """End the thread that reads in the background."""
         if self._watch is not None:
             self._watch.stop()
 
 
-class SampledMeter:
-    """Adds up a power that is sampled: the trapezoid rule over samples, each read being one of them.
+def sampled(
+    component: str,
+    watts: Callable[[], float],
+    *,
+    every: float = SAMPLE_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Counter:
+    """A power that is sampled as a counter of energy: the trapezoid rule, each read being a sample.
 
     Args:
-        watts: reads the momentary power, by component.
-        source: what a reader calls them.
-        shortest: seconds of the shortest window.
+        component: whose power it is.
+        watts: reads the momentary power.
         every: seconds between samples.
         clock: seconds, monotonic.
     """
+    total, before = 0.0, None
 
-    def __init__(
-        self,
-        watts: Mapping[str, Callable[[], float]],
-        source: str,
-        shortest: float,
-        *,
-        every: float = SAMPLE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.source, self.shortest = source, shortest
-        self._watts, self._clock = dict(watts), clock
-        self._lock = threading.Lock()
-        self._at, self._power = clock(), {name: read() for name, read in self._watts.items()}
-        self._total = dict.fromkeys(self._watts, 0.0)
-        self._sampling = Repeating(every, self.read)
+    def joules() -> float:
+        nonlocal total, before
+        now, power = clock(), watts()
+        then, last = before or (now, power)
+        total += (now - then) * (power + last) / 2
+        before = now, power
+        return total
 
-    def read(self) -> Mapping[str, float]:
-        """Joules by component since the meter was opened."""
-        with self._lock:
-            now, power = self._clock(), {name: read() for name, read in self._watts.items()}
-            for name, watts in power.items():
-                self._total[name] += (now - self._at) * (watts + self._power[name]) / 2
-            self._at, self._power = now, power
-            return dict(self._total)
-
-    def close(self) -> None:
-        """End the sampling."""
-        self._sampling.stop()
+    return Counter(component, joules, every=every)
 
 
-class JoinedMeter:
-    """Several meters as one."""
-
-    def __init__(self, meters: Sequence[Meter]) -> None:
-        self._meters = list(meters)
-        self.source = ", ".join(meter.source for meter in meters)
-        self.shortest = max(meter.shortest for meter in meters)
-
-    def read(self) -> Mapping[str, float]:
-        """Joules by component since the meters were opened."""
-        return {name: joules for meter in self._meters for name, joules in meter.read().items()}
-
-    def close(self) -> None:
-        """Close all of them."""
-        for meter in self._meters:
-            meter.close()
+def joined(one: Meter, other: Meter) -> Meter:
+    """Both as one meter, which takes their place."""
+    one.close()
+    other.close()
+    counters, source = [*one.counters, *other.counters], f"{one.source}, {other.source}"
+    return Meter(counters, source, max(one.shortest, other.shortest))

@@ -32,14 +32,18 @@ def reset_peak() -> bool:
 
 def peak_bytes() -> int:
     """High-water mark of the resident set since the last reset (or since the process began)."""
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if (found := status_bytes("VmHWM")) is not None:
+        return found
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def status_bytes(field: str) -> int | None:
+    """What Linux says of this process in ``/proc/self/status``, for instance ``VmHWM``; None elsewhere."""
+    lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
 def resident_bytes() -> int:

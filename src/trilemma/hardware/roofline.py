@@ -36,9 +36,6 @@ SECONDS = 0.5
 FEWEST = 5
 """Repetitions; the fastest counts, since a roof is what the machine can do."""
 
-Product = Callable[[], object]
-"""Multiplies two matrices."""
-
 
 class Found(NamedTuple):
     """This machine with its rates, and a remark on where they come from ("" for none)."""
@@ -79,7 +76,7 @@ def read_rate(
     return size / fastest(lambda: source.sum(), device, clock)
 
 
-def product(device: str, precision: str, size: int) -> Product:
+def product(device: str, precision: str, size: int) -> Callable[[], object]:
     """A product of square matrices of so many rows.
 
     Args:
@@ -115,7 +112,7 @@ def matrix_rate(
     precision: str,
     *,
     smallest: int = SMALLEST,
-    product: Callable[[str, str, int], Product] = product,
+    product: Callable[[str, str, int], Callable[[], object]] = product,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float | None:
     """Operations per second of a product of square matrices, a multiply-add as two.
@@ -137,7 +134,8 @@ def matrix_rate(
         while True:
             try:
                 work = product(device, precision, size)
-                seconds = _once(work, device, clock, warm=True)
+                work()
+                seconds = _once(work, device, clock)
                 if seconds >= LONG_ENOUGH or size >= most:
                     return 2.0 * size**3 / fastest(work, device, clock)
                 size *= 2
@@ -150,31 +148,27 @@ def matrix_rate(
 
 
 def fastest(work: Callable[[], object], device: str, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of the fastest repetition."""
-    taken = [_once(work, device, clock, warm=True)]
+    """Seconds of the fastest repetition, after one that does not count."""
+    work()
+    taken = [_once(work, device, clock)]
     begun = clock()
     while len(taken) < FEWEST or clock() - begun < SECONDS:
         taken.append(_once(work, device, clock))
     return min(taken)
 
 
-def _once(
-    work: Callable[[], object], device: str, clock: Callable[[], float], *, warm: bool = False
-) -> float:
-    """Seconds of one repetition, after one that does not count where ``warm``."""
+def _once(work: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
     import torch
 
-    if warm:
-        work()
-    cuda = torch.device(device).type == "cuda"
-    if cuda:
-        torch.cuda.synchronize(device)
-    start = clock()
+    def now() -> float:
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock()
+
+    start = now()
     with torch.inference_mode():
         work()
-    if cuda:
-        torch.cuda.synchronize(device)
-    return clock() - start
+    return now() - start
 
 
 def find(
@@ -200,18 +194,17 @@ def find(
     made_for = fingerprint(device)
     name = hashlib.sha256(made_for.encode()).hexdigest()[:16]
     path = (folder or cache_folder()) / f"machine-{name}.json"
-    known, notes = _cached(path, made_for)
-    missing = [one for one in dict.fromkeys(precisions) if known is None or one not in known.tried]
-    if known is not None and not missing:
+    kept, notes = _cached(path, made_for)
+    known = kept or _Cached(fingerprint=made_for, machine=_bare(device, read(device)), tried=[])
+    missing = [one for one in dict.fromkeys(precisions) if one not in known.tried]
+    if kept and not missing:
         return Found(known.machine, "")
-    machine = known.machine if known is not None else _bare(device, read(device))
     rates = {precision: rate for precision in missing if (rate := multiply(device, precision)) is not None}
-    machine = Machine.model_validate(machine.model_dump() | {"flops": machine.flops | rates})
-    tried = [*(known.tried if known else []), *missing]
+    machine = Machine.model_validate(known.machine.model_dump() | {"flops": known.machine.flops | rates})
+    known = _Cached(fingerprint=made_for, machine=machine, tried=[*known.tried, *missing])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = _Cached(fingerprint=made_for, machine=machine, tried=tried)
-        write_text(path, kept.model_dump_json(indent=1) + "\n")
+        write_text(path, known.model_dump_json(indent=1) + "\n")
     except (OSError, StoreError) as error:
         notes.append(
             f"the machine's rates could not be kept in {path} ({error}); they are measured each time"

@@ -9,7 +9,7 @@ group ``trilemma.measurements``.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from trilemma.profiling.derived import energy_estimates, roofline_shares
 from trilemma.profiling.grid import EfficiencyGrid, ProfileGrid, ProfileSettings, TrainingGrid
@@ -35,24 +35,15 @@ __all__ = [
 ]
 
 
-class Measurement(Protocol):
-    """Measures every model of a session; what cannot be measured is a record with its reason."""
-
-    def __call__(self, session: "Session") -> Iterable[Record]:
-        """Measure; no two records of a model are alike in all of metric, phase, adaptation and point."""
-
+Measurement = Callable[["Session"], Iterable[Record]]
+"""Measures every model of a session; what cannot be measured is a record with its reason. No two records of a
+model are alike in all of metric, phase, adaptation and point."""
 
 # In the order in which they run: models are loaded once as classifiers, as they are trained, and as language
 # models; what only their configurations are needed for, and what is measured by other processes, comes then.
 _BUILTIN = {
-    "parameters": "trilemma.profiling.measurements.parameters:measure",
-    "latency": "trilemma.profiling.measurements.latency:measure",
-    "flops": "trilemma.profiling.measurements.flops:measure",
-    "training": "trilemma.profiling.measurements.training:measure",
-    "generation": "trilemma.profiling.measurements.generation:measure",
-    "work": "trilemma.profiling.measurements.work:measure",
-    "memory": "trilemma.profiling.measurements.memory:measure",
-    "energy": "trilemma.profiling.measurements.energy:measure",
+    name: f"trilemma.profiling.measurements.{name}:measure"
+    for name in ("parameters", "latency", "flops", "training", "generation", "work", "memory", "energy")
 }
 
 MEASUREMENTS: Registry[Measurement] = Registry("measurement", _BUILTIN)

@@ -81,9 +81,7 @@ def _cost(passes: Sequence[Sequence[Operation]], times: int, precision: str, mac
     if not machine.multiplies(precision):
         return Cost(flops, moved, None, no_rate(precision))
     rate = machine.rate(precision)
-    computing = [one.flops / rate for one in operations]
-    moving = [one.bytes / machine.bandwidth for one in operations]
-    pairs = list(zip(computing, moving, strict=True))
+    pairs = [(one.flops / rate, one.bytes / machine.bandwidth) for one in operations]
     least = sum(max(pair) for pair in pairs)
     computing_share = sum(a for a, b in pairs if a > b) / least
     bound = "compute" if computing_share > 0.5 else "memory"

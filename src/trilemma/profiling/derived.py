@@ -44,8 +44,8 @@ def energy_estimates(records: Iterable[Record], watts: float) -> Iterator[Record
             continue
         metric, seconds = found
         point = OperatingPoint(record.batch, record.length, record.decode or 0)
-        ends = [None if one is None else watts * seconds(one, point) for one in (record.low, record.high)]
-        low, high = sorted(one for one in ends if one is not None) if None not in ends else (None, None)
+        ends = [watts * seconds(one, point) for one in (record.low, record.high) if one is not None]
+        low, high = sorted(ends) if len(ends) == 2 else (None, None)
         note = f"estimate: {watts:g} W, as given, times the measured {METRICS[record.metric].title}"
         yield replace(
             record,
@@ -75,15 +75,13 @@ def roofline_shares(records: Iterable[Record]) -> Iterator[Record]:
         if time.value is None:
             yield share
         elif least.value is None:
-            absent = {"value": None, "status": least.status, "reason": least.reason, "verdict": ""}
-            lost = dict.fromkeys(("low", "high", "n", "confidence", "drift", "drift_p"))
-            yield replace(share, **absent, **lost)  # type: ignore[arg-type]
+            yield share.without_value(least.reason, least.status, verdict="", drift=None, drift_p=None)
         else:
             value = least.value / time.value
             low, high = (None if end is None else least.value / end for end in (time.high, time.low))
             above = "above 1: part of what is read is in the caches, or less is computed than counted"
             note = "; ".join([least.note, *([above] if value > 1 else [])])
-            yield replace(share, value=value, low=low, high=high, note=note)
+            yield share.with_value(value, low, high, note=note)
 
 
 def _place(record: Record) -> tuple[Any, ...]:

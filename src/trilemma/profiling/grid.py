@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from trilemma.hardware.machine import Precision
+from trilemma.metrics import Phase
 from trilemma.operating_point import LARGEST, OperatingPoint
 
 Counts = Annotated[list[Annotated[int, Field(ge=1, le=LARGEST)]], Field(min_length=1)]
@@ -32,13 +33,12 @@ class TrainingGrid(BaseModel):
     length: Counts = Field(default=[32, 128, 512], description="tokens per example")
 
 
-def _none_for_false(value: Any) -> Any:
-    return None if value is False else value
-
-
 OptionalTraining = Annotated[
     TrainingGrid | None,
-    BeforeValidator(_none_for_false, json_schema_input_type=TrainingGrid | Literal[False] | None),
+    BeforeValidator(
+        lambda value: None if value is False else value,
+        json_schema_input_type=TrainingGrid | Literal[False] | None,
+    ),
 ]
 
 
@@ -98,13 +98,11 @@ class EfficiencyGrid(BaseModel):
             raise ValueError("phases: nothing is generated where decode is 0; give decode at least 2")
         return self
 
-    def points(self, phase: Answer = "classify") -> list[OperatingPoint]:
-        """Where models answer, smallest first."""
+    def points(self, phase: Phase = "classify") -> list[OperatingPoint]:
+        """Where models answer, or are trained, smallest first."""
+        if phase == "train":
+            return [] if self.training is None else grid_points(self.training.batch, self.training.length)
         return grid_points(self.batch, self.length, self.decode if phase == "generate" else 0)
-
-    def training_points(self) -> list[OperatingPoint]:
-        """Where models are trained, smallest first; none where they are not."""
-        return [] if self.training is None else grid_points(self.training.batch, self.training.length)
 
 
 class ProfileGrid(EfficiencyGrid):

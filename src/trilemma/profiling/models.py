@@ -161,11 +161,8 @@ def lacking(
     models: Sequence[ModelUnderTest], precisions: Sequence[Precision]
 ) -> Iterator[tuple[str, Precision]]:
     """Names of the models that there are not in all precisions, with each that is lacking."""
-    known = {(name, model.precision) for model in models for name in model.names}
-    for name in dict.fromkeys(name for name, _ in known):
-        for precision in precisions:
-            if (name, precision) not in known:
-                yield name, precision
+    known = {(name, model.precision): name for model in models for name in model.names}
+    yield from (one for one in product(dict.fromkeys(known.values()), precisions) if one not in known)
 
 
 def _labels(texts: Sequence[str]) -> list[str]:

@@ -108,6 +108,9 @@ class Operation:
         return self.weight_bytes + self.other_bytes
 
 
+BUILT_IN = ("transformer-pp", "gla", "matmul-free")
+"""Architectures of this package."""
+
 _ENCODERS = {"bert", "roberta", "electra", "xlm-roberta", "camembert", "deberta", "mpnet", "distilbert"}
 _GATED = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "olmo", "olmo2", "smollm3"}
 _UNGATED = {"gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "phi"}
@@ -123,20 +126,37 @@ def dimensions_of(config: Any) -> Dimensions:
         ModelError: for any other family.
     """
     known = family_of(config)
-    if known == "gla":
-        return _gla(config)
-    if known == "matmul-free":
-        return _matmul_free(config)
-    if known != "transformer-pp" and known not in _ENCODERS | _GATED | _UNGATED:
-        names = sorted({"transformer-pp", "gla", "matmul-free"} | _ENCODERS | _GATED | _UNGATED)
+    own = known in BUILT_IN
+    if not own and known not in _ENCODERS | _GATED | _UNGATED:
+        names = sorted({*BUILT_IN} | _ENCODERS | _GATED | _UNGATED)
         raise ModelError(f"operations of a model of type {known!r} are not known; known: {', '.join(names)}")
-    width, heads = config.hidden_size, config.num_attention_heads
+    width: int = config.hidden_size
+    common: dict[str, Any] = {
+        "causal": known not in _ENCODERS,
+        "layers": config.num_hidden_layers,
+        "width": width,
+        "mlp_width": config.mlp_width() if own else _inner(config, width),
+        "gated": own or known in _GATED,
+        "vocabulary": config.vocab_size,
+        "own": own,
+    }
+    if known == "gla":
+        return Dimensions(
+            family="gla",
+            heads=config.num_heads,
+            kv_heads=config.num_kv_heads or config.num_heads,
+            keys=config.key_width,
+            values=config.value_width,
+            convolution=config.conv_size if config.use_short_conv else 0,
+            output_gate=config.use_output_gate,
+            **common,
+        )
+    if known == "matmul-free":
+        common |= {"heads": 1, "kv_heads": 1, "keys": width, "values": width, "output_gate": True}
+        return Dimensions(family="matmul-free", **common)
+    heads = config.num_attention_heads
     head_width = getattr(config, "head_dim", None) or width // heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    own = known == "transformer-pp"
-    inner = config.mlp_width() if own else _inner(config, width)
-    causal = own or known not in _ENCODERS
-    window = getattr(config, "window_size", None) if own else getattr(config, "sliding_window", None)
+    window = getattr(config, "window_size" if own else "sliding_window", None)
     if getattr(config, "use_sliding_window", True) is False or not isinstance(window, int):
         window = None
     if getattr(config, "word_embed_proj_dim", width) != width:
@@ -146,20 +166,14 @@ def dimensions_of(config: Any) -> Dimensions:
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
     return Dimensions(
         family="attention",
-        causal=causal,
-        layers=config.num_hidden_layers,
-        width=width,
         heads=heads,
-        kv_heads=kv_heads,
+        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         keys=heads * head_width,
         values=heads * head_width,
-        mlp_width=inner,
-        gated=own or known in _GATED,
-        vocabulary=config.vocab_size,
         window=window,
         windowed=0 if window is None else kinds.count("sliding_attention"),
         positions=None if own else _positions(config),
-        own=own,
+        **common,
     )
 
 
@@ -175,44 +189,6 @@ def _inner(config: Any, width: int) -> int:
         if getattr(config, name, None):
             return int(getattr(config, name))
     return 4 * width
-
-
-def _gla(config: Any) -> Dimensions:
-    return Dimensions(
-        family="gla",
-        causal=True,
-        layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        heads=config.num_heads,
-        kv_heads=config.num_kv_heads or config.num_heads,
-        keys=config.key_width,
-        values=config.value_width,
-        mlp_width=config.mlp_width(),
-        gated=True,
-        vocabulary=config.vocab_size,
-        convolution=config.conv_size if config.use_short_conv else 0,
-        output_gate=config.use_output_gate,
-        own=True,
-    )
-
-
-def _matmul_free(config: Any) -> Dimensions:
-    width = config.hidden_size
-    return Dimensions(
-        family="matmul-free",
-        causal=True,
-        layers=config.num_hidden_layers,
-        width=width,
-        heads=1,
-        kv_heads=1,
-        keys=width,
-        values=width,
-        mlp_width=config.mlp_width(),
-        gated=True,
-        vocabulary=config.vocab_size,
-        output_gate=True,
-        own=True,
-    )
 
 
 def forward(

@@ -1,18 +1,13 @@
-"""A process that measures peak memory: ``python -m trilemma.profiling.peak_worker``.
+"""A process that measures peak memory: ``python -m trilemma.profiling.peak_worker REQUEST``.
 
-Protocol: JSON, one object per line (shown broken here). First a model comes in, and what it will do::
-
-    {"folder": ..., "trust_remote_code": ..., "allow_pickle": ..., "precision": ..., "attention": ...,
-     "compiled": ..., "device": ..., "threads": ...,
-     "tasks": [{"phase": "classify" | "generate" | "train", "adaptation": null | {...}}, ...]}
-
-and ``{"method": "high-water mark" | "lifetime peak" | "CUDA allocator"}`` goes out. Then each point,
-``{"task": 0, "batch": ..., "length": ..., "decode": ...}``, is answered by ``{"ready": true}`` once the model
-is in memory, and then by ``{"bytes": ..., "low": ..., "high": ..., "n": ..., "parts": {...}}``; or at any
-time by ``{"out_of_memory": true}`` or ``{"failed": reason}``. The parts are the peak's bytes of ``weights``,
-``state`` (KV cache or recurrent state after the last token that is fed), ``gradients`` and ``optimiser``, as
-far as the task has them. After ``"lifetime peak"`` only one point can be answered. The process ends with its
-input.
+The request is a :class:`trilemma.profiling.peaks.Request` as JSON. Protocol: JSON, one object per line. Each
+point that comes in, ``{"task": 0, "batch": ..., "length": ..., "decode": ...}``, is answered by
+``{"ready": true}`` once the model is in memory, and then by ``{"bytes": ..., "low": ..., "high": ..., "n":
+..., "parts": {...}}``; or at any time by ``{"out_of_memory": true}`` or ``{"failed": reason}``. Each answer
+also has the ``method``: ``high-water mark``, ``lifetime peak`` or ``CUDA allocator``. The parts are the
+peak's bytes of ``weights``, ``state`` (KV cache or recurrent state after the last token that is fed),
+``gradients`` and ``optimiser``, as far as the task has them. After ``"lifetime peak"`` only one point can be
+answered. The process ends with its input.
 
 What is measured. On a GPU: the most that torch's allocator had handed out, weights included. On a CPU: the
 peak of the resident set during the work, minus a baseline, which is the resident set of the same process
@@ -31,12 +26,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from trilemma.adapt import ADAPTATIONS, AdaptSettings
+from trilemma.adapt import ADAPTATIONS
 from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
 from trilemma.hardware.peak import peak_bytes, reset_peak, resident_bytes
 from trilemma.inference.classifier import fixed_arguments
@@ -45,8 +39,8 @@ from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.loading import load, put_in_form, weight_bytes
 from trilemma.profiling.measurements.generation import generate
 from trilemma.profiling.measurements.training import TrainingStep, with_labels
-from trilemma.profiling.models import ModelUnderTest
-from trilemma.profiling.session import Kind, failure, random_inputs
+from trilemma.profiling.peaks import REQUEST, Request, Task
+from trilemma.profiling.session import KINDS, Kind, failure, random_inputs
 from trilemma.profiling.timing import FEWEST_ROUNDS, median
 
 QUICK_SECONDS = 1.0
@@ -57,43 +51,24 @@ def main() -> None:
     # What a library or a model's own code prints must not get between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    meter = _Meter(json.loads(sys.stdin.readline()))
-    print(json.dumps({"method": meter.method}), file=answers, flush=True)
+    request = REQUEST.validate_json(sys.argv[1])
+    meter = _Meter(request)
     for line in sys.stdin:
-        request = json.loads(line)
-        for answer in meter.answers(meter.tasks[request.pop("task")], OperatingPoint(**request)):
-            print(json.dumps(answer), file=answers, flush=True)
-
-
-class _Task(NamedTuple):
-    """What a model does."""
-
-    phase: str
-    adaptation: AdaptSettings | None
-
-    @property
-    def kind(self) -> Kind:
-        """The model that it needs."""
-        if self.phase == "generate":
-            return "language model"
-        return "classifier" if self.adaptation is None else "trainable classifier"
+        asked = json.loads(line)
+        for answer in meter.answers(request.tasks[asked.pop("task")], OperatingPoint(**asked)):
+            print(json.dumps({"method": meter.method, **answer}), file=answers, flush=True)
 
 
 class _Meter:
     """A model in memory, and what the process held without it."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
-        torch.set_num_threads(request.pop("threads"))
+    def __init__(self, request: Request) -> None:
+        torch.set_num_threads(request.threads)
         gc.freeze()  # what the imports made is not garbage: the collections before each peak need not look
-        self.device: str = request.pop("device")
-        self.tasks = [
-            _Task(one["phase"], one["adaptation"] and AdaptSettings.model_validate(one["adaptation"]))
-            for one in request.pop("tasks")
-        ]
-        for task in self.tasks:
-            if task.adaptation is not None:
-                ADAPTATIONS.get(task.adaptation.method)  # what it imports is in no peak
-        self._model = ModelUnderTest(("model",), Path(request.pop("folder")), **request)
+        self.device, self._model = request.device, request.model
+        for _, adaptation in request.tasks:
+            if adaptation is not None:
+                ADAPTATIONS.get(adaptation.method)  # what it imports is in no peak
         self._module: Any = None
         self._kind: Kind | None = None
         self.baseline = 0
@@ -101,22 +76,22 @@ class _Meter:
             self.method = "CUDA allocator"
         elif reset_peak():
             self.method = "high-water mark"
-            for task in self.tasks:
+            for task in request.tasks:
                 with suppress(Exception):  # what does not fit the model is reported where it is asked for
-                    list(self.answers(task, OperatingPoint(1, 8, 2 if task.phase == "generate" else 0)))
+                    list(self.answers(task, OperatingPoint(1, 8, 2 if task[0] == "generate" else 0)))
             self._drop()
             self.baseline = resident_bytes()
         else:
             # A warm-up would itself be in the lifetime's peak.
             self.method, self.baseline = "lifetime peak", resident_bytes()
 
-    def answers(self, task: _Task, point: OperatingPoint) -> Iterator[dict[str, Any]]:
+    def answers(self, task: Task, point: OperatingPoint) -> Iterator[dict[str, Any]]:
         """That the model is in memory, and then the peak; or why there is none."""
         peaks: list[int] = []
         parts: dict[str, int] = {}
         try:
             with memory_ceiling():
-                self._load(task.kind)
+                self._load(KINDS[task[0]])
                 if self._model.compiled:
                     self._work(task, point)  # compiles for these shapes
             yield {"ready": True}
@@ -147,7 +122,7 @@ class _Meter:
         self._module, self._kind = None, None
         gc.collect()
 
-    def _measure_once(self, task: _Task, point: OperatingPoint) -> tuple[int, dict[str, int]]:
+    def _measure_once(self, task: Task, point: OperatingPoint) -> tuple[int, dict[str, int]]:
         """The peak, and the bytes of its parts."""
         with memory_ceiling():
             if self.method == "CUDA allocator":
@@ -160,19 +135,20 @@ class _Meter:
             parts = self._work(task, point)
             return peak_bytes(), parts
 
-    def _work(self, task: _Task, point: OperatingPoint) -> dict[str, int]:
+    def _work(self, task: Task, point: OperatingPoint) -> dict[str, int]:
         """Answer one batch, or train on it by the adaptation; bytes of what was held."""
+        phase, adaptation = task
         module = self._module
         inputs = random_inputs(module.config, point, self.device)
         parts = {"weights": weight_bytes(module)}
-        if task.phase == "generate":
+        if phase == "generate":
             cache = generate(module, inputs["input_ids"], point.decode, time.perf_counter).cache
             return parts | ({"state": state_bytes(cache)} if hasattr(cache, "layers") else {})
-        if task.adaptation is None:
+        if adaptation is None:
             with torch.inference_mode():
                 module(**inputs, **fixed_arguments(module))
             return parts
-        step = TrainingStep(module, task.adaptation)
+        step = TrainingStep(module, adaptation)
         try:
             batch = with_labels(inputs)
             for _ in range(2):  # from the second on, the optimiser's state is there beside the activations

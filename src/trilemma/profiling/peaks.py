@@ -13,11 +13,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
+from pydantic import TypeAdapter
 
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.hardware import Unmeasured
@@ -42,15 +44,12 @@ NOTES = {
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
-class Work(NamedTuple):
-    """What a peak belongs to.
+Task = tuple[Phase, AdaptSettings | None]
+"""What a model does, and by which adaptation it is trained."""
 
-    Attributes:
-        model: the model.
-        phase: ``classify``, ``generate`` or ``train``.
-        point: batch, length, and tokens to generate.
-        adaptation: by which it is trained.
-    """
+
+class Work(NamedTuple):
+    """What a peak belongs to: what a model does at a point (``classify``, ``generate`` or ``train``)."""
 
     model: ModelUnderTest
     phase: Phase
@@ -58,9 +57,23 @@ class Work(NamedTuple):
     adaptation: AdaptSettings | None = None
 
     @property
-    def task(self) -> tuple[Phase, AdaptSettings | None]:
-        """What the model does, wherever."""
+    def task(self) -> Task:
+        """What the model does, at whatever point."""
         return self.phase, self.adaptation
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a process is started with: a model, and all tasks of which it may be asked the peak at a point."""
+
+    model: ModelUnderTest
+    tasks: list[Task]
+    device: str
+    threads: int
+
+
+REQUEST = TypeAdapter(Request)
+"""How a request is written as text."""
 
 
 class Peak(NamedTuple):
@@ -120,29 +133,15 @@ class _Worker:
 
     def __init__(self, works: Sequence[Work], device: str) -> None:
         self.tasks = list(dict.fromkeys(work.task for work in works))
-        model = works[0].model
-        self._request = {
-            "folder": str(Path(model.folder).resolve()),
-            "trust_remote_code": model.trust_remote_code,
-            "allow_pickle": model.allow_pickle,
-            "precision": model.precision,
-            "attention": model.attention,
-            "compiled": model.compiled,
-            "tasks": [
-                {"phase": phase, "adaptation": settings and settings.model_dump(mode="json")}
-                for phase, settings in self.tasks
-            ],
-            "device": device,
-            "threads": torch.get_num_threads(),
-        }
+        self._request = Request(works[0].model, self.tasks, device, torch.get_num_threads())
         self._process: _Process | None = None
-        self._method = ""
         self._broken: Unmeasured | None = None
 
-    def start(self) -> None:
-        """Begin a process, unless one is running."""
+    def start(self) -> "_Process":
+        """The running process, begun where there is none."""
         if self._process is None:
-            self._process, self._method = _Process(), ""
+            self._process = _Process(self._request)
+        return self._process
 
     def peak(self, work: Work, boundary: Boundary) -> Peak | Unmeasured:
         """The peak of a work, unless the boundary or its outcome says that there is none."""
@@ -164,22 +163,20 @@ class _Worker:
             self.close()
             self._broken = Unmeasured(f"the process that measures memory failed with {error}", failed=True)
             return self._broken
-        if self._method == ONE_ANSWER:
+        method = answer.pop("method")
+        if method == ONE_ANSWER:
             self.close()
         if "out_of_memory" in answer:
             return Unmeasured(boundary.out_of_memory(point))
         if "failed" in answer:
             return Unmeasured(answer["failed"], failed=True)
-        return Peak(**answer, note=NOTES[self._method])
+        return Peak(**answer, note=NOTES[method])
 
     def _ask(self, work: Work, time_limit: float) -> dict[str, Any]:
-        self.start()
-        assert self._process is not None
-        if not self._method:
-            self._method = self._process.ask(self._request, START_SECONDS)["method"]
+        process = self.start()
         request = {"task": self.tasks.index(work.task), **work.point._asdict()}
-        answer = self._process.ask(request, START_SECONDS)
-        return self._process.ask(None, time_limit) if "ready" in answer else answer
+        answer = process.ask(request, START_SECONDS)
+        return process.ask(None, time_limit) if "ready" in answer else answer
 
     def close(self) -> None:
         """End the running process, if any."""
@@ -199,14 +196,14 @@ class _EndedError(Exception):
 class _Process:
     """One worker process and the lines it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: Request) -> None:
         package_parent = str(Path(__file__).parents[2])
         paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, **_ALLOCATION, "PYTHONPATH": os.pathsep.join(paths)}
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
         self._process = subprocess.Popen(
             # -P: a file of the working folder must not stand in for a module
-            [sys.executable, "-P", "-m", "trilemma.profiling.peak_worker"],
+            [sys.executable, "-P", "-m", "trilemma.profiling.peak_worker", REQUEST.dump_json(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -27,11 +27,15 @@ from trilemma.profiling.timing import CACHE_SENSITIVE_SECONDS, Key, Quantity, Ru
 from trilemma.progress import Progress, silent
 from trilemma.records import Record
 
-NOT_GENERATIVE = Unmeasured("not a generative model")
-
 CROWDED = Unmeasured("out of memory beside the other models at this point")
 
 Kind = Literal["classifier", "trainable classifier", "language model"]
+
+KINDS: dict[Phase, Kind] = {
+    "classify": "classifier",
+    "generate": "language model",
+    "train": "trainable classifier",
+}
 
 Value = float | Quantity | Unmeasured
 """What a measurement found of a metric."""
@@ -41,13 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, on the session's device.
-
-    Attributes:
-        model: which one.
-        module: the model itself.
-        description: facts about the module.
-    """
+    """A model in memory, on the session's device."""
 
     model: ModelUnderTest
     module: Any
@@ -93,12 +91,12 @@ class Session:
         self.models = list(models)
         self.grid = grid
         self.device = device or default_device()
+        self._cuda = torch.device(self.device).type == "cuda"
         self.clock = clock
         self.peaks = peaks
         self._machine, self._meter = machine, meter
         self._resident: dict[Kind, list[LoadedModel]] = {}
-        self._descriptions: dict[ModelUnderTest, ModelDescription] = {}
-        self._configs: dict[ModelUnderTest, Any] = {}
+        self._known: dict[ModelUnderTest, tuple[ModelDescription, Any]] = {}
         self._hardware = hardware(self.device)
         self._versions = versions()
         self._progress: Progress = silent
@@ -114,25 +112,52 @@ class Session:
 
     # The models.
 
-    def classifiers(self) -> list[LoadedModel]:
-        """All models with a new classification head of two outputs, in the form in which they answer."""
-        return self._load("classifier")
+    def loaded(self, kind: Kind) -> list[LoadedModel]:
+        """The models of one kind, and none of another kind beside them in memory.
 
-    def trainable(self) -> list[LoadedModel]:
-        """The same as they are trained."""
-        return self._load("trainable classifier")
+        Args:
+            kind: ``classifier``: with a new classification head of two outputs, in the form in which they
+                answer; ``trainable classifier``: the same as they are trained; ``language model``: the causal
+                models with their language-model head, in the form in which they answer.
+        """
+        if kind not in self._resident:
+            models = self.models
+            if kind == "language model":
+                if not self._known:
+                    self.loaded("classifier")
+                models = [model for model in models if self._known[model][0].causal]
+            self.release()
+            self._resident[kind] = [self._load(model, kind) for model in models]
+        return self._resident[kind]
 
-    def language_models(self) -> list[LoadedModel]:
-        """The causal models with their language-model head, in the form in which they answer."""
-        return self._load("language model")
+    def working(self, phase: Phase, method: str = "") -> list[LoadedModel]:
+        """The models that answer in a phase, or that an adaptation trains, in that form."""
+        if phase == "train":
+            asked = [model for model in self.models if model.adaptation(method) and not model.untrainable]
+        else:
+            asked = [model for model in self.models if phase in self.phases(model)]
+        return [one for one in self.loaded(KINDS[phase]) if one.model in asked] if asked else []
 
-    def answering(self, phase: Answer) -> list[LoadedModel]:
-        """The models that are to answer in a phase, in that form."""
-        asked = [model for model in self.models if phase in self.phases(model)]
-        if not asked:
+    def refused(
+        self, phase: Phase, method: str = ""
+    ) -> Iterator[tuple[ModelUnderTest, OperatingPoint, Unmeasured]]:
+        """The models that cannot do what the grid asks of all: generate, or be trained; at every point."""
+        asks_all = self.grid.decode > 0 and self.grid.phases != AUTO and phase in self.grid.phases
+        for model in self.models:
+            reason = ""
+            if phase == "train" and model.adaptation(method):
+                reason = model.untrainable
+            elif phase == "generate" and asks_all and not self.describe(model).causal:
+                reason = "not a generative model"
+            for point in self.grid.points(phase) if reason else ():
+                yield model, point, Unmeasured(reason)
+
+    @property
+    def methods(self) -> list[str]:
+        """By which adaptations models are trained here, each once; none where the grid has no training."""
+        if self.grid.training is None:
             return []
-        loaded = self.classifiers() if phase == "classify" else self.language_models()
-        return [one for one in loaded if one.model in asked]
+        return list(dict.fromkeys(one.method for model in self.models for one in model.adaptations))
 
     def phases(self, model: ModelUnderTest) -> tuple[Answer, ...]:
         """In which phases a model is to answer here."""
@@ -141,18 +166,9 @@ class Session:
             return ("generate",) if generates else ("classify",)
         return tuple(phase for phase in self.grid.phases if phase == "classify" or generates)
 
-    def not_generating(self) -> list[ModelUnderTest]:
-        """Models that cannot generate although the grid asks all models to."""
-        asked = self.grid.decode > 0 and self.grid.phases != AUTO and "generate" in self.grid.phases
-        return [model for model in self.models if not self.describe(model).causal] if asked else []
-
     def describe(self, model: ModelUnderTest) -> ModelDescription:
         """Facts about a model in the form in which it answers: as a classifier, unless it only generates."""
-        if model not in self._descriptions:
-            self.classifiers()
-            if self._only_generates and any(one.causal for one in self._descriptions.values()):
-                self.language_models()
-        return self._descriptions[model]
+        return self._known_of(model)[0]
 
     @property
     def _only_generates(self) -> bool:
@@ -161,8 +177,14 @@ class Session:
 
     def config(self, model: ModelUnderTest) -> Any:
         """The configuration of a model in that form."""
-        self.describe(model)
-        return self._configs[model]
+        return self._known_of(model)[1]
+
+    def _known_of(self, model: ModelUnderTest) -> tuple[ModelDescription, Any]:
+        if model not in self._known:
+            self.loaded("classifier")
+            if self._only_generates and any(described.causal for described, _ in self._known.values()):
+                self.loaded("language model")
+        return self._known[model]
 
     def precision(self, model: ModelUnderTest, phase: Phase = "") -> str:
         """In which precision a model is measured: packed where what is deployed is packed."""
@@ -176,26 +198,10 @@ class Session:
         """Drop the models from memory."""
         self._resident.clear()
         gc.collect()
-        if torch.device(self.device).type == "cuda":
+        if self._cuda:
             torch.cuda.empty_cache()
 
-    def _load(self, kind: Kind) -> list[LoadedModel]:
-        """Only one kind is in memory at a time."""
-        if kind not in self._resident:
-            self.release()
-            models = self.models
-            if kind == "language model":
-                models = [model for model in models if self._is_causal(model)]
-                self.release()
-            self._resident[kind] = [self._load_one(model, kind) for model in models]
-        return self._resident[kind]
-
-    def _is_causal(self, model: ModelUnderTest) -> bool:
-        if model not in self._descriptions:
-            self.classifiers()
-        return self._descriptions[model].causal
-
-    def _load_one(self, model: ModelUnderTest, kind: Kind) -> LoadedModel:
+    def _load(self, model: ModelUnderTest, kind: Kind) -> LoadedModel:
         module = load(model, self.device, generates=kind == "language model")
         plain = describe(module)
         if kind != "trainable classifier":
@@ -203,9 +209,9 @@ class Session:
         # What torch has quantised is not a parameter any more.
         quantised = model.precision == "int8" and kind != "trainable classifier"
         description = replace(plain, weight_bytes=weight_bytes(module)) if quantised else describe(module)
-        first = kind == "classifier" and model not in self._descriptions
+        first = kind == "classifier" and model not in self._known
         if first or (kind == "language model" and self._only_generates):
-            self._descriptions[model], self._configs[model] = description, module.config
+            self._known[model] = description, module.config
         return LoadedModel(model, module, description)
 
     # The machine.
@@ -222,15 +228,34 @@ class Session:
 
     def stopwatch(self) -> float:
         """The time once all work handed to the device is done."""
-        if torch.device(self.device).type == "cuda":
+        if self._cuda:
             torch.cuda.synchronize(self.device)
         return self.clock()
+
+    def timed(self, part: str, work: Callable[[], object]) -> Run:
+        """Work that says how long it takes, as one part."""
+
+        def run() -> Sample:
+            start = self.stopwatch()
+            work()
+            return {part: self.stopwatch() - start}
+
+        return run
 
     def inputs(self, loaded: LoadedModel, point: OperatingPoint) -> dict[str, torch.Tensor]:
         """:func:`random_inputs` on the session's device."""
         return random_inputs(loaded.module.config, point, self.device)
 
     # Timing.
+
+    def time_phase(
+        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], Run], method: str = ""
+    ) -> Iterator[tuple[ModelUnderTest, OperatingPoint, list[Sample] | Unmeasured]]:
+        """:meth:`time_grid` of all models that the grid asks for a phase; first those that are refused."""
+        yield from self.refused(phase, method)
+        models, points = self.working(phase, method), self.grid.points(phase)
+        for loaded, point, samples in self.time_grid(models, points, prepare):
+            yield loaded.model, point, samples
 
     def time_grid(
         self,
@@ -359,15 +384,13 @@ class Session:
         description = self.describe(model)
         number = Quantity(value) if isinstance(value, float | int) else value
         exact = known is not None and known.exact
-        found: dict[str, Any] = {"basis": "counted" if exact else "measured"}
         if isinstance(number, Unmeasured):
-            status = "failed" if number.failed else "not measured"
-            found |= {"value": None, "status": status, "reason": number.reason}
+            found: dict[str, Any] = {"status": "failed" if number.failed else "not measured"}
+            found["reason"] = number.reason
         else:
-            fields = ("value", "low", "high", "n", "verdict", "drift", "drift_p", "note")
-            found |= {field: getattr(number, field) for field in fields}
-            found |= {"confidence": None if number.low is None else 0.95}
-            found |= {"basis": "counted"} if number.counted else {}
+            found = dict(vars(number))
+            exact = found.pop("counted") or exact
+        place = {} if point is None else point._asdict() | {"decode": point.decode or None}
         for name in model.names:
             yield Record(
                 model=name,
@@ -380,13 +403,12 @@ class Session:
                 axis="E",
                 metric=metric,
                 phase=phase,
-                batch=point.batch if point else None,
-                length=point.length if point else None,
-                decode=(point.decode or None) if point else None,
                 unit=known.unit if known else unit,
+                basis="counted" if exact else "measured",
                 hardware=self._hardware,
                 kernel=description.kernel,
                 versions=self._versions,
+                **place,
                 **found,
             )
 

@@ -14,14 +14,15 @@ from trilemma.errors import DeployError, ModelError
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration
 from trilemma.forecasting.forecaster import CONFIDENCE, Forecaster, Measured, Seconds
-from trilemma.forecasting.passes import ForwardPass, PassPhase
+from trilemma.forecasting.passes import ForwardPass
+from trilemma.hardware import roofline
 from trilemma.hardware.machine import HERE, default_device
 from trilemma.profiling import ModelUnderTest
-from trilemma.profiling.cost import multiplied
+from trilemma.profiling.cost import Pass, multiplied
 from trilemma.profiling.operations import Dimensions, dimensions_of
 from trilemma.records import Record
 
-PASSES: dict[tuple[str, str], PassPhase] = {
+PASSES: dict[tuple[str, str], Pass] = {
     ("latency_ms", "classify"): "classify",
     ("ttft_ms", "prefill"): "prefill",
     ("tpot_ms", "decode"): "decode",
@@ -53,7 +54,7 @@ def forecasts(
     timed = [one for one in records if _key(one) in (*PASSES, SPEED) and one.value is not None]
     if not timed:
         return
-    machine = calibration.this_machine(device)
+    machine = roofline.find(device).machine
     known = {name: _known(one) for one in models for name in one.names}
     passes: dict[ForwardPass, float] = {}
     for record in timed:

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trilemma.hardware import Unmeasured
 from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
@@ -26,8 +28,9 @@ from trilemma.metrics import Phase
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.measurements import latency
 from trilemma.profiling.measurements.generation import generate
-from trilemma.profiling.measurements.training import Steps, methods, trained, untrainable, with_labels
-from trilemma.profiling.session import CROWDED, NOT_GENERATIVE, LoadedModel, Session, Value, Warm
+from trilemma.profiling.measurements.training import StepOf, steps_of, with_labels
+from trilemma.profiling.models import ModelUnderTest
+from trilemma.profiling.session import CROWDED, LoadedModel, Session, Value, Warm
 from trilemma.profiling.timing import Median, Quantity, median, warm_up
 from trilemma.records import Record
 
@@ -52,24 +55,23 @@ class Part(NamedTuple):
     less: str
     work: Callable[[OperatingPoint], float]
 
-    def values(self, net: Value, gross: Value) -> dict[str, Value]:
-        """Both metrics, without idle power and with it."""
-        return {self.metric: net, f"gross_{self.metric}": gross}
 
-
-CLASSIFICATION = (Part("energy_j_per_example", "classify", "forward", "", lambda point: point.batch),)
-GENERATION = (
-    Part("energy_j_per_token", "prefill", "prefill", "", lambda point: point.tokens),
-    Part(
-        "energy_j_per_token",
-        "decode",
-        "generate",
-        "prefill",
-        lambda point: point.batch * (point.decode - 1),  # the last one is not fed back
+PARTS: dict[Phase, tuple[Part, ...]] = {
+    "classify": (Part("energy_j_per_example", "classify", "forward", "", lambda point: point.batch),),
+    "generate": (
+        Part("energy_j_per_token", "prefill", "prefill", "", lambda point: point.tokens),
+        Part(
+            "energy_j_per_token",
+            "decode",
+            "generate",
+            "prefill",
+            lambda point: point.batch * (point.decode - 1),  # the last one is not fed back
+        ),
+        Part("energy_j_per_example", "generate", "generate", "", lambda point: point.batch),
     ),
-    Part("energy_j_per_example", "generate", "generate", "", lambda point: point.batch),
-)
-TRAINING = (Part("energy_j_per_example", "train", "step", "", lambda point: point.batch),)
+    "train": (Part("energy_j_per_example", "train", "step", "", lambda point: point.batch),),
+}
+"""What is found from the work of a phase."""
 
 
 @dataclass(frozen=True)
@@ -85,23 +87,8 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Window:
-    """One window's share for one repetition of the work: seconds, and joules by component."""
-
-    seconds: float
-    joules: Mapping[str, float]
-
-    def __sub__(self, other: "Window") -> "Window":
-        """What is in this window and not in the other."""
-        joules = {name: value - other.joules[name] for name, value in self.joules.items()}
-        return Window(self.seconds - other.seconds, joules)
-
-    @property
-    def gross(self) -> float:
-        """Joules of all components."""
-        return sum(self.joules.values())
-
+Window = NDArray[np.float64]
+"""A window's share for one repetition of the work: seconds, and joules of each component."""
 
 Windows = list[dict[str, Window]]
 """Windows of the kinds of work of one model, turn by turn."""
@@ -116,7 +103,7 @@ def measure(session: Session) -> Iterator[Record]:
         yield from _absent(session, meter)
         return
     with closing(meter):
-        session.classifiers()  # what is idle is a machine that holds the models
+        session.loaded("classifier")  # what is idle is a machine that holds the models
         idle = idle_power(meter, session.grid.seconds / WINDOWS)
         if idle.value <= 0:
             yield from _absent(session, Unmeasured(f"the meter ({meter.source}) stood still"))
@@ -155,11 +142,9 @@ def _absent(session: Session, reason: Unmeasured) -> Iterator[Record]:
     """What holds for every point is said once per model."""
     for model in session.models:
         yield from session.record(model, "idle_power_w", reason)
-        phases = session.phases(model)
-        parts = [*CLASSIFICATION] if "classify" in phases else []
-        parts += [*GENERATION] if "generate" in phases else []
-        parts += [*TRAINING] if methods(session) and model.adaptations else []
-        for part in parts:
+        phases: list[Phase] = [*session.phases(model)]
+        phases += ["train"] if session.methods and model.adaptations else []
+        for part in (part for phase in phases for part in PARTS[phase]):
             yield from session.record(model, part.metric, reason, phase=part.phase)
 
 
@@ -168,31 +153,19 @@ class _Metering:
 
     def __init__(self, session: Session, meter: Meter, idle: float) -> None:
         self._session, self._meter, self._idle = session, meter, idle
+        self._components: list[str] = []
         self._seconds = max(meter.shortest, session.grid.seconds / WINDOWS)
-        grid = session.grid
         self._done = 0
-        self._all = len(grid.points()) * 2 + len(grid.training_points()) * len(methods(session))
+        trained = len(session.grid.points("train")) * len(session.methods)
+        self._all = len(session.grid.points()) * 2 + trained
 
     def records(self) -> Iterator[Record]:
         """Every kind of work that the grid asks for."""
-        session, points = self._session, self._session.grid.points()
-        yield from self._grid(CLASSIFICATION, session.answering("classify"), points, self._forward)
-        for method in methods(session):
-            points = session.grid.training_points()
-            for model in untrainable(session, method):
-                reason = Unmeasured(model.untrainable)
-                for point in points:
-                    values = TRAINING[0].values(reason, reason)
-                    yield from session.records(model, values, point=point, phase="train", adaptation=method)
-            with Steps(session, method) as steps:
-                prepare = partial(self._step, steps)
-                yield from self._grid(TRAINING, trained(session, method), points, prepare, method)
-        points = session.grid.points("generate")
-        for model in session.not_generating():
-            for point, part in product(points, GENERATION):
-                values = part.values(NOT_GENERATIVE, NOT_GENERATIVE)
-                yield from session.records(model, values, point=point, phase=part.phase)
-        yield from self._grid(GENERATION, session.answering("generate"), points, self._generation)
+        yield from self._grid("classify", self._forward)
+        for method in self._session.methods:
+            with steps_of(method) as step_of:
+                yield from self._grid("train", partial(self._step, step_of), method)
+        yield from self._grid("generate", self._generation)
 
     def _forward(self, loaded: LoadedModel, point: OperatingPoint) -> Work:
         return Work({"forward": latency.prepared(self._session, loaded, point)})
@@ -204,26 +177,30 @@ class _Metering:
         once = {name: partial(generate, loaded.module, prompt, n, lambda: 0.0) for name, n in kinds.items()}
         return Work(once)
 
-    def _step(self, steps: Steps, loaded: LoadedModel, point: OperatingPoint) -> Work:
+    def _step(self, step_of: StepOf, loaded: LoadedModel, point: OperatingPoint) -> Work:
         batch = with_labels(self._session.inputs(loaded, point))
-        return Work({"step": partial(steps.of(loaded), batch)})
+        return Work({"step": partial(step_of(loaded), batch)})
 
     def _grid(
-        self,
-        parts: Sequence[Part],
-        models: Sequence[LoadedModel],
-        points: Sequence[OperatingPoint],
-        prepare: Callable[[LoadedModel, OperatingPoint], Work],
-        adaptation: str = "",
+        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], Work], method: str = ""
     ) -> Iterator[Record]:
-        """Records of every model at every point, the models' windows in turn."""
+        """Records of every model at every point."""
+        for model, point, windows in self._metered(phase, prepare, method):
+            for part in PARTS[phase]:
+                values = self._values(part, point, windows)
+                yield from self._session.records(
+                    model, values, point=point, phase=part.phase, adaptation=method
+                )
+
+    def _metered(
+        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], Work], method: str
+    ) -> Iterator[tuple[ModelUnderTest, OperatingPoint, Windows | Unmeasured]]:
+        """Windows of the models in turn, or why there are none; first of the models that are refused."""
+        yield from self._session.refused(phase, method)
+        models, points = self._session.working(phase, method), self._session.grid.points(phase)
         for point, begun in self._session.begin(models, points, prepare, self._settle):
             for loaded, windows in zip(models, self._windows(begun), strict=True):
-                for part in parts:
-                    values = self._values(part, point, windows)
-                    yield from self._session.records(
-                        loaded.model, values, point=point, phase=part.phase, adaptation=adaptation
-                    )
+                yield loaded.model, point, windows
             self._done += 1
             self._session.advance(self._done, self._all)
 
@@ -231,40 +208,30 @@ class _Metering:
         for name, once in work.once.items():
             if loaded.model.compiled:
                 once()  # compiles for these shapes
-            work.seconds[name] = warm_up(partial(self._timed, once), self._seconds)
+            work.seconds[name] = warm_up(self._session.timed(name, once), self._seconds)
         return max(work.seconds.values())
 
-    def _timed(self, once: Callable[[], object]) -> Mapping[str, float]:
-        start = self._session.stopwatch()
-        once()
-        return {"work": self._session.stopwatch() - start}
-
-    def _windows(
-        self, begun: Sequence[Warm[Work] | Unmeasured]
-    ) -> list[list[dict[str, Window]] | Unmeasured]:
+    def _windows(self, begun: Sequence[Warm[Work] | Unmeasured]) -> list[Windows | Unmeasured]:
         """Windows of every model, or why there are none."""
-        found: list[list[dict[str, Window]] | Unmeasured] = [
-            one if isinstance(one, Unmeasured) else [] for one in begun
-        ]
-        for turn in range(WINDOWS):
-            for index in [*range(turn % len(begun), len(begun)), *range(turn % len(begun))] if begun else []:
-                warm, windows = begun[index], found[index]
+        found: list[Windows | Unmeasured] = [one if isinstance(one, Unmeasured) else [] for one in begun]
+        places = list(range(len(begun)))
+        for _ in range(WINDOWS):
+            for place in places:
+                warm, windows = begun[place], found[place]
                 if isinstance(warm, Unmeasured) or isinstance(windows, Unmeasured):
                     continue
                 try:
                     with memory_ceiling():
-                        windows.append(self._window_of_each(warm.work))
+                        windows.append({name: self._window(warm.work, name) for name in warm.work.once})
                 except OutOfMemoryError:
-                    found[index] = CROWDED
+                    found[place] = CROWDED
                 except MeterError as error:
-                    found[index] = Unmeasured(str(error))
+                    found[place] = Unmeasured(str(error))
+            places = places[1:] + places[:1]
         return found
 
-    def _window_of_each(self, work: Work) -> dict[str, Window]:
-        times = {name: math.ceil(self._seconds / max(taken, 1e-9)) for name, taken in work.seconds.items()}
-        return {name: self._window(once, times[name]) for name, once in work.once.items()}
-
-    def _window(self, once: Callable[[], object], times: int) -> Window:
+    def _window(self, work: Work, name: str) -> Window:
+        once, times = work.once[name], math.ceil(self._seconds / max(work.seconds[name], 1e-9))
         if times > 1:
             once()  # the work is under way when the window opens
         start, before = self._session.stopwatch(), self._meter.read()
@@ -273,30 +240,29 @@ class _Metering:
         end, after = self._session.stopwatch(), self._meter.read()
         if sum(after.values()) <= sum(before.values()):
             raise MeterError(f"the meter ({self._meter.source}) stood still for {end - start:.2g} s")
-        return Window((end - start) / times, {name: (after[name] - before[name]) / times for name in after})
+        self._components = list(after)
+        joules = [after[name] - before[name] for name in after]
+        return np.array([end - start, *joules]) / times
 
-    def _values(
-        self, part: Part, point: OperatingPoint, windows: Sequence[Mapping[str, Window]] | Unmeasured
-    ) -> dict[str, Value]:
+    def _values(self, part: Part, point: OperatingPoint, windows: Windows | Unmeasured) -> dict[str, Value]:
+        """The metric without idle power, and with it."""
+        net, gross = part.metric, f"gross_{part.metric}"
         if isinstance(windows, Unmeasured):
-            return part.values(windows, windows)
-        count = part.work(point)
-        own = [one[part.window] - one[part.less] if part.less else one[part.window] for one in windows]
-        gross = median([one.gross / count for one in own])
-        net = median([(one.gross - self._idle * one.seconds) / count for one in own])
-        components = [
-            f"{name} {median([one.joules[name] / count for one in own]).value:.3g} J"
-            for name in own[0].joules
+            return {net: windows, gross: windows}
+        own = np.array([one[part.window] - (one[part.less] if part.less else 0.0) for one in windows])
+        seconds, *joules = own.T / part.work(point)
+        whole, idle, source = np.sum(joules, 0), f"{self._idle:.3g} W", self._meter.source
+        over_idle, all_in = median((whole - self._idle * seconds).tolist()), median(whole.tolist())
+        shares = [
+            f"{name} {np.median(one):.3g} J" for name, one in zip(self._components, joules, strict=True)
         ]
-        split = f" ({' + '.join(components)})" if len(components) > 1 else ""
-        idle = f"{self._idle:.3g} W"
-        values = part.values(
-            Quantity(*net, note=f"{self._meter.source}; {idle} idle subtracted, taken as exact"),
-            Quantity(*gross, note=f"{self._meter.source}{split}; idle power included"),
-        )
-        if net.value <= 0:
-            values[part.metric] = Unmeasured(f"the work drew no more than the {idle} of the idle machine")
-        if gross.value <= 0:
-            reason = Unmeasured(f"no more energy in {part.window} than in {part.less} alone")
-            values[f"gross_{part.metric}"] = reason
+        split = f" ({' + '.join(shares)})" if len(shares) > 1 else ""
+        values: dict[str, Value] = {
+            net: Quantity(*over_idle, note=f"{source}; {idle} idle subtracted, taken as exact"),
+            gross: Quantity(*all_in, note=f"{source}{split}; idle power included"),
+        }
+        if over_idle.value <= 0:
+            values[net] = Unmeasured(f"the work drew no more than the {idle} of the idle machine")
+        if all_in.value <= 0:
+            values[gross] = Unmeasured(f"no more energy in {part.window} than in {part.less} alone")
         return values

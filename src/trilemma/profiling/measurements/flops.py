@@ -28,7 +28,7 @@ TensorShape = Sequence[int]
 def measure(session: Session) -> Iterator[Record]:
     """FLOPs per token of the classifier's forward pass at each length, one sequence."""
     asked = [model for model in session.models if "classify" in session.phases(model)]
-    models = [one for one in session.trainable() if one.model in asked] if asked else []
+    models = [one for one in session.loaded("trainable classifier") if one.model in asked] if asked else []
     for index, loaded in enumerate(models):
         for length in sorted(set(session.grid.length)):
             point = OperatingPoint(1, length)

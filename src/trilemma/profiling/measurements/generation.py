@@ -11,8 +11,7 @@ from trilemma.hardware import Unmeasured
 from trilemma.metrics import Phase
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.measurements.latency import answer_values
-from trilemma.profiling.models import ModelUnderTest
-from trilemma.profiling.session import NOT_GENERATIVE, LoadedModel, Session, Value
+from trilemma.profiling.session import LoadedModel, Session, Value
 from trilemma.profiling.timing import Quantity, Run, Sample
 from trilemma.records import Record
 
@@ -27,28 +26,19 @@ def measure(session: Session) -> Iterator[Record]:
     choice of the first token; decoding is that of all further tokens, ``decode`` in all with the first, and
     TPOT its mean over them; all are medians over runs. Nothing of ``generate``'s own bookkeeping is in them.
     """
-    points = session.grid.points("generate")
-    for model in session.not_generating():
-        for point in points:
-            yield from _records(session, model, point, NOT_GENERATIVE)
-    models = session.answering("generate")
-    for loaded, point, samples in session.time_grid(models, points, partial(prepared, session)):
-        yield from _records(session, loaded.model, point, samples)
-
-
-def _records(
-    session: Session, model: ModelUnderTest, point: OperatingPoint, samples: list[Sample] | Unmeasured
-) -> Iterator[Record]:
-    found: dict[Phase, Mapping[str, Value]] = {"generate": answer_values(point, samples)}
-    if isinstance(samples, Unmeasured):
-        found |= {"prefill": {"ttft_ms": samples}, "decode": dict.fromkeys(DECODE, samples)}
-    else:
-        first, further = (Quantity.of_times([one[part] for one in samples]) for part in ("prefill", "decode"))
-        steps = point.decode - 1
-        each = further.times(1e3 / steps), further.times(1e3), further.rate(point.batch * steps)
-        found |= {"prefill": {"ttft_ms": first.times(1e3)}, "decode": dict(zip(DECODE, each, strict=True))}
-    for phase, values in found.items():
-        yield from session.records(model, values, point=point, phase=phase)
+    for model, point, samples in session.time_phase("generate", partial(prepared, session)):
+        found: dict[Phase, Mapping[str, Value]] = {"generate": answer_values(point, samples)}
+        if isinstance(samples, Unmeasured):
+            found |= {"prefill": {"ttft_ms": samples}, "decode": dict.fromkeys(DECODE, samples)}
+        else:
+            parts = ([one[part] for one in samples] for part in ("prefill", "decode"))
+            first, further = map(Quantity.of_times, parts)
+            steps = point.decode - 1
+            each = further.times(1e3 / steps), further.times(1e3), further.rate(point.batch * steps)
+            found |= {"prefill": {"ttft_ms": first.times(1e3)}}
+            found |= {"decode": dict(zip(DECODE, each, strict=True))}
+        for phase, values in found.items():
+            yield from session.records(model, values, point=point, phase=phase)
 
 
 def prepared(session: Session, loaded: LoadedModel, point: OperatingPoint) -> Run:
@@ -74,9 +64,8 @@ def generate(module: Any, prompt: torch.Tensor, tokens: int, stopwatch: Callable
         stopwatch: seconds, once the device's work is done.
     """
     # Only the last position's logits are needed; models that can, compute only those.
-    last_only = (
-        {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(module.forward).parameters else {}
-    )
+    can = "logits_to_keep" in inspect.signature(module.forward).parameters
+    last_only = {"logits_to_keep": 1} if can else {}
     with torch.inference_mode():
         start = stopwatch()
         output = module(input_ids=prompt, use_cache=True, **last_only)

@@ -22,10 +22,8 @@ def measure(session: Session) -> Iterator[Record]:
 
     Every item has the full length, so no time goes into padding.
     """
-    models, points = session.answering("classify"), session.grid.points()
-    for loaded, point, samples in session.time_grid(models, points, partial(prepared, session)):
-        values = answer_values(point, samples)
-        yield from session.records(loaded.model, values, point=point, phase="classify")
+    for model, point, samples in session.time_phase("classify", partial(prepared, session)):
+        yield from session.records(model, answer_values(point, samples), point=point, phase="classify")
 
 
 def prepared(session: Session, loaded: LoadedModel, point: OperatingPoint) -> Run:
@@ -33,13 +31,11 @@ def prepared(session: Session, loaded: LoadedModel, point: OperatingPoint) -> Ru
     inputs = {**session.inputs(loaded, point), **fixed_arguments(loaded.module)}
     loaded.module.eval()
 
-    def run() -> Sample:
-        start = session.stopwatch()
+    def forward() -> None:
         with torch.inference_mode():
             loaded.module(**inputs)
-        return {"forward": session.stopwatch() - start}
 
-    return run
+    return session.timed("forward", forward)
 
 
 def answer_values(point: OperatingPoint, samples: Sequence[Sample] | Unmeasured) -> Mapping[str, Value]:

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from trilemma.hardware import Unmeasured
 from trilemma.metrics import Phase
-from trilemma.profiling.measurements.training import methods
 from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.peaks import Peak, Work
-from trilemma.profiling.session import NOT_GENERATIVE, Session, Value, beyond_positions
+from trilemma.profiling.session import Session, Value, beyond_positions
 from trilemma.profiling.timing import Quantity
 from trilemma.records import Record
 
@@ -22,21 +21,17 @@ PARTS: dict[Phase, dict[str, str]] = {
 }
 """Metrics of the parts that a phase has beside weights and activations, with their names in a peak."""
 
-UNCOUNTED = Unmeasured("the model returned no cache whose layers could be counted")
-
 
 def measure(session: Session) -> Iterator[Record]:
     """Peak bytes of each phase, and its parts, at each point of the grids."""
-    for model in session.not_generating():
-        for point in session.grid.points("generate"):
-            values = _values("generate", NOT_GENERATIVE)
-            yield from session.records(model, values, point=point, phase="generate")
+    for model, point, absent in session.refused("generate"):
+        yield from session.records(model, _values("generate", absent), point=point, phase="generate")
+    for method in session.methods:
+        for model, point, absent in session.refused("train", method):
+            values = _values("train", absent)
+            yield from session.records(model, values, point=point, phase="train", adaptation=method)
     works = [work for model in session.models for work in _works(session, model)]
-    reasons = [
-        beyond_positions(session.describe(work.model), work.point)
-        or (work.model.untrainable if work.phase == "train" else None)
-        for work in works
-    ]
+    reasons = [beyond_positions(session.describe(work.model), work.point) for work in works]
     session.release()  # what is in memory here is not there for those that measure
     asked = [work for work, reason in zip(works, reasons, strict=True) if not reason]
     peaks = session.peaks(asked, session.device, session.grid.time_limit)
@@ -52,9 +47,8 @@ def _works(session: Session, model: ModelUnderTest) -> Iterator[Work]:
     for phase in session.phases(model):
         for point in session.grid.points(phase):
             yield Work(model, phase, point)
-    for method in methods(session):
-        settings = model.adaptation(method)
-        for point in session.grid.training_points() if settings else ():
+    for settings in () if model.untrainable else filter(None, map(model.adaptation, session.methods)):
+        for point in session.grid.points("train"):
             yield Work(model, "train", point, settings)
 
 
@@ -64,7 +58,8 @@ def _values(phase: Phase, peak: Peak | Unmeasured) -> Mapping[str, Value]:
         return dict.fromkeys(metrics, peak)
     whole = Quantity(peak.bytes, peak.low, peak.high, peak.n, note=peak.note)
     if any(part not in peak.parts for part in PARTS[phase].values()):
-        return dict.fromkeys(metrics, UNCOUNTED) | {"peak_memory_bytes": whole}
+        uncounted = Unmeasured("the model returned no cache whose layers could be counted")
+        return dict.fromkeys(metrics, uncounted) | {"peak_memory_bytes": whole}
     held = {metric: float(peak.parts[part]) for metric, part in PARTS[phase].items()}
     counted = peak.parts["weights"] + sum(held.values())
     value, low, high = (

@@ -1,6 +1,8 @@
 """Speed of fine-tuning a classifier: data, forward, backward and one AdamW step."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,114 +26,65 @@ METRICS = ("examples_per_s", "step_ms", *(f"{part}_ms" for part in PARTS))
 
 def measure(session: Session) -> Iterator[Record]:
     """Examples per second and the time of a step, over the training grid, by each adaptation."""
-    points = session.grid.training_points()
-    for method in methods(session):
-        for model in untrainable(session, method):
-            for point in points:
-                yield from _records(session, model, point, method, Unmeasured(model.untrainable))
-        with Steps(session, method) as steps:
-            for loaded, point, samples in session.time_grid(trained(session, method), points, steps.prepared):
-                yield from _records(session, loaded.model, point, method, samples)
+    for method in session.methods:
+        with steps_of(method) as step_of:
+            prepare = partial(_prepared, session, step_of)
+            for model, point, samples in session.time_phase("train", prepare, method):
+                values: dict[str, Value]
+                if isinstance(samples, Unmeasured):
+                    values = dict.fromkeys(METRICS, samples)
+                else:
+                    step = Quantity.of_times([sum(sample.values()) for sample in samples])
+                    parts = [Quantity.of_times([one[part] for one in samples]).times(1e3) for part in PARTS]
+                    values = dict(
+                        zip(METRICS, (step.rate(point.batch), step.times(1e3), *parts), strict=True)
+                    )
+                yield from session.records(model, values, point=point, phase="train", adaptation=method)
 
 
-def _records(
-    session: Session,
-    model: ModelUnderTest,
-    point: OperatingPoint,
-    method: str,
-    samples: list[Sample] | Unmeasured,
-) -> Iterator[Record]:
-    values: dict[str, Value]
-    if isinstance(samples, Unmeasured):
-        values = dict.fromkeys(METRICS, samples)
-    else:
-        whole = Quantity.of_times([sum(sample.values()) for sample in samples])
-        parts = [Quantity.of_times([sample[part] for sample in samples]).times(1e3) for part in PARTS]
-        values = dict(zip(METRICS, (whole.rate(point.batch), whole.times(1e3), *parts), strict=True))
-    yield from session.records(model, values, point=point, phase="train", adaptation=method)
+StepOf = Callable[[LoadedModel], "TrainingStep"]
 
 
-def methods(session: Session) -> list[str]:
-    """By which models are trained here, each once; none where the grid has no points of training."""
-    if session.grid.training is None:
-        return []
-    return list(dict.fromkeys(one.method for model in session.models for one in model.adaptations))
+@contextmanager
+def steps_of(method: str) -> Iterator[StepOf]:
+    """What gives a model's training step by a method; at the end, what the steps wrapped is undone."""
+    steps: dict[ModelUnderTest, TrainingStep] = {}
+
+    def step_of(loaded: LoadedModel) -> TrainingStep:
+        if loaded.model not in steps:
+            settings = loaded.model.adaptation(method)
+            assert settings is not None
+            steps[loaded.model] = TrainingStep(loaded.module, settings)
+        return steps[loaded.model]
+
+    try:
+        yield step_of
+    finally:
+        for step in steps.values():
+            step.finish()
 
 
-def trained(session: Session, method: str) -> list[LoadedModel]:
-    """The models that a method adapts, as they are trained."""
-    asked = [model for model in session.models if model.adaptation(method) and not model.untrainable]
-    return [one for one in session.trainable() if one.model in asked] if asked else []
+def _prepared(session: Session, step_of: StepOf, loaded: LoadedModel, point: OperatingPoint) -> Run:
+    """One step, with the seconds of its :data:`PARTS`; its batch is made as one of a training set is."""
+    rows = session.inputs(loaded, point)["input_ids"].cpu().numpy().astype(np.int32)
+    step, stopwatch = step_of(loaded), session.stopwatch
 
-
-def untrainable(session: Session, method: str) -> list[ModelUnderTest]:
-    """The models that the method would adapt if their weights could be trained."""
-    return [model for model in session.models if model.adaptation(method) and model.untrainable]
-
-
-class Rows:
-    """Random rows as a training set keeps them, from which batches are made as they are for a real one.
-
-    Args:
-        ids: token ids [n, T], as ``input_ids`` of :func:`trilemma.profiling.session.random_inputs`.
-    """
-
-    def __init__(self, ids: torch.Tensor) -> None:
-        self._ids = ids.cpu().numpy().astype(np.int32)
-
-    def batch(self, device: str) -> dict[str, torch.Tensor]:
-        """All rows, shuffled, on ``device``: ``input_ids`` and ``attention_mask`` [n, T], ``labels`` [n]."""
-        chosen = self._ids[np.random.default_rng(0).permutation(len(self._ids))].astype(np.int64)
+    def run() -> Sample:
+        start = stopwatch()
+        chosen = rows[np.random.default_rng(0).permutation(len(rows))].astype(np.int64)
         ids = torch.from_numpy(chosen)
-        made = with_labels({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        return {name: tensor.to(device) for name, tensor in made.items()}
+        batch = with_labels({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        batch = {name: tensor.to(session.device) for name, tensor in batch.items()}
+        made = stopwatch()
+        return {"data": made - start, **step(batch, stopwatch)}
+
+    return run
 
 
 def with_labels(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A batch of ``input_ids`` [B, T] with ``labels`` [B] for the classifiers that are measured."""
     ids = inputs["input_ids"]
     return {**inputs, "labels": torch.arange(len(ids), device=ids.device) % OUTPUTS}
-
-
-class Steps:
-    """Training steps of several models by one method; as a context, undoes at its end what that wrapped.
-
-    Args:
-        session: whose stopwatch is read, and whose inputs are taken.
-        method: of the adaptation.
-    """
-
-    def __init__(self, session: Session, method: str) -> None:
-        self._session, self._method = session, method
-        self._steps: dict[ModelUnderTest, TrainingStep] = {}
-
-    def of(self, loaded: LoadedModel) -> "TrainingStep":
-        """The model's step, made where there is none yet."""
-        if loaded.model not in self._steps:
-            settings = loaded.model.adaptation(self._method)
-            assert settings is not None
-            self._steps[loaded.model] = TrainingStep(loaded.module, settings)
-        return self._steps[loaded.model]
-
-    def prepared(self, loaded: LoadedModel, point: OperatingPoint) -> Run:
-        """One step, with the seconds of its :data:`PARTS`."""
-        rows = Rows(self._session.inputs(loaded, point)["input_ids"])
-        step, stopwatch = self.of(loaded), self._session.stopwatch
-
-        def run() -> Sample:
-            start = stopwatch()
-            batch = rows.batch(self._session.device)
-            made = stopwatch()
-            return {"data": made - start, **step(batch, stopwatch)}
-
-        return run
-
-    def __enter__(self) -> "Steps":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for step in self._steps.values():
-            step.finish()
 
 
 class TrainingStep:

@@ -5,6 +5,7 @@ from typing import get_args
 
 from trilemma.errors import ModelError
 from trilemma.hardware import Unmeasured
+from trilemma.hardware.machine import Machine
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.cost import Cost, Pass, cost_of, multiplied, no_rate
 from trilemma.profiling.measurements.flops import counted
@@ -37,7 +38,7 @@ def measure(session: Session) -> Iterator[Record]:
         for phase in get_args(Pass):
             answer = "classify" if phase == "classify" else "generate"
             for point in session.grid.points(answer) if answer in session.phases(model) else ():
-                values = _values(_cost(session, model, phase, point))
+                values = _values(_cost(session, machine, model, phase, point))
                 yield from session.records(model, values, point=point, phase=phase)
         session.advance(index + 1, len(session.models))
 
@@ -53,20 +54,21 @@ def _values(cost: Cost | Unmeasured) -> dict[str, Value]:
     return dict(zip(METRICS, (cost.flops, moved, least), strict=True))
 
 
-def _cost(session: Session, model: ModelUnderTest, phase: Pass, point: OperatingPoint) -> Cost | Unmeasured:
+def _cost(
+    session: Session, machine: Machine, model: ModelUnderTest, phase: Pass, point: OperatingPoint
+) -> Cost | Unmeasured:
     """The work of one phase at one point, or why it is not known."""
     beyond = beyond_positions(session.describe(model), point)
     if beyond is not None:
         return Unmeasured(beyond)
-    config, precision = session.config(model), session.precision(model)
-    machine, _ = session.rates([multiplied(config, precision)])
+    precision = session.precision(model)
     try:
-        return cost_of(config, precision, machine, phase, point)
+        return cost_of(session.config(model), precision, machine, phase, point)
     except ModelError as error:
         reason = str(error)
     if phase == "decode" or model.compiled or precision == "int8":
         return Unmeasured(reason)
-    models = session.answering("classify" if phase == "classify" else "generate")
+    models = session.working("classify" if phase == "classify" else "generate")
     loaded = next(one for one in models if one.model == model)
     flops = counted(session, loaded, point)
     if isinstance(flops, Unmeasured):

@@ -169,7 +169,7 @@ def _estimate(origins: list[Origin], grid: EfficiencyGrid | None) -> Estimate:
     if grid is None:
         return Estimate()
     points = len(grid.batch) * len(grid.length) * (2 if grid.decode else 1)
-    training = grid.training_points()
+    training = grid.points("train")
     points += len(training)
     seconds = len(origins) * points * grid.seconds * 2  # as much again for warming up and measuring memory
     seconds += len(origins) * _PROCESS_SECONDS
