@@ -11,17 +11,12 @@ from trilemma.analysis.comparisons import format_p
 from trilemma.analysis.lookup import attack_rows, here
 from trilemma.metrics import METRICS, recorded_metric
 from trilemma.records import AVERAGE
+from trilemma.report.contents import CONTENTS
 from trilemma.report.layout import Notes, Sheet
 from trilemma.units import format_value
 
-_ATTACK_TITLES = {
-    "robust_accuracy": "accuracy under attack",
-    "attack_success_rate": "attack success rate",
-    "words_changed": "words changed",
-    "similarity": "similarity",
-    "queries_per_success": "queries",
-}
-"""Metrics of the table of attacks and their short titles: the section says what they are means over."""
+_ATTACK_TITLES: dict[str, str] = CONTENTS["attacks"]
+"""Metrics of the table of attacks and their short titles."""
 
 
 def attack_sheet(records: pd.DataFrame) -> Sheet | None:

@@ -22,27 +22,14 @@ from trilemma.report.charts.length import length_figure
 from trilemma.report.charts.pareto import pareto_figure
 from trilemma.report.charts.phases import phases_figure
 from trilemma.report.charts.roofline import roofline_figure
-from trilemma.report.pages import figure_sections, sections
+from trilemma.report.contents import CONTENTS
+from trilemma.report.pages import sections
+from trilemma.report.pages.figure_sections import candidates_chart, table_section
 from trilemma.report.pages.page import figures_data, frame, resource
 from trilemma.report.sheets import attack_sheet, forecast_sheet
 
 LARGE = 300_000
 """Rows of the items table above which attack success rates are left to ``trilemma compare``, as slow."""
-
-SECTIONS = {
-    "front": "Trade-off",
-    "levels": "Levels",
-    "methods": "Methods",
-    "attacks": "Attacks",
-    "length": "Length",
-    "phases": "Phases",
-    "roofline": "Roofline",
-    "comparisons": "Comparisons",
-    "examples": "Examples",
-    "numbers": "Numbers",
-    "caveats": "Caveats",
-}
-"""What the bar at the top links to."""
 
 
 def write(
@@ -116,7 +103,7 @@ def render(
     )
     return frame(
         title=title,
-        sections=SECTIONS,
+        sections=CONTENTS["links"],
         main=main,
         data=data,
         scripts=("study.js",),
@@ -127,12 +114,8 @@ def render(
 
 def _figures(figures: Sequence[Figure], records: pd.DataFrame, everyone: Sequence[Candidate]) -> str:
     """The charts in order, the table of attacks before the chart about them, that of forecasts last."""
-    parts = {
-        figure.name: figure_sections.chart_section(figure_sections.section_of(figure, everyone))
-        for figure in figures
-        if figure.name != "pareto"
-    }
-    parts["attacks"] = figure_sections.attack_section(attack_sheet(records))
-    parts["forecasts"] = figure_sections.forecast_section(forecast_sheet(records))
+    parts = {one.name: candidates_chart(one, everyone) for one in figures if one.name != "pareto"}
+    parts["attacks"] = table_section("attacks", attack_sheet(records))
+    parts["forecasts"] = table_section("forecasts", forecast_sheet(records))
     order = ["levels", "methods", "attacks", "transfer", "length", "phases", "roofline", "forecasts"]
     return "".join(parts.get(name, "") for name in order)
