@@ -251,21 +251,19 @@ def _models(records: pd.DataFrame) -> Sheet | None:
     known = {(*_form(row), row["metric"]): row for row in rows_of(whole)}
     notes, marks = Notes(), dict[str, None]()
     rows = [
-        (
-            str(row["model"]),
-            row["arch"],
-            "" if pd.isna(row["parameters"]) else format_value(float(row["parameters"]), "count"),
-            row["precision"],
-            row["attention"],
-            row["machine"],
-            row["plan"],
-            ", ".join(filter(None, [row["kernel"], "torch.compile" if row["compiled"] else ""])),
-            *(_cell(known.get((*_form(row), metric)), notes, marks) for metric in plugged),
-        )
+        {
+            "model": str(row["model"]),
+            "architecture": row["arch"],
+            "weights": "" if pd.isna(row["parameters"]) else format_value(float(row["parameters"]), "count"),
+            **{name: row[name] for name in ("precision", "attention", "machine", "plan")},
+            "kernel": ", ".join(filter(None, [row["kernel"], "torch.compile" if row["compiled"] else ""])),
+            **{
+                metric.replace("_", " "): _cell(known.get((*_form(row), metric)), notes, marks)
+                for metric in plugged
+            },
+        }
         for row in rows_of(forms)
     ]
-    header = ("model", "architecture", "weights", "precision", "attention", "machine", "plan", "kernel")
-    header += tuple(metric.replace("_", " ") for metric in plugged)
-    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    cells = tuple(tuple(row[i] or "–" for i in kept) for row in rows)
-    return Sheet("Models", tuple(header[i] for i in kept), cells, notes.lines()) if rows else None
+    header = tuple(name for name in (rows[0] if rows else ()) if any(row[name] for row in rows))
+    cells = tuple(tuple(row[name] or "–" for name in header) for row in rows)
+    return Sheet("Models", header, cells, notes.lines()) if rows else None

@@ -18,12 +18,7 @@ from trilemma.units import format_value
 
 
 def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[Sheet]:
-    """Performance with robustness, and efficiency at an operating point.
-
-    Args:
-        records: the records table.
-        at: the operating point, by default :func:`~trilemma.analysis.lookup.operating_point`'s.
-    """
+    """Performance with robustness, and efficiency at an operating point, by default the usual one."""
     evidence = Evidence(records, at=at or operating_point(records))
     everyone, lacking = evidence.candidates, evidence.without_skill(attacked=True)
     but = [GENERATED] if all_generated(records) else []

@@ -87,13 +87,7 @@ class Table:
 
 
 def build(records: pd.DataFrame, name: str, by: str | None = None, at: OperatingPoint | None = None) -> Table:
-    """One of the summary tables.
-
-    Args:
-        records: the records table.
-        name: ``efficiency``, ``performance`` or ``robustness``.
-        by: what its rows are, see :data:`GROUPS`.
-        at: the operating point of ``efficiency`` by ``point``.
+    """One of the summary tables, as :meth:`trilemma.Result.table` describes it.
 
     Raises:
         TrilemmaError: for another name or grouping, naming the known ones.

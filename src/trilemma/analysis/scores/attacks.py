@@ -8,7 +8,8 @@ import numpy as np
 
 from trilemma.metrics import METRICS
 from trilemma.records import ATTACK, SUSPECT, Record
-from trilemma.statistics import Array, ValueKind, hierarchical_bootstrap, paired_difference, ratio
+from trilemma.statistics.intervals import ValueKind, hierarchical_bootstrap, paired_difference
+from trilemma.statistics.sums import Array, ratio
 
 Row = Mapping[str, object]
 T = TypeVar("T")

@@ -24,12 +24,7 @@ _NAMED = 4
 
 
 def write(records: pd.DataFrame, path: Path, notes: Sequence[str] = ()) -> None:
-    """Write a profile as a page, whole or not at all.
-
-    Args:
-        records: of axis E.
-        path: the HTML file to write.
-        notes: lines about the whole.
+    """Write records of axis E, with notes on the whole, as a page: whole or not at all.
 
     Raises:
         StoreError: where that place cannot be written.

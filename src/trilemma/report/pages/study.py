@@ -35,14 +35,7 @@ LARGE = 300_000
 def write(
     records: pd.DataFrame, items: pd.DataFrame, path: Path, title: str = "", at: OperatingPoint | None = None
 ) -> Path:
-    """Write the report.
-
-    Args:
-        records: the records table.
-        items: the items table.
-        path: the HTML file to write.
-        title: shown at the top; by default the study's name.
-        at: the operating point at which efficiency is read.
+    """Write the report of both tables as :func:`render` makes it, and return the path.
 
     Raises:
         TrilemmaError: when the records are empty.
@@ -50,15 +43,14 @@ def write(
     """
     if records.empty:
         raise TrilemmaError("the records table is empty: there is nothing to report; run the study first")
-    page = render(records, items, title, at)
-    write_text(path, page)
+    write_text(path, render(records, items, title, at))
     return path
 
 
 def render(
     records: pd.DataFrame, items: pd.DataFrame, title: str = "", at: OperatingPoint | None = None
 ) -> str:
-    """The whole page as a string."""
+    """The whole page as a string; by default it has the study's name, at the usual operating point."""
     records = cleaned(records)
     at = at or operating_point(records)
     title = title or str(records["study"].iloc[0])
