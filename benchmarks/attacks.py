@@ -51,7 +51,7 @@ from trilemma.attacks.transformations.substitutes import Synonyms
 from trilemma.hardware.machine import hardware, versions
 from trilemma.inference.classifier import Classifier
 from trilemma.profiling.timing import median
-from trilemma.statistics import wilson
+from trilemma.statistics.intervals import wilson
 from trilemma.tasks import get, open_source
 from trilemma.tasks.task import Text
 

@@ -14,7 +14,7 @@ from trilemma.clocks.sweep import Place
 from trilemma.errors import DataError, TrilemmaError
 from trilemma.operating_point import OperatingPoint
 from trilemma.profile_result import Profile
-from trilemma.statistics import Interval
+from trilemma.statistics.intervals import Interval
 from trilemma.sweep_result import SWEEP, ClockSweep, load_file
 
 SHORT, LONG = (Place("gla:nano", OperatingPoint(1, length, 4), "int8") for length in (8, 64))

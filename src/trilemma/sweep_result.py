@@ -14,7 +14,7 @@ from trilemma.files import require_suffix
 from trilemma.operating_point import OperatingPoint
 from trilemma.profile_result import Profile, notes_in, open_profile
 from trilemma.records import write_table
-from trilemma.statistics import Interval
+from trilemma.statistics.intervals import Interval
 from trilemma.units import format_value
 from trilemma.untrusted import read_columns
 

@@ -62,7 +62,8 @@ def test_what_attacks_took_is_a_mean_over_items_and_seeds() -> None:
 def test_what_an_attack_without_success_has_no_value_of_says_why() -> None:
     failed = {one.metric: one for one in attack_records([AttackRun(TEMPLATE, rows(5, 6, success=False))])}
     assert failed["queries_per_item"].value == 5.5
-    assert (failed["queries_per_success"].value, failed["queries_per_success"].reason) == (None, "no success")
+    none = failed["queries_per_success"]
+    assert (none.value, none.status, none.reason) == (None, "not measured", "no success")
     unmeasured = attack_records([AttackRun(TEMPLATE, rows(5), "no encoder")])
     assert {one.metric: one.reason for one in unmeasured}["similarity"] == "no encoder"
 
@@ -92,15 +93,19 @@ def test_a_white_box_attack_that_is_weaker_is_flagged() -> None:
 
     def gap(blind: list[bool], seeing: list[bool]) -> tuple[Record, list[str]]:
         (one,) = gap_records([outcomes("a; b", *blind), outcomes("hotflip", *seeing)], {"hotflip"})
+        assert (one.metric, one.method, one.made_on) == ("white_box_gap", "hotflip", "m")
         return one, list(masking_cautions(records_table([one]).to_pandas()))
 
     record, [apart] = gap(black, white)
-    assert (record.method, record.set, record.flags) == ("hotflip", "attack:a; b", (SUSPECT,))
+    assert record.value == pytest.approx(0.45)
+    assert (record.set, record.flags) == ("attack:a; b", (SUSPECT,))
     assert "hotflip succeeds on 45% fewer of the items [" in apart and "black-box attack a; b;" in apart
     assert "not distinguishably" not in apart
-    assert gap(white, black)[1] == []
+    stronger, silent = gap(white, black)
+    assert stronger.flags == () and silent == []
     record, [doubtful] = gap([True] * 3 + [False] * 9, [True] * 2 + [False] * 10)
     assert "not distinguishably" in doubtful and record.flags == ()
+    assert record.value is not None and record.value > 0
     assert list(gap_records([outcomes("pwws", *black)], {"hotflip"})) == []
 
 

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from tests.stand_ins.answered import answered, skilled
-from trilemma import statistics
 from trilemma.analysis.answers import answer_matrices
 from trilemma.analysis.candidates import candidates
 from trilemma.analysis.comparisons import Comparison, compare, compare_all
 from trilemma.errors import TrilemmaError
+from trilemma.statistics import paired_tests
 
 OFFICIAL = {"qqp": ("accuracy", "f1"), "stsb": ("pearson", "spearman")}
 
@@ -59,7 +59,7 @@ def test_one_seed_on_clean_data_is_the_exact_mcnemar_test() -> None:
     right = items.assign(right=items["gold"] == items["answer"]).pivot(
         index="id", columns="model", values="right"
     )
-    assert one.p == pytest.approx(statistics.mcnemar_exact(right["a"], right["b"]))
+    assert one.p == pytest.approx(paired_tests.mcnemar_exact(right["a"], right["b"]))
     assert (one.a_value, one.b_value) == pytest.approx((right["a"].mean(), right["b"].mean()))
     assert one.difference == pytest.approx(right["a"].mean() - right["b"].mean())
     assert one.low < one.difference < one.high
@@ -75,7 +75,7 @@ def test_robust_accuracy_is_tested_by_origin() -> None:
         index=["id", "origin"], columns="model", values="right"
     )
     origins = wide.index.get_level_values("origin").to_numpy()
-    assert one.p == pytest.approx(statistics.sign_flip_permutation(wide["a"] - wide["b"], origins))
+    assert one.p == pytest.approx(paired_tests.sign_flip_permutation(wide["a"] - wide["b"], origins))
     assert (one.n, one.clusters, one.test) == (120, 60, "sign flip by origin")
 
 
@@ -95,12 +95,12 @@ def test_families_hold_the_tests_that_ask_the_same_question() -> None:
     random = np.random.default_rng(3)
     skills = {(model, seed): 0.6 for model in "abc" for seed in (0, 1)}
     parts = [adversarial(random, task, 60, skills) for task in ("sst2", "qnli")]
-    compared = compare_all(pa.concat_tables(parts).to_pandas(), metrics=["robust_accuracy"])
+    compared = compare_all(pa.concat_tables(parts).to_pandas(), metric="robust_accuracy")
     sizes = {(one.task == "average", one.level == "all"): one.family for one in compared}
     assert sizes == {(True, True): 3, (True, False): 9, (False, True): 6, (False, False): 18}
     overall = [one for one in compared if one.task == "average" and one.level == "all"]
     assert {one.metric for one in overall} == {"advglue_score"}
-    assert [one.p_adjusted for one in overall] == pytest.approx(statistics.holm([one.p for one in overall]))
+    assert [one.p_adjusted for one in overall] == pytest.approx(paired_tests.holm([one.p for one in overall]))
     assert all(one.p_adjusted >= one.p for one in compared)
 
 
@@ -116,7 +116,7 @@ def test_seeds_that_disagree_make_a_difference_undecided() -> None:
         (one,) = compare(items, "a", "b", metric="accuracy")
         right = items.assign(right=(items["gold"] == items["answer"]).astype(float))
         means = right.groupby(["id", "model"])["right"].mean().unstack()
-        assert statistics.sign_flip_permutation(means["a"] - means["b"]) < 1e-3
+        assert paired_tests.sign_flip_permutation(means["a"] - means["b"]) < 1e-3
         verdicts.append(one.verdict)
     assert verdicts == ["a better", "not distinguishable"]
     assert one.low < 0 < one.high

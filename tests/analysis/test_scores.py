@@ -11,12 +11,13 @@ from scipy import stats
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from tests.stand_ins.answered import answered, skilled
-from trilemma import statistics, tasks
+from trilemma import tasks
 from trilemma.analysis.lookup import flagged
 from trilemma.analysis.scores import leaderboard_score, score
 from trilemma.records import ITEMS, MEANINGLESS, PARTIAL, RECORDS, records_table
 from trilemma.report.layout import sheets
 from trilemma.report.tables import build
+from trilemma.statistics import intervals
 from trilemma.tasks.task import AdversarialExamples
 
 LEVELS = ["word", "word", "sentence", "human"] * 20
@@ -95,14 +96,14 @@ def test_values_over_seeds_are_means_and_their_intervals_hold_both_levels() -> N
     wide = frame[frame["set"] == "adv_sst2"].assign(right=lambda x: (x["gold"] == x["answer"]).astype(float))
     wide = wide.pivot(index=["id", "origin"], columns="seed", values="right")
     origins = wide.index.get_level_values("origin").to_numpy()
-    interval = statistics.hierarchical_bootstrap(wide.to_numpy(), origins)
+    interval = intervals.hierarchical_bootstrap(wide.to_numpy(), origins)
     assert (overall["low"], overall["high"]) == pytest.approx(interval, abs=0.015)
 
 
 def test_clean_accuracy_of_one_seed_has_wilsons_interval() -> None:
     records = scored(study())
     one = cell(records, "accuracy", "sst2", "clean", seed=0)
-    assert (one["low"], one["high"]) == pytest.approx(statistics.wilson(round(one["value"] * 300), 300))
+    assert (one["low"], one["high"]) == pytest.approx(intervals.wilson(round(one["value"] * 300), 300))
     assert cell(records, "majority_accuracy", "sst2", "clean")["value"] == pytest.approx(2 / 3)
     assert cell(records, "chance_accuracy", "sst2", "clean")["value"] == 0.5
     assert cell(records, "majority_accuracy", "sst2", "sentence")["n"] == 20

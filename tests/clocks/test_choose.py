@@ -21,7 +21,7 @@ from trilemma.clocks.choose import (
 )
 from trilemma.clocks.model import PhaseTime, Power, estimated_settings, seconds_at
 from trilemma.errors import DeployError, TrilemmaError
-from trilemma.statistics import Interval
+from trilemma.statistics.intervals import Interval
 
 CLOCKS = [200.0 * step for step in range(1, 16)]
 

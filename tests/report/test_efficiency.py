@@ -160,7 +160,7 @@ def test_a_correct_answer_costs_each_candidate_its_own(records: pd.DataFrame) ->
     known = pd.concat([joules, right], ignore_index=True)
     table = build(known, "efficiency")
     assert table.frame[metric].tolist()[:2] == [0.5, 0.3] and pd.isna(table.frame[metric][2])
-    assert [note.get(metric) for note in table.notes] == [None, None, "not measured: no answer is right"]
+    assert [row.notes.get(metric) for row in table.rows] == [None, None, "not measured: no answer is right"]
     assert metric in build(known, "efficiency", "length").metrics
     decision = Result(known, pd.DataFrame()).decide(best=metric)
     assert decision.choice == list(by_model)[1]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from trilemma import statistics
+from trilemma.statistics import paired_tests
+from trilemma.statistics.sums import ratio
 
 answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 
@@ -19,9 +20,9 @@ def test_mcnemar_is_the_binomial_test_and_the_sign_flip_test(rows: list[tuple[bo
     a, b = np.array(rows).T
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    assert statistics.mcnemar_exact(a, b) == pytest.approx(expected)
-    assert statistics.mcnemar_exact(b, a) == pytest.approx(expected)
-    assert statistics.sign_flip_permutation(a.astype(float) - b) == pytest.approx(expected)
+    assert paired_tests.mcnemar_exact(a, b) == pytest.approx(expected)
+    assert paired_tests.mcnemar_exact(b, a) == pytest.approx(expected)
+    assert paired_tests.sign_flip_permutation(a.astype(float) - b) == pytest.approx(expected)
 
 
 def enumerated(sums: np.ndarray) -> float:
@@ -32,7 +33,7 @@ def enumerated(sums: np.ndarray) -> float:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=11), st.sampled_from([1, 2, 3, 6]))
 def test_sign_flip_is_exact_on_multiples_of_a_step(steps: list[int], seeds: int) -> None:
-    assert statistics.sign_flip_permutation(np.array(steps) / seeds) == pytest.approx(
+    assert paired_tests.sign_flip_permutation(np.array(steps) / seeds) == pytest.approx(
         enumerated(np.array(steps))
     )
 
@@ -44,27 +45,27 @@ def test_sign_flip_by_cluster_is_scipys_on_real_numbers() -> None:
     expected = stats.permutation_test(
         (sums,), lambda x, axis: x.sum(axis), permutation_type="samples", n_resamples=np.inf
     ).pvalue
-    assert statistics.sign_flip_permutation(differences, clusters) == pytest.approx(expected)
+    assert paired_tests.sign_flip_permutation(differences, clusters) == pytest.approx(expected)
 
 
 def test_monte_carlo_agrees_with_the_exact_test_and_is_never_zero() -> None:
     random = np.random.default_rng(1)
     steps = random.integers(-3, 5, 40)
-    exact = statistics.sign_flip_permutation(steps)
-    drawn = statistics.sign_flip_permutation(steps * np.pi + 1e-3 * random.normal(size=40))
+    exact = paired_tests.sign_flip_permutation(steps)
+    drawn = paired_tests.sign_flip_permutation(steps * np.pi + 1e-3 * random.normal(size=40))
     assert drawn == pytest.approx(exact, abs=0.015)
-    assert statistics.sign_flip_permutation(random.random(60), draws=999) == 1 / 1000
+    assert paired_tests.sign_flip_permutation(random.random(60), draws=999) == 1 / 1000
 
 
 def test_ties_are_counted_whole() -> None:
-    assert statistics.sign_flip_permutation([1.0, 1.0, 1.0]) == pytest.approx(0.25)
-    assert statistics.sign_flip_permutation([0.0, 0.0]) == 1.0
+    assert paired_tests.sign_flip_permutation([1.0, 1.0, 1.0]) == pytest.approx(0.25)
+    assert paired_tests.sign_flip_permutation([0.0, 0.0]) == 1.0
 
 
 def test_differences_that_cancel_within_a_cluster_are_no_difference() -> None:
-    assert statistics.sign_flip_permutation([0.1, 0.2, -0.3, 1.0], np.array([0, 0, 0, 1])) == 1.0
-    assert statistics.sign_flip_permutation([0.1, 0.2, -0.3], np.zeros(3)) == 1.0
-    tiny = statistics.sign_flip_permutation(np.full(8, 1e-9), np.arange(8))
+    assert paired_tests.sign_flip_permutation([0.1, 0.2, -0.3, 1.0], np.array([0, 0, 0, 1])) == 1.0
+    assert paired_tests.sign_flip_permutation([0.1, 0.2, -0.3], np.zeros(3)) == 1.0
+    tiny = paired_tests.sign_flip_permutation(np.full(8, 1e-9), np.arange(8))
     assert tiny == pytest.approx(2 / 2**8)
 
 
@@ -74,7 +75,7 @@ def test_large_exact_tests_keep_their_small_p() -> None:
     b = np.ones(4000)
     b[1000:3000] = 0
     expected = stats.binomtest(1000, 2500).pvalue
-    assert statistics.sign_flip_permutation(a - b) == pytest.approx(expected, rel=1e-6)
+    assert paired_tests.sign_flip_permutation(a - b) == pytest.approx(expected, rel=1e-6)
 
 
 def test_swapping_a_conditional_rate_is_exact_with_few_clusters() -> None:
@@ -89,7 +90,7 @@ def test_swapping_a_conditional_rate_is_exact_with_few_clusters() -> None:
         swap = np.array(pattern)[:, None]
         one, other = np.where(swap, b, a).sum(0), np.where(swap, a, b).sum(0)
         hits += abs(one[0] / one[1] - other[0] / other[1]) >= observed - 1e-9
-    assert statistics.swap_permutation(a, b, statistics.ratio) == pytest.approx(hits / 256)
+    assert paired_tests.swap_permutation(a, b, ratio) == pytest.approx(hits / 256)
 
 
 def test_the_cluster_test_holds_its_size_where_ignoring_clusters_does_not() -> None:
@@ -99,23 +100,23 @@ def test_the_cluster_test_holds_its_size_where_ignoring_clusters_does_not() -> N
     for _ in range(runs):
         shared = random.normal(0, 1, (30, 2))[clusters] + random.normal(0, 0.3, (150, 2))
         difference = (shared[:, 0] > 0).astype(float) - (shared[:, 1] > 0)
-        by_cluster += statistics.sign_flip_permutation(difference, clusters) < 0.05
-        by_item += statistics.sign_flip_permutation(difference) < 0.05
+        by_cluster += paired_tests.sign_flip_permutation(difference, clusters) < 0.05
+        by_item += paired_tests.sign_flip_permutation(difference) < 0.05
     assert by_cluster / runs < 0.08
     assert by_item / runs > 0.2
 
 
 def test_holm_on_a_worked_example() -> None:
-    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    adjusted = statistics.holm([0.02, np.nan, 0.9])
+    assert paired_tests.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    adjusted = paired_tests.holm([0.02, np.nan, 0.9])
     assert adjusted[[0, 2]] == pytest.approx([0.04, 0.9]) and np.isnan(adjusted[1])
-    assert len(statistics.holm([])) == 0
+    assert len(paired_tests.holm([])) == 0
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p_values: list[float]) -> None:
-    adjusted, p = statistics.holm(p_values), np.array(p_values)
+    adjusted, p = paired_tests.holm(p_values), np.array(p_values)
     assert (adjusted >= p - 1e-12).all() and (adjusted <= np.minimum(1, len(p) * p) + 1e-12).all()
     order = np.argsort(p, kind="stable")
     assert (np.diff(adjusted[order]) >= 0).all()

@@ -1,5 +1,6 @@
 """The items table as arrays: for each evaluated set, items down and trained models across."""
 
+import itertools
 import re
 import zlib
 from collections.abc import Sequence, Sized
@@ -12,7 +13,7 @@ import pandas as pd
 
 from trilemma.analysis.candidates import candidate_names
 from trilemma.errors import TrilemmaError
-from trilemma.statistics import Array
+from trilemma.statistics.sums import Array
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[Any]
@@ -112,20 +113,16 @@ def align(sets: Sequence[AnswerMatrix], names: Sequence[str]) -> tuple[list[Answ
     Returns:
         The matrices, with the items that all of these columns answered, and each candidate's columns.
     """
-    seeds = {name: _common_seeds(sets, name) for name in names}
+    seeds = {
+        name: set.intersection(*({int(matrix.seed[c]) for c in matrix.of(name)} for matrix in sets))
+        for name in names
+    }
     aligned = [
         matrix.columns([c for name in names for c in matrix.of(name) if matrix.seed[c] in seeds[name]])
         for matrix in sets
     ]
-    groups, start = [], 0
-    for name in names:
-        groups.append(range(start, start + len(seeds[name])))
-        start += len(seeds[name])
-    return aligned, groups
-
-
-def _common_seeds(sets: Sequence[AnswerMatrix], name: str) -> set[int]:
-    return set.intersection(*({int(matrix.seed[column]) for column in matrix.of(name)} for matrix in sets))
+    ends = itertools.accumulate((len(own) for own in seeds.values()), initial=0)
+    return aligned, list(itertools.starmap(range, itertools.pairwise(ends)))
 
 
 def resampling_seed(matrix: AnswerMatrix) -> int:
@@ -140,14 +137,9 @@ def benchmark_of(name: str) -> str:
     return re.sub(r"^(anli)_r\d+$", r"\1", name)
 
 
-def answer_matrices(items: pd.DataFrame, tasks: Sequence[str] | None = None) -> list[AnswerMatrix]:
-    """All sets of the items table, in order of appearance.
-
-    Args:
-        items: the items table; texts and probabilities are not needed.
-        tasks: keep only these.
-    """
-    rows = items[COLUMNS] if tasks is None else items.loc[items["task"].isin(tasks), COLUMNS]
+def answer_matrices(items: pd.DataFrame) -> list[AnswerMatrix]:
+    """All sets of the items table, in order of appearance; texts and probabilities are not needed."""
+    rows = items[COLUMNS]
     names = candidate_names(items)
     model, models = pd.factorize(rows["model"])
     adaptation, adaptations = pd.factorize(rows["adaptation"])

@@ -6,7 +6,9 @@ import numpy as np
 
 from trilemma.analysis.answers import AnswerMatrix, align
 from trilemma.analysis.comparisons import SIGNIFICANCE
-from trilemma.statistics import Array, Interval, paired_difference, sign_flip_permutation, wilson
+from trilemma.statistics.intervals import Interval, paired_difference, wilson
+from trilemma.statistics.paired_tests import sign_flip_permutation
+from trilemma.statistics.sums import Array
 
 
 def majority(matrix: AnswerMatrix) -> tuple[float, Interval, int]:

@@ -7,9 +7,9 @@ import pandas as pd
 
 from trilemma.analysis.answers import LEVELS
 from trilemma.analysis.candidates import candidate_names, name_of, rows_of
-from trilemma.analysis.lookup import Estimate, attack_of, attack_rows, benchmarks, flagged, here
+from trilemma.analysis.lookup import Estimate, attack_rows, benchmarks, flagged, here
 from trilemma.metrics import METRICS, recorded_metric
-from trilemma.records import AVERAGE, GENERATED, MEANINGLESS, PARTIAL
+from trilemma.records import ATTACK, AVERAGE, GENERATED, MEANINGLESS, PARTIAL
 from trilemma.units import join
 
 FLAG_SENTENCES = {
@@ -79,7 +79,8 @@ def _meaningless(records: pd.DataFrame) -> list[str]:
     rows = rows[flagged(rows, MEANINGLESS)]
     found: dict[tuple[str, str], dict[str, None]] = {}
     for (model, adaptation, task), own in rows.groupby(["model", "adaptation", "task"], sort=False):
-        seeds = "" if own["seed"].isna().any() else f", seed {join(_seeds(own))}"
+        single = [str(int(seed)) for seed in sorted(own["seed"].dropna().unique())]
+        seeds = "" if own["seed"].isna().any() else f", seed {join(single)}"
         name = names[str(model), str(adaptation)]
         found.setdefault((str(task), seeds), {})[name] = None
     return [
@@ -89,24 +90,19 @@ def _meaningless(records: pd.DataFrame) -> list[str]:
     ]
 
 
-def _seeds(rows: pd.DataFrame) -> list[str]:
-    return [str(int(seed)) for seed in sorted(rows["seed"].unique())]
-
-
-def _pretraining(records: pd.DataFrame) -> list[str]:
+def _pretraining(records: pd.DataFrame) -> Iterator[str]:
     """Whether the candidates were trained on the same before; silent where nothing is recorded."""
     rows = records[records["metric"] == "pretraining_tokens"].drop_duplicates("model")
     groups: dict[str, list[str]] = {}
     for row in rows_of(rows):
         tokens = "" if pd.isna(row["value"]) else f"{row['value']:,.0f} tokens; "
         groups.setdefault(tokens + (row["reason"] or row["note"]), []).append(row["model"])
-    if len(groups) < 2:
-        return []
-    parts = "; ".join(f"{join(models)} ({what})" for what, models in groups.items())
-    return [
-        "The candidates do not share their pretraining, so their differences are not the architecture's "
-        f"alone: {parts}."
-    ]
+    if len(groups) > 1:
+        parts = "; ".join(f"{join(models)} ({what})" for what, models in groups.items())
+        yield (
+            "The candidates do not share their pretraining, so their differences are not the architecture's "
+            f"alone: {parts}."
+        )
 
 
 def _candidate_notes(records: pd.DataFrame) -> list[str]:
@@ -130,15 +126,13 @@ def _notes(records: pd.DataFrame, metric: str) -> Iterator[tuple[str, str]]:
     return ((str(row["model"]), str(row["note"] or "")) for row in rows_of(rows))
 
 
-def _failed(records: pd.DataFrame) -> list[str]:
+def _failed(records: pd.DataFrame) -> Iterator[str]:
     rows = records[records["status"] == "failed"]
-    sentences = []
     names = candidate_names(records)
     for row in rows_of(rows.drop_duplicates(["model", "adaptation", "task", "seed", "reason"])):
         where = name_of(row, names) + (f" on {row['task']}" if row["task"] else "")
         seed = "" if pd.isna(row["seed"]) else f", seed {int(row['seed'])}"
-        sentences.append(f"Failed: {where}{seed}: {row['reason'].rstrip('.')}.")
-    return sentences
+        yield f"Failed: {where}{seed}: {row['reason'].rstrip('.')}."
 
 
 def masking_cautions(records: pd.DataFrame) -> Iterator[str]:
@@ -151,77 +145,72 @@ def masking_cautions(records: pd.DataFrame) -> Iterator[str]:
         yield (
             f"{row['candidate']} on {row['task']}: the white-box attack {row['method']} succeeds on "
             f"{row['value']:.0%} fewer of the items [{row['low']:.0%}, {row['high']:.0%}]{doubt} than the "
-            f"black-box attack {attack_of(row['set'])}; gradients that mislead are not robustness."
+            f"black-box attack {row['set'].removeprefix(ATTACK)}; gradients that mislead are not robustness."
         )
 
 
-def _one_run(records: pd.DataFrame) -> list[str]:
+def _one_run(records: pd.DataFrame) -> Iterator[str]:
     """Where intervals hold items alone, or not what another pretraining would change."""
-    scored = records[records["axis"].isin(["P", "R"]) & records["seed"].notna() & records["value"].notna()]
-    scored = scored[scored["task"] != ""]
-    seeds = scored.groupby(["model", "adaptation"])["seed"].nunique()
-    names = candidate_names(records)
-    single = [names[key] for key in names if key in seeds.index and seeds[key] == 1]
-    sentences = []
+    known = records[records["axis"].isin(["P", "R"]) & records["value"].notna() & (records["task"] != "")]
+    seeds, names = _seed_counts(known), candidate_names(records)
+    single = [names[key] for key in names if seeds.get(key) == 1]
     if single:
-        who = "Every candidate" if len(single) == len(seeds) else join(single)
-        verb = "was" if len(single) in (1, len(seeds)) else "were"
-        sentences.append(
-            f"{who} {verb} trained with one seed: intervals and tests are about these trained models, not "
+        everyone = len(single) == len(seeds)
+        who = "Every candidate was" if everyone else f"{join(single)} {_were(single)}"
+        yield (
+            f"{who} trained with one seed: intervals and tests are about these trained models, not "
             "about what another training would give."
         )
     tokens = records[(records["metric"] == "pretraining_tokens") & (records["value"] > 0)]
-    once = list(dict.fromkeys(tokens["model"]))
-    if once:
-        verb = "was" if len(once) == 1 else "were"
-        sentences.append(
-            f"{join(once)} {verb} pretrained once: no interval covers what another pretraining would change."
+    if once := list(dict.fromkeys(tokens["model"])):
+        yield (
+            f"{join(once)} {_were(once)} pretrained once: no interval covers what another pretraining would "
+            "change."
         )
-    return sentences
 
 
-def _seeds_disagree(records: pd.DataFrame) -> list[str]:
+def _seed_counts(records: pd.DataFrame) -> "pd.Series[int]":
+    """By model and adaptation, how many training seeds the records name."""
+    return records[records["seed"].notna()].groupby(["model", "adaptation"])["seed"].nunique()
+
+
+def _were(names: Sequence[str]) -> str:
+    return "was" if len(names) == 1 else "were"
+
+
+def _seeds_disagree(records: pd.DataFrame) -> Iterator[str]:
     """Scores over seeds whose interval says little."""
     rows = records[records["axis"].isin(["P", "R"]) & records["seed"].isna() & (records["task"] == AVERAGE)]
     rows = rows[rows["level"].isin(["clean", "all"]) & rows["metric"].isin(["glue_score", "advglue_score"])]
     rows = rows[rows["high"] - rows["low"] > _WIDE]
-    several = records[records["seed"].notna()].groupby(["model", "adaptation"])["seed"].nunique()
-    names = candidate_names(records)
+    seeds, names = _seed_counts(records), candidate_names(records)
     keys = dict.fromkeys((str(row["model"]), str(row["adaptation"])) for row in rows_of(rows))
-    wide = [names[key] for key in keys if key in several.index and several[key] > 1]
-    if not wide:
-        return []
-    return [
-        f"The seeds of {join(wide)} disagree: an interval is wider than {100 * _WIDE:.0f} points; more seeds "
-        "would say more."
-    ]
+    if wide := [names[key] for key in keys if seeds.get(key, 0) > 1]:
+        yield (
+            f"The seeds of {join(wide)} disagree: an interval is wider than {100 * _WIDE:.0f} points; more "
+            "seeds would say more."
+        )
 
 
-def _unsteady(records: pd.DataFrame) -> list[str]:
+def _unsteady(records: pd.DataFrame) -> Iterator[str]:
     """Timing that something disturbed: wide intervals of the median."""
     rows = records[(records["metric"] == "latency_ms") & (records["phase"] == "classify")]
     rows = rows[rows["value"].notna() & rows["low"].notna()]
-    wide = rows[(rows["high"] - rows["low"]) > _UNSTEADY * rows["value"]]
-    if wide.empty:
-        return []
-    return [
-        f"Timing varied strongly in {len(wide)} of {len(rows)} measurements of latency (intervals wider than "
-        f"{100 * _UNSTEADY:.0f}% of the median): measure on a quiet machine to distinguish candidates."
-    ]
+    if wide := int(((rows["high"] - rows["low"]) > _UNSTEADY * rows["value"]).sum()):
+        yield (
+            f"Timing varied strongly in {wide} of {len(rows)} measurements of latency (intervals wider than "
+            f"{100 * _UNSTEADY:.0f}% of the median): measure on a quiet machine to distinguish candidates."
+        )
 
 
-def _partial(records: pd.DataFrame) -> list[str]:
+def _partial(records: pd.DataFrame) -> Iterator[str]:
     rows = records[(records["axis"] != "E") & (records["task"] != AVERAGE)]
     rows = rows[flagged(rows, PARTIAL)]
-    names = [
-        f"{task} {name}".strip()
-        for task, name in rows[["task", "set"]].drop_duplicates().itertuples(index=False)
-    ]
-    found = [f"Partial, with fewer rows than the official split: {', '.join(names)}."] if names else []
+    if names := list(dict.fromkeys(f"{row['task']} {row['set']}".strip() for row in rows_of(rows))):
+        yield f"Partial, with fewer rows than the official split: {', '.join(names)}."
     rows = records[(records["metric"] == "training_rows") & (records["note"] != "")]
     if short := list(dict.fromkeys(f"{row['task']} ({row['note']})" for row in rows_of(rows))):
-        found.append(f"Fine-tuned on fewer rows than the official training split: {', '.join(short)}.")
-    return found
+        yield f"Fine-tuned on fewer rows than the official training split: {', '.join(short)}."
 
 
 def _generated(records: pd.DataFrame) -> list[str]:
@@ -234,19 +223,17 @@ def _other_benchmarks(records: pd.DataFrame) -> list[str]:
     return [f"Robustness in the verdict is that on {first}; also measured: {join(others)}."] if others else []
 
 
-def _kernels(records: pd.DataFrame) -> list[str]:
+def _kernels(records: pd.DataFrame) -> Iterator[str]:
     """Candidates whose weights were fake-quantised: packed weights would differ in speed and memory."""
-    names = list(dict.fromkeys(records.loc[records["kernel"].str.contains("fake-quantised"), "model"]))
-    if not names:
-        return []
-    verb = "was" if len(names) == 1 else "were"
-    return [
-        f"{join(names)} {verb} measured with fake-quantised weights; packed ternary weights would differ in "
-        "speed and memory."
-    ]
+    faked = records.loc[records["kernel"].str.contains("fake-quantised"), "model"]
+    if names := list(dict.fromkeys(faked)):
+        yield (
+            f"{join(names)} {_were(names)} measured with fake-quantised weights; packed ternary weights "
+            "would differ in speed and memory."
+        )
 
 
-def _not_measured(records: pd.DataFrame) -> list[str]:
+def _not_measured(records: pd.DataFrame) -> Iterator[str]:
     """One sentence for each reason, naming what has no value because of it; the minor ones last, in one."""
     rows = records[records["value"].isna() & (records["status"] != "failed")]
     rows = rows[rows["metric"] != "pretraining_tokens"]
@@ -255,12 +242,11 @@ def _not_measured(records: pd.DataFrame) -> list[str]:
     for row in rows_of(rows[rows["metric"] != _MINOR]):
         reasons.setdefault(str(row["reason"]), []).append(row)
     names = candidate_names(records)
-    sentences = [_absent(reason, cells, names) for reason, cells in reasons.items()]
+    yield from (_absent(reason, cells, names) for reason, cells in reasons.items())
     if len(minor):
         points = minor[["batch", "length", "decode"]].drop_duplicates()
         where = "one point" if len(points) == 1 else f"{len(points)} points"
-        sentences.append(f"Not measured (too few repetitions): {METRICS[_MINOR].title}, at {where}.")
-    return sentences
+        yield f"Not measured (too few repetitions): {METRICS[_MINOR].title}, at {where}."
 
 
 _MINOR = "latency_p95_ms"
@@ -288,8 +274,5 @@ def _place(cell: dict[str, Any]) -> str:
     if cell["axis"] == "E":
         numbers = [f"{name} {int(cell[name])}" for name in ("batch", "length") if not pd.isna(cell[name])]
         return ("at " + ", ".join(numbers)) if numbers else ""
-    return " ".join(
-        str(part)
-        for part in (cell["task"], cell["level"] if cell["axis"] == "R" else "", cell["method"])
-        if part
-    )
+    level = cell["level"] if cell["axis"] == "R" else ""
+    return " ".join(str(part) for part in (cell["task"], level, cell["method"]) if part)

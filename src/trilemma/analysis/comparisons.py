@@ -7,7 +7,7 @@ by :meth:`trilemma.analysis.evidence.Evidence.adjusted_p`.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,19 +15,13 @@ import pandas as pd
 
 from trilemma.analysis.answers import CLEAN, LEVELS, AnswerMatrix, align, answer_matrices
 from trilemma.analysis.candidates import candidates, find_candidate
-from trilemma.analysis.item_metrics import ClusterSums, ItemMetric, defined, item_metric, scored_by
+from trilemma.analysis.item_metrics import ClusterSums, ItemMetric, item_metric, scored_by, usable
 from trilemma.analysis.lookup import Estimate
 from trilemma.metrics import METRICS
 from trilemma.records import AVERAGE
-from trilemma.statistics import (
-    Array,
-    Sample,
-    Statistic,
-    holm,
-    mcnemar_exact,
-    sign_flip_permutation,
-    swap_permutation,
-)
+from trilemma.statistics.intervals import Sample
+from trilemma.statistics.paired_tests import holm, mcnemar_exact, sign_flip_permutation, swap_permutation
+from trilemma.statistics.sums import Array, Statistic
 
 SIGNIFICANCE = 0.05
 """Two candidates are called distinguishable below this p, after Holm's correction."""
@@ -94,7 +88,6 @@ def compare(
     b: str,
     *,
     metric: str = "robust_accuracy",
-    tasks: Sequence[str] | None = None,
     official: Mapping[str, tuple[str, ...]] | None = None,
 ) -> list[Comparison]:
     """Compare two candidates by task and level, and on average over tasks.
@@ -104,7 +97,6 @@ def compare(
         a: a candidate's name (``model``, or ``model:adaptation``).
         b: the other's.
         metric: a name in :data:`~trilemma.analysis.item_metrics.ITEM_METRICS`.
-        tasks: compare on these tasks; by default on all.
         official: official metrics by task, for the average; accuracy where a task is not named.
 
     Returns:
@@ -118,39 +110,34 @@ def compare(
         TrilemmaError: for an unknown candidate or metric.
     """
     known = candidates(items)
-    names = find_candidate(known, a).name, find_candidate(known, b).name
-    return _families(_compared(answer_matrices(items, tasks), *names, item_metric(metric), official or {}))
+    pair = find_candidate(known, a).name, find_candidate(known, b).name
+    return _compare([pair], answer_matrices(items), item_metric(metric), official or {})
 
 
 def compare_all(
-    items: pd.DataFrame,
-    *,
-    metrics: Sequence[str] = ("accuracy", "robust_accuracy", "attack_success_rate"),
-    tasks: Sequence[str] | None = None,
-    official: Mapping[str, tuple[str, ...]] | None = None,
+    items: pd.DataFrame, *, metric: str, official: Mapping[str, tuple[str, ...]] | None = None
 ) -> list[Comparison]:
-    """Compare all pairs of candidates; a family of tests then holds all pairs.
-
-    The arguments are those of :func:`compare`.
-    """
-    known, read = [one.name for one in candidates(items)], answer_matrices(items, tasks)
-    result = []
-    for name in metrics:
-        pairs = itertools.combinations(known, 2)
-        metric = item_metric(name)
-        result += _families([one for a, b in pairs for one in _compared(read, a, b, metric, official or {})])
-    return result
+    """Compare all pairs of candidates as :func:`compare` does; a family of tests then holds all pairs."""
+    pairs = itertools.combinations([one.name for one in candidates(items)], 2)
+    return _compare(pairs, answer_matrices(items), item_metric(metric), official or {})
 
 
-def _families(compared: Sequence[Comparison]) -> list[Comparison]:
-    """Adjust by Holm within each question, and give the verdicts."""
-    result = list(compared)
-    for question in {_question(one) for one in compared}:
-        members = [index for index, one in enumerate(compared) if _question(one) == question]
-        p_values = [np.nan if (p := compared[index].p) is None else p for index in members]
+def _compare(
+    pairs: Iterable[tuple[str, str]],
+    read: Sequence[AnswerMatrix],
+    metric: ItemMetric,
+    official: Mapping[str, tuple[str, ...]],
+) -> list[Comparison]:
+    """Compare pairs, adjust by Holm within each question, and give the verdicts."""
+    result = [one for a, b in pairs for one in _compared(read, a, b, metric, official)]
+    questions: dict[tuple[str, bool, bool], list[int]] = {}
+    for index, one in enumerate(result):
+        questions.setdefault(_question(one), []).append(index)
+    for members in questions.values():
+        p_values = [np.nan if (p := result[index].p) is None else p for index in members]
         adjusted, size = holm(p_values), int(np.sum(~np.isnan(p_values)))
         for index, p in zip(members, adjusted, strict=True):
-            result[index] = _judged(compared[index], float(p), size)
+            result[index] = _judged(result[index], float(p), size)
     return result
 
 
@@ -229,12 +216,11 @@ def _at_level(
             result.append(_tested(blank, [pair]))
         elif metric.name != "accuracy" or any(metric.defined_for(matrix) for matrix in here):
             result.append(replace(blank, reason=pair))
-        average, measured = scored_by(metric, benchmark, own)
-        measured = defined(measured, here)
+        average, measured = scored_by(metric, benchmark, own, here)
         part = pair if measured == [metric] else _pair(here, a, b, measured)
         if isinstance(part, _Pair):
             parts.append(part)
-        elif _usable(here, measured):
+        elif usable(here, measured):
             lacking.append(f"{part} for {task}")
     blank = Comparison(a, b, average, AVERAGE, benchmark, level)
     repeats = len(result) == 1 and parts == [pair]
@@ -245,17 +231,12 @@ def _at_level(
     return result
 
 
-def _usable(sets: Sequence[AnswerMatrix], metrics: Sequence[ItemMetric]) -> list[AnswerMatrix]:
-    """The sets on whose items all metrics are defined, whoever answers them."""
-    return [matrix for matrix in sets if not any(metric.missing(matrix) for metric in metrics)]
-
-
 def _pair(sets: Sequence[AnswerMatrix], a: str, b: str, metrics: Sequence[ItemMetric]) -> _Pair | str:
     """Both candidates on a task's sets; or why they cannot be compared."""
-    usable = _usable(sets, metrics)
-    if not usable:
+    measured = usable(sets, metrics)
+    if not measured:
         return next(filter(None, (metric.missing(matrix) for matrix in sets for metric in metrics)))
-    aligned, groups = align(usable, [a, b])
+    aligned, groups = align(measured, [a, b])
     for name, group in zip((a, b), groups, strict=True):
         if not group:
             return f"{name} has no answers"
@@ -302,22 +283,14 @@ def _paired_test(pairs: Sequence[_Pair], by: str) -> tuple[float, str]:
         if by == "item" and pairs[0].seeds == (1, 1):
             return mcnemar_exact(a, b), "exact McNemar"
         return sign_flip_permutation(a - b), f"sign flip by {by}"
-    a, b = (_side_by_side(sums) for sums in zip(*(pair.mean_sums() for pair in pairs), strict=True))
+    from scipy.linalg import block_diag
+
+    a, b = (block_diag(*sums) for sums in zip(*(pair.mean_sums() for pair in pairs), strict=True))
     return swap_permutation(a, b, _mean_statistic([pair.sums for pair in pairs])), f"swap by {by}"
 
 
-def _side_by_side(sums: Sequence[Array]) -> Array:
-    """Block-diagonal matrix of the tasks' sums, [sum C, sum k]."""
-    result = np.zeros((sum(len(one) for one in sums), sum(one.shape[1] for one in sums)))
-    row = column = 0
-    for one in sums:
-        result[row : row + len(one), column : column + one.shape[1]] = one
-        row, column = row + len(one), column + one.shape[1]
-    return result
-
-
 def _mean_statistic(tasks: Sequence[ClusterSums]) -> Statistic:
-    """The mean over tasks as a function of the sums that :func:`_side_by_side` lays out."""
+    """The mean over tasks as a function of the sums of the tasks side by side, [sum C, sum k]."""
 
     def statistic(totals: Array) -> Array:
         values, start = [], 0

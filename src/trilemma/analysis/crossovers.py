@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, groupby, pairwise
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
@@ -32,16 +32,8 @@ def runs(lengths: Sequence[int], leader: Callable[[int], Led | None]) -> list[tu
         lengths: ascending.
         leader: who leads at a length; lengths at which it is None are within or between the runs.
     """
-    found: list[tuple[Led, tuple[int, ...]]] = []
-    for length in lengths:
-        first = leader(length)
-        if first is None:
-            continue
-        if found and found[-1][0] == first:
-            found[-1] = first, (*found[-1][1], length)
-        else:
-            found.append((first, (length,)))
-    return found
+    led = [(first, length) for length in lengths if (first := leader(length)) is not None]
+    return [(first, tuple(length for _, length in own)) for first, own in groupby(led, lambda one: one[0])]
 
 
 class Lead(NamedTuple):
@@ -187,25 +179,20 @@ def crossovers(evidence: Evidence) -> list[str]:
     from it are named with it. Candidates without skill are left out.
     """
     records, batch = evidence.records, evidence.at.batch
-    rows = records[
-        (records["metric"] == "latency_ms")
-        & (records["phase"] == "classify")
-        & (records["batch"] == batch)
-        & records["value"].notna()
-    ]
+    rows = records[(records["metric"] == "latency_ms") & (records["phase"] == "classify")]
+    rows = rows[(rows["batch"] == batch) & rows["value"].notna()]
     lengths = sorted(int(length) for length in rows["length"].dropna().unique())
     models: dict[str, Candidate] = {}
     for candidate in evidence.with_skill(evidence.candidates):
         models.setdefault(candidate.model, candidate)
     if len(lengths) < 2 or len(models) < 2:
         return []
-    found = runs(
-        lengths,
-        lambda length: (
-            _fastest(Evidence(records, evidence.items, OperatingPoint(batch, length)), list(models.values()))
-            or None
-        ),
-    )
+
+    def leader(length: int) -> tuple[str, ...] | None:
+        at = Evidence(records, evidence.items, OperatingPoint(batch, length))
+        return _fastest(at, list(models.values())) or None
+
+    found = runs(lengths, leader)
     if not found:
         return []
     changes = "; ".join(f"from length {at[0]} {_named(names)}" for names, at in found)

@@ -36,15 +36,18 @@ from trilemma.analysis.item_metrics import (
     ITEM_METRICS,
     OFFICIAL,
     ClusterSums,
-    defined,
     item_metric,
     scored_by,
+    usable,
 )
 from trilemma.analysis.lookup import Estimate, benchmark, estimate, here, meaningless_tasks, training_points
 from trilemma.metrics import AGGREGATED, METRICS, Metric, score_title
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import AVERAGE
-from trilemma.statistics import FRONT_DRAWS, Array, Sample, holm
+from trilemma.statistics.intervals import Sample
+from trilemma.statistics.paired_tests import holm
+from trilemma.statistics.resampling import FRONT_DRAWS
+from trilemma.statistics.sums import Array
 
 NO_SKILL: Final = "no skill"
 """What a candidate has that is not distinguishably above the majority class: its robustness means nothing."""
@@ -229,7 +232,8 @@ class Evidence:
         computed = item_metric(metric.name)
         wanted = CLEAN if metric.axis == "P" else self.benchmark
         own = [matrix for matrix in self._matrices if matrix.benchmark == wanted]
-        answered = dict.fromkeys(self._answered_as[one.model, one.adaptation] for one in self._answering)
+        keys = ((one.model, one.adaptation) for one in self.candidates)
+        answered = dict.fromkeys(self._answered_as[key] for key in keys if key in self._answered_as)
         names = [name for name in answered if own and all(matrix.of(name) for matrix in own)]
         by_task: dict[str, list[AnswerMatrix]] = {}
         for matrix in own:
@@ -238,26 +242,20 @@ class Evidence:
         for task, sets in by_task.items():
             official = self.official.get(task, ("accuracy",))
             present = [matrix for matrix in sets if len(matrix.gold)]
-            averaged = scored_by(computed, wanted, official)[1] if metric.average else [computed]
-            averaged = defined(averaged, present)
-            usable = [matrix for matrix in present if not any(one.missing(matrix) for one in averaged)]
-            if usable and computed.belongs_to(official):
-                aligned, groups = align(usable, names)
+            _, averaged = scored_by(computed, wanted, official, present)
+            if (measured := usable(present, averaged)) and computed.belongs_to(official):
+                aligned, groups = align(measured, names)
                 parts.append(ClusterSums.of(aligned, averaged).samples(groups, FRONT_DRAWS))
         if not parts:
             return {}
         return {name: Sample.mean([part[i] for part in parts]) for i, name in enumerate(names)}
-
-    @property
-    def _answering(self) -> list[Candidate]:
-        return [one for one in self.candidates if (one.model, one.adaptation) in self._answered_as]
 
     def comparisons(self, metric: str) -> list[Comparison]:
         """Paired comparisons of all candidates on one metric that is computed from items."""
         if metric not in self._comparisons:
             known = len(self.items)
             self._comparisons[metric] = (
-                compare_all(self.items, metrics=(metric,), official=self.official) if known else []
+                compare_all(self.items, metric=metric, official=self.official) if known else []
             )
         return self._comparisons[metric]
 
@@ -286,12 +284,10 @@ class Evidence:
     def _test_intervals(self, metric: Metric) -> dict[frozenset[str], float]:
         """Holm-adjusted p of all pairs of candidates that can be tested, each measurement once."""
         distinct: list[list[Candidate]] = []
-        for candidate in self.candidates:
-            same = next((group for group in distinct if self.shared(metric, group[0], candidate)), None)
-            if same is None:
-                distinct.append([candidate])
-            else:
-                same.append(candidate)
+        for one in self.candidates:
+            if not (same := [group for group in distinct if self.shared(metric, group[0], one)]):
+                distinct += (same := [[]])
+            same[0].append(one)
         pairs = list(itertools.combinations(distinct, 2))
         estimates = [[self.estimate(metric, one[0]) for one in pair] for pair in pairs]
         found = [p_of_intervals(*pair, exact=metric.exact) for pair in estimates]

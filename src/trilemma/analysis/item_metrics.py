@@ -11,20 +11,9 @@ import numpy as np
 from trilemma.analysis.answers import CLEAN, LEADERBOARDS, AnswerMatrix, resampling_seed
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import AGGREGATED, METRICS, Metric
-from trilemma.statistics import (
-    DRAWS,
-    Array,
-    Sample,
-    Statistic,
-    ValueKind,
-    cluster_sums,
-    f1,
-    matthews,
-    pearson,
-    ratio,
-    sample,
-    spearman_contributions,
-)
+from trilemma.statistics.intervals import Sample, ValueKind, sample
+from trilemma.statistics.resampling import DRAWS, cluster_sums
+from trilemma.statistics.sums import Array, Statistic, f1, matthews, pearson, ratio, spearman_contributions
 
 
 @dataclass(frozen=True)
@@ -187,32 +176,35 @@ def item_metric(name: str) -> ItemMetric:
     return ITEM_METRICS[name]
 
 
-def scored_by(one: ItemMetric, benchmark: str, official: Sequence[str]) -> tuple[str, list[ItemMetric]]:
+def scored_by(
+    one: ItemMetric, benchmark: str, official: Sequence[str], sets: Sequence[AnswerMatrix]
+) -> tuple[str, list[ItemMetric]]:
     """Name and parts of what aggregates a metric over tasks on a benchmark.
 
     By the leaderboards' rule a task's score is the mean of its official metrics and of its sets (MNLI:
-    matched and mismatched), and the score is the unweighted mean over tasks.
+    matched and mismatched), and the score is the unweighted mean over tasks. It is that of accuracy alone
+    where F1 lacks a positive item; a metric that is all there is stays, and is missing.
 
     Args:
         one: e.g. accuracy.
         benchmark: ``clean``, ``advglue``, ...; the leaderboard's rule is AdvGLUE's own, on other
             adversarial sets the metric itself is averaged.
         official: the task's official metrics.
+        sets: the task's items.
     """
+    name, parts = one.name, [one]
     if benchmark == CLEAN and one.name == "accuracy":
-        return one.metric.average, [ITEM_METRICS[name] for name in official]
-    if benchmark in LEADERBOARDS and one.name == "robust_accuracy":
-        return one.metric.average, [one, *([ITEM_METRICS["robust_f1"]] if "f1" in official else [])]
-    return one.name, [one]
+        name, parts = one.metric.average, [ITEM_METRICS[metric] for metric in official]
+    elif benchmark in LEADERBOARDS and one.name == "robust_accuracy":
+        name = one.metric.average
+        parts = [one, *([ITEM_METRICS["robust_f1"]] if "f1" in official else [])]
+    kept = [part for part in parts if not any(part.lacks_positive(matrix) for matrix in sets)]
+    return name, kept or parts
 
 
-def defined(parts: Sequence[ItemMetric], sets: Sequence[AnswerMatrix]) -> list[ItemMetric]:
-    """What a task's score is the mean of on these items: accuracy alone where F1 lacks a positive item.
-
-    A metric that is all there is stays, and is missing.
-    """
-    kept = [one for one in parts if not any(one.lacks_positive(matrix) for matrix in sets)]
-    return kept or list(parts)
+def usable(sets: Sequence[AnswerMatrix], metrics: Sequence[ItemMetric]) -> list[AnswerMatrix]:
+    """The sets on whose items all metrics are defined, whoever answers them."""
+    return [matrix for matrix in sets if not any(metric.missing(matrix) for metric in metrics)]
 
 
 @dataclass(frozen=True, eq=False)

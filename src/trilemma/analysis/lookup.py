@@ -167,11 +167,6 @@ def attack_rows(records: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def attack_of(name: str) -> str:
-    """The attack whose examples a set holds."""
-    return name.removeprefix(ATTACK)
-
-
 def estimate(
     records: pd.DataFrame,
     candidate: Candidate,

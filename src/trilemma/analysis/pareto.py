@@ -12,7 +12,8 @@ from trilemma.analysis.evidence import NO_SKILL, Evidence
 from trilemma.analysis.lookup import Estimate, metric_of
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS, Metric
-from trilemma.statistics import FRONT_DRAWS, Array
+from trilemma.statistics.resampling import FRONT_DRAWS
+from trilemma.statistics.sums import Array
 
 DEFAULT = ("latency_ms", "accuracy", "robust_accuracy")
 """One metric of each axis."""

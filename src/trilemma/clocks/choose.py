@@ -13,7 +13,7 @@ from itertools import product
 from typing import NamedTuple
 
 from trilemma.errors import DeployError
-from trilemma.statistics import Interval
+from trilemma.statistics.intervals import Interval
 from trilemma.units import parse_quantity
 
 SLOWDOWN = 0.05

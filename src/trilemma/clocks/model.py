@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 
 from trilemma.clocks.choose import Setting
 from trilemma.errors import DeployError
-from trilemma.statistics import Interval
+from trilemma.statistics.intervals import Interval
 
 
 @dataclass(frozen=True)

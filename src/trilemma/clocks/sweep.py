@@ -15,7 +15,7 @@ from trilemma.clocks.settings import Clocks
 from trilemma.errors import DeployError, ModelError
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import Record
-from trilemma.statistics import Interval
+from trilemma.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from trilemma.hardware.machine import Machine

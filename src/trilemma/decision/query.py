@@ -82,6 +82,9 @@ def decide(
     Raises:
         TrilemmaError: for what cannot be read, and for what does not apply to this query.
     """
+    from trilemma.forecasting.forecasts import forecast as made_here
+    from trilemma.forecasting.plan import ParallelPlan
+
     if run is None and not models:
         raise TrilemmaError("name a run folder, or models to forecast")
     machines = machines or (["here"] if models else [MEASURED])
@@ -110,7 +113,10 @@ def decide(
         names = _locations(run, evidence, models)
         points = [point._replace(batch=batch) for batch in _batches(at, point, batches)]
         words = str(points[0]) if len(points) == 1 else point.sequence
-        found = _forecasts(forecast, list(names), foreseen, points, precisions, devices)
+        options_of: dict[str, Any] = {"precisions": tuple(precisions)} if precisions else {}
+        if devices:
+            options_of["plans"] = [ParallelPlan.parse(str(count)) for count in devices]
+        found = (forecast or made_here)(list(names), foreseen, points, **options_of)
         renamed = (replace(one, model=names.get(one.model, one.model)) for one in found)
         options += forecast_options(renamed, evidence)
     return choose(options, metric, bounds, words, evidence)
@@ -160,20 +166,3 @@ def _checkpoints(run: Run) -> dict[str, str]:
     except (OSError, ValueError, TypeError, KeyError):  # it is a convenience, and nothing in it is trusted
         return {}
     return {model: str(folder) for model, folder in folders if (folder / "config.json").is_file()}
-
-
-def _forecasts(
-    forecast: Forecast | None,
-    models: Sequence[str],
-    machines: "Sequence[str | Machine]",
-    points: Sequence[OperatingPoint],
-    precisions: Sequence[str],
-    devices: Sequence[int | str],
-) -> list[Record]:
-    from trilemma.forecasting.forecasts import forecast as made_here
-    from trilemma.forecasting.plan import ParallelPlan
-
-    options: dict[str, Any] = {"precisions": tuple(precisions)} if precisions else {}
-    if devices:
-        options["plans"] = [ParallelPlan.parse(str(count)) for count in devices]
-    return (forecast or made_here)(models, machines, points, **options)

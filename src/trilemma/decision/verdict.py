@@ -1,6 +1,6 @@
 """The verdict in words, with its uncertainty: who leads on which axis, who is dominated, what to doubt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,21 +16,15 @@ from trilemma.units import join
 
 AxisName = Literal["efficiency", "performance", "robustness"]
 
-HEADLINE: dict[AxisName, str] = {
-    "efficiency": "latency_ms",
-    "performance": "accuracy",
-    "robustness": "robust_accuracy",
+HEADLINE: dict[AxisName, tuple[str, str]] = {
+    "efficiency": ("latency_ms", "fastest"),
+    "performance": ("accuracy", "most accurate"),
+    "robustness": ("robust_accuracy", "most robust"),
 }
-"""The metric by which candidates are ranked on each axis."""
+"""The metric by which candidates are ranked on each axis, and what the best one is called."""
 
 _MOST_LEADERS = 2
 """Candidates that a headline names at most as leading together."""
-
-_SUPERLATIVE: dict[AxisName, str] = {
-    "efficiency": "fastest",
-    "performance": "most accurate",
-    "robustness": "most robust",
-}
 
 
 @dataclass(frozen=True)
@@ -148,26 +142,20 @@ def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Compa
     """
     rankings = tuple(_ranking(evidence, axis) for axis in HEADLINE)
     efficiency, performance, robustness = (_ranking_sentence(ranking, evidence) for ranking in rankings)
-    findings = [
-        ("efficiency", efficiency),
-        *(("efficiency", sentence) for sentence in (*crossovers(evidence), *_memory(evidence))),
-        ("performance", performance),
-        ("robustness", robustness),
-        *(("robustness", sentence) for sentence in _levels(evidence)),
-        *(("trade-off", sentence) for sentence in _trade_off(front)),
-        *(("certainty", sentence) for sentence in _tested(comparisons)),
-    ]
-    return Verdict(
-        _headline(rankings),
-        _advice(evidence, rankings, front),
-        rankings,
-        tuple(findings),
-        cautions(evidence.records),
-    )
+    topics = {
+        "efficiency": [efficiency, *crossovers(evidence), *_memory(evidence)],
+        "performance": [performance],
+        "robustness": [robustness, *_levels(evidence)],
+        "trade-off": _trade_off(front),
+        "certainty": _tested(comparisons),
+    }
+    findings = tuple((topic, sentence) for topic, sentences in topics.items() for sentence in sentences)
+    advice = _advice(evidence, rankings, front)
+    return Verdict(_headline(rankings), advice, rankings, findings, cautions(evidence.records))
 
 
 def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
-    metric, attacked = METRICS[HEADLINE[axis]], axis == "robustness"
+    metric, attacked = METRICS[HEADLINE[axis][0]], axis == "robustness"
     lacking = evidence.without_skill(attacked=attacked)
     known, others = _ordered(evidence, metric)
     eligible = evidence.with_skill(known, attacked=attacked)
@@ -184,14 +172,11 @@ def _ordered(
     evidence: Evidence, metric: Metric, level: str | None = None
 ) -> tuple[list[Candidate], list[Candidate]]:
     """The candidates that have a value, best first, and those that have none."""
-    known, others = [], []
-    for candidate in evidence.candidates:
-        value = evidence.estimate(metric, candidate, level).value
-        if value is None:
-            others.append(candidate)
-        else:
-            known.append((value if metric.better == "lower" else -value, candidate))
-    return [candidate for _, candidate in sorted(known, key=lambda pair: pair[0])], others
+    values = {one: evidence.estimate(metric, one, level).value for one in evidence.candidates}
+    sign = 1 if metric.better == "lower" else -1
+    known = [one for one, value in values.items() if value is not None]
+    others = [one for one, value in values.items() if value is None]
+    return sorted(known, key=lambda one: sign * (values[one] or 0.0)), others
 
 
 def _headline(rankings: Sequence[Ranking]) -> str:
@@ -204,15 +189,14 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     lacking = [name for name in everyone if name in rankings[0].without_skill]
     alone = len(everyone) - len(lacking) == 1
     for ranking in rankings:
+        _, superlative = HEADLINE[ranking.axis]
         if not ranking.measured:
             absent.append(ranking.axis)
         elif ranking.crowned:
-            crowns.setdefault(tuple(ranking.first), []).append(_SUPERLATIVE[ranking.axis])
+            crowns.setdefault(tuple(ranking.first), []).append(superlative)
         elif ranking.leader is not None and ranking.untested and not ranking.ties:
             reason = ranking.distinctions[ranking.untested[0]]
-            doubts.append(
-                f"{ranking.leader} is the {_SUPERLATIVE[ranking.axis]} by the point estimate, {reason}"
-            )
+            doubts.append(f"{ranking.leader} is the {superlative} by the point estimate, {reason}")
         elif ranking.leader is not None and not alone:
             shown = [*ranking.first, *ranking.ties]
             if ranking.ahead and len(shown) <= _MOST_LEADERS:
@@ -319,9 +303,8 @@ def _doubts(ranking: Ranking) -> str:
     return f" Meaningless for {'; '.join(parts)}." if by_tasks else ""
 
 
-def _memory(evidence: Evidence) -> list[str]:
+def _memory(evidence: Evidence) -> Iterator[str]:
     """Least and most peak memory, in inference and in fine-tuning, and whether they differ."""
-    sentences = []
     peak = METRICS["peak_memory_bytes"]
     for metric in (peak, peak.in_phase("train")):
         known, _ = _ordered(evidence, metric)
@@ -331,16 +314,12 @@ def _memory(evidence: Evidence) -> list[str]:
             name = metric.title.capitalize() + (f" ({where})" if where else "")
             (distinction,) = evidence.distinguish(metric, known[0], known[-1:])
             doubt = "" if distinction.apart else f"; {distinction}"
-            sentences.append(
-                f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}{doubt}."
-            )
-    return sentences
+            yield f"{name}: least {known[0].name} with {least}, most {known[-1].name} with {most}{doubt}."
 
 
-def _levels(evidence: Evidence) -> list[str]:
+def _levels(evidence: Evidence) -> Iterator[str]:
     """The best candidate at each attack level, and the others from which it is not distinguishable."""
     metric = METRICS["robust_accuracy"]
-    sentences = []
     for level in ("word", "sentence", "human"):
         known = evidence.with_skill(_ordered(evidence, metric, level)[0], attacked=True)
         if len(known) < 2:
@@ -348,45 +327,36 @@ def _levels(evidence: Evidence) -> list[str]:
         found = evidence.distinguish(metric, known[0], known[1:], level)
         ties = [c.name for c, one in zip(known[1:], found, strict=True) if one.apart is False]
         untested = [c.name for c, one in zip(known[1:], found, strict=True) if one.apart is None]
-        best = (
-            f"{known[0].name} comes first with {evidence.estimate(metric, known[0], level).text(metric.unit)}"
-        )
+        value = evidence.estimate(metric, known[0], level).text(metric.unit)
         parts = [f"not distinguishable from {join(ties)}"] if ties else []
         parts += [f"not tested against {join(untested)}"] if untested else []
         rest = "the others" if len(known) > 2 else known[1].name
         apart = ", ".join(parts) or f"distinguishable from {rest}"
-        sentences.append(f"{level.capitalize()} level: {best}, {apart}.")
-    return sentences
+        yield f"{level.capitalize()} level: {known[0].name} comes first with {value}, {apart}."
 
 
-def _trade_off(front: Front | None) -> list[str]:
+def _trade_off(front: Front | None) -> Iterator[str]:
     if front is None:
-        return []
-    on = [p.candidate for p in front.positions if p.on_front]
-    sentences = [f"On the Pareto front of {join(front.titles)}: {join(on)}."] if on else []
+        return
+    if on := [p.candidate for p in front.positions if p.on_front]:
+        yield f"On the Pareto front of {join(front.titles)}: {join(on)}."
     for position in front.positions:
         name, chance = position.candidate, position.dominated_probability
+        shown = "its uncertainty is not known" if chance is None else f"bootstrap probability {chance:.2f}"
         if not position.skill:
-            sentences.append(f"{name} is not placed on the front: no skill.")
+            yield f"{name} is not placed on the front: no skill."
         elif position.on_front is None:
             values = zip(front.titles, position.values, strict=True)
             lacking = [title for title, value in values if value.value is None]
-            sentences.append(f"{name} is not placed on the front: no {join(lacking)}.")
+            yield f"{name} is not placed on the front: no {join(lacking)}."
         elif not position.on_front:
             by = join(position.dominated_by)
             if chance is not None and chance >= SETTLED:
-                sentences.append(f"{name} is dominated by {by} (bootstrap probability {chance:.2f}).")
-                continue
-            sure = "its uncertainty is not known" if chance is None else f"bootstrap probability {chance:.2f}"
-            sentences.append(
-                f"{name} is behind {by} by the point estimates, but that is not settled ({sure})."
-            )
+                yield f"{name} is dominated by {by} ({shown})."
+            else:
+                yield f"{name} is behind {by} by the point estimates, but that is not settled ({shown})."
         elif chance is not None and chance >= 1 - SETTLED:
-            other = position.likely_dominator
-            sentences.append(
-                f"{name} is on it, yet {other} may dominate it (bootstrap probability {chance:.2f})."
-            )
-    return sentences
+            yield f"{name} is on it, yet {position.likely_dominator} may dominate it ({shown})."
 
 
 def _tested(comparisons: Sequence[Comparison]) -> list[str]:

@@ -94,23 +94,17 @@ def _length(texts: Any) -> int:
 
 def _texts(texts: Any) -> list[str] | None:
     """A list column's cell: an array, a list, or nothing (None or NaN)."""
-    if texts is None or not hasattr(texts, "__len__"):
-        return None
-    return [str(text) for text in texts]
+    return [str(text) for text in texts] if hasattr(texts, "__len__") else None
 
 
 def _number(value: float) -> float | None:
-    return (
-        None
-        if value is None or not math.isfinite(value)
-        else int(value)
-        if value == int(value)
-        else round(float(value), 3)
-    )
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else round(float(value), 3)
 
 
 def _confidence(probabilities: Any) -> float | None:
     """Probability of the answer given: the largest; None for a regression or where there is no answer."""
-    if probabilities is None or not hasattr(probabilities, "__len__") or len(probabilities) < 2:
+    if not hasattr(probabilities, "__len__") or len(probabilities) < 2:
         return None
     return _number(float(max(probabilities)))

@@ -1,14 +1,13 @@
 """Summary tables as people read them: candidates side by side, one sheet for each metric, notes below."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.candidates import rows_of
+from trilemma.analysis.lookup import Estimate
 from trilemma.metrics import AGGREGATED
-from trilemma.report.tables import BASELINES, Table
+from trilemma.report.tables import BASELINES, Row, Table
 from trilemma.units import format_value
 
 _BASELINE_OF = {
@@ -71,57 +70,58 @@ class Notes:
 def _one_point(table: Table) -> Sheet:
     """Metrics down, candidates across."""
     notes = Notes()
-    rows = [(key, *table.frame[key]) for key in table.keys[1:]]
-    for name in table.metrics:
-        cells = [_cell(table, row, name) + notes.mark(own.get(name, "")) for row, own in _rows(table)]
-        rows.append((table.title_of(name), *cells))
-    return Sheet(table.title, ("", *table.frame["candidate"]), tuple(rows), notes.lines())
+    rows = [(key, *(str(row.keys[key]) for row in table.rows)) for key in table.keys[1:]]
+    for name, metric in table.metrics.items():
+        rows.append((metric.title, *(_cell(table, row, name, notes) for row in table.rows)))
+    header = ("", *(str(row.keys["candidate"]) for row in table.rows))
+    return Sheet(table.title, header, tuple(rows), notes.lines())
 
 
 def _side_by_side(table: Table, name: str) -> Sheet:
     """One metric: keys down, candidates across."""
     notes = Notes()
     average = next((m for m in table.metrics if AGGREGATED.get(m) == name), name)
-    everyone = list(dict.fromkeys(table.frame["candidate"]))
-    keys = [key for key in table.keys[1:] if key != "set" or _sets_matter(table.frame)]
+    keys = [key for key in table.keys[1:] if key != "set" or _sets_matter(table)]
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     counts: dict[tuple[str, ...], list[int]] = {}
     baseline, heading = _BASELINE_OF.get(name, ("", ""))
     reached: dict[tuple[str, ...], str] = {}
-    for row, own in _rows(table):
-        used = average if pd.isna(row[name]) and not pd.isna(row[average]) else name
-        if pd.isna(row[used]) and used not in own:
+    for row in table.rows:
+        used = average if not _known(row, name) and _known(row, average) else name
+        if not _known(row, used) and used not in row.notes:
             continue
-        key = tuple("" if pd.isna(row[k]) else str(row[k]) for k in keys)
-        lines.setdefault(key, {})[row["candidate"]] = _cell(table, row, used) + notes.mark(own.get(used, ""))
-        counts.setdefault(key, []).extend([] if pd.isna(row[f"{used}_n"]) else [int(row[f"{used}_n"])])
-        if baseline in table.metrics and not pd.isna(row[baseline]):
-            reached[key] = _cell(table, row, baseline, limits=False)
-    everyone = [candidate for candidate in everyone if any(candidate in cells for cells in lines.values())]
+        key = tuple("" if pd.isna(row.keys[k]) else str(row.keys[k]) for k in keys)
+        lines.setdefault(key, {})[row.keys["candidate"]] = _cell(table, row, used, notes)
+        n = row.values[used].n
+        counts.setdefault(key, []).extend([] if n is None else [n])
+        if _known(row, baseline):
+            reached[key] = format_value(row.values[baseline].value, table.metrics[baseline].unit)
+    everyone = dict.fromkeys(row.keys["candidate"] for row in table.rows)
+    shown = [candidate for candidate in everyone if any(candidate in cells for cells in lines.values())]
     rows = []
     for key, cells in lines.items():
         without_skill = [reached.get(key, "–")] if reached else []
-        rows.append((*key, _range(counts[key]), *without_skill, *(cells.get(name, "–") for name in everyone)))
-    header = (*keys, "n", *([heading] if reached else []), *everyone)
-    title = table.title_of(name)
-    return Sheet(
-        f"{table.title}: {title}", header, tuple(rows), notes.lines(), fixed=len(header) - len(everyone)
+        rows.append((*key, _range(counts[key]), *without_skill, *(cells.get(one, "–") for one in shown)))
+    header = (*keys, "n", *([heading] if reached else []), *shown)
+    title = f"{table.title}: {table.metrics[name].title}"
+    return Sheet(title, header, tuple(rows), notes.lines(), fixed=len(header) - len(shown))
+
+
+def _sets_matter(table: Table) -> bool:
+    """Whether some task was evaluated on several sets."""
+    return len({(row.keys["task"], row.keys["set"]) for row in table.rows}) > len(
+        {row.keys["task"] for row in table.rows}
     )
 
 
-def _rows(table: Table) -> Iterator[tuple[dict[str, Any], Mapping[str, str]]]:
-    """Each row with its notes by metric."""
-    return zip(rows_of(table.frame), table.notes, strict=True)
+def _known(row: Row, name: str) -> bool:
+    return name in row.values and row.values[name].value is not None
 
 
-def _sets_matter(frame: pd.DataFrame) -> bool:
-    """Whether some task was evaluated on several sets."""
-    return bool((frame.groupby("task")["set"].nunique() > 1).any())
-
-
-def _cell(table: Table, row: dict[str, Any], name: str, limits: bool = True) -> str:
-    low, high = (row[f"{name}_low"], row[f"{name}_high"]) if limits else (None, None)
-    return format_value(row[name], table.unit_of(name), low, high)
+def _cell(table: Table, row: Row, name: str, notes: Notes) -> str:
+    one = row.values.get(name, Estimate(None))
+    text = format_value(one.value, table.metrics[name].unit, one.low, one.high)
+    return text + notes.mark(row.notes.get(name, ""))
 
 
 def _range(counts: Sequence[int]) -> str:

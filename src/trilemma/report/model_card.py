@@ -23,15 +23,7 @@ _TYPES = {"pearson": "pearsonr", "spearman": "spearmanr", "matthews": "matthews_
 def write_card(
     folder: Path, records: pd.DataFrame, model: str, adaptation: str, task: str, seed: int
 ) -> Path:
-    """Write ``README.md`` into a checkpoint's folder.
-
-    Args:
-        folder: the checkpoint.
-        records: the study's records table.
-        model: the candidate's name in the study.
-        adaptation: how it was adapted.
-        task: the task it was adapted to.
-        seed: its training seed.
+    """Write ``README.md`` into a checkpoint's folder, from the study's records.
 
     Raises:
         TrilemmaError: when the records hold nothing about this checkpoint.
@@ -39,21 +31,17 @@ def write_card(
     """
     own = here(records)
     own = own[own["model"] == model]
-    known = own[(own["adaptation"] == adaptation) & (own["task"] == task) & (own["seed"] == seed)]
+    mine = (own["adaptation"] == adaptation) & (own["task"] == task) & (own["seed"] == seed)
+    known = own[mine]
     if known.empty:
         raise TrilemmaError(
             f"the records hold nothing of {model} ({adaptation}) on {task} with seed {seed}; "
             "run the study first"
         )
-    own = own[own["value"].notna()]
-    scored = known[
-        known["axis"].isin(["P", "R"])
-        & (known["method"] == "")
-        & known["metric"].isin(list(METRICS))
-        & known["value"].notna()
-    ]
-    own = own[own["adaptation"].isin(["", adaptation])]
-    efficiency = own[(own["axis"] == "E") & (own["task"] == "") & own["metric"].isin(list(METRICS))]
+    shown = own["value"].notna() & own["metric"].isin(list(METRICS))
+    scored = own[shown & mine & (own["axis"] != "E") & (own["method"] == "")]
+    general = own["adaptation"].isin(["", adaptation]) & (own["task"] == "")
+    efficiency = own[shown & general & (own["axis"] == "E")]
     path = folder / "README.md"
     write_text(path, _card(known.iloc[0], scored, efficiency, task))
     return path
@@ -69,6 +57,8 @@ def _card(first: "pd.Series[Any]", scored: pd.DataFrame, efficiency: pd.DataFram
     }
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     hardware = efficiency["hardware"].iloc[0] if len(efficiency) else ""
+    doubtful = flagged(scored, MEANINGLESS).any()
+    doubts = [f"> {FLAG_SENTENCES[MEANINGLESS].capitalize()}.", ""] if doubtful else []
     text = [
         f"---\n{front}---\n",
         f"# {_text(name)}\n",
@@ -78,7 +68,7 @@ def _card(first: "pd.Series[Any]", scored: pd.DataFrame, efficiency: pd.DataFram
         "## Performance and robustness\n",
         *_score_lines(scored),
         "",
-        *_caution_lines(scored),
+        *doubts,
         "## Efficiency\n",
         *_efficiency_lines(efficiency),
         "",
@@ -141,12 +131,6 @@ def _score_lines(scored: pd.DataFrame) -> list[str]:
         cells = (_text(name), _text(row["level"]), metric.title, _value(row, metric), _count(row["n"]))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def _caution_lines(scored: pd.DataFrame) -> list[str]:
-    if not flagged(scored, MEANINGLESS).any():
-        return []
-    return [f"> {FLAG_SENTENCES[MEANINGLESS].capitalize()}.", ""]
 
 
 def _efficiency_lines(efficiency: pd.DataFrame) -> list[str]:

@@ -1,14 +1,15 @@
 """A profile as tables: time, memory, work and energy by phase, and who needs less at which length."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from trilemma.analysis.candidates import rows_of
 from trilemma.analysis.crossovers import races
-from trilemma.metrics import METRICS
+from trilemma.metrics import METRICS, Phase, plugin_metric
 from trilemma.records import BY_DESCRIPTION, DOES_NOT_FIT
+from trilemma.report.contents import CONTENTS
 from trilemma.report.layout import Notes, Sheet
 from trilemma.units import format_value
 
@@ -24,99 +25,8 @@ _MARKS = {
     "undecided": ("?", "undecided: fewer than six repetitions, so there is no interval"),
 }
 
-_TITLES = {
-    "ttft_ms": "TTFT",
-    "tpot_ms": "TPOT",
-    "throughput_tokens_per_s@decode": "decode speed",
-    "latency_ms": "latency",
-    "latency_p95_ms": "95th percentile",
-    "examples_per_s": "examples",
-    "peak_memory_bytes": "peak",
-    "state_bytes": "state",
-    "optimiser_bytes": "optimiser",
-    "activation_bytes": "activations",
-    "bytes_moved": "bytes",
-    "roofline_share": "of the roofline",
-    "energy_j_per_token": "energy per token",
-    "cost_per_million": "cost of a million",
-    **{f"{part}_ms": part for part in ("step", "data", "forward", "backward", "optimiser")},
-}
-"""Titles of columns that are shorter than the metrics'."""
-
-_PARTS = "weight_bytes state_bytes gradient_bytes optimiser_bytes activation_bytes machine_memory_bytes"
-_COSTS = "energy_j_per_token energy_j_per_example energy_j_per_correct_answer cost_per_million"
-_ANSWER = ("prefill", "decode", "generate")
-_CLASSIFY, _TRAIN = ("classify",), ("train",)
-
-
-class _Kind(NamedTuple):
-    """A kind of table.
-
-    Attributes:
-        title: of the table.
-        phases: whose points are its rows.
-        metrics: that it shows in those phases, or ``METRIC@PHASE`` in that one.
-    """
-
-    title: str
-    phases: tuple[str, ...]
-    metrics: str
-
-    def columns(self) -> dict[tuple[str, str], str]:
-        """Titles by metric and phase; the phase is named where a metric stands there in several."""
-        found: dict[tuple[str, str], str] = {}
-        for metric, _, only in (word.partition("@") for word in self.metrics.split()):
-            recorded = METRICS[metric].phases if metric in METRICS else self.phases
-            phases = [one for one in self.phases if one in recorded] if recorded else [""]
-            phases = [only] if only else phases
-            for phase in phases:
-                known = METRICS[metric].title if metric in METRICS else metric.replace("_", " ")
-                title = _TITLES.get(f"{metric}@{phase}") or _TITLES.get(metric) or known
-                several = len(phases) > 1 and f"{metric}@{phase}" not in _TITLES
-                found[metric, phase] = f"{title}, {phase}" if several else title
-        return found
-
-
-_KINDS = (
-    _Kind(
-        "Generation: time",
-        _ANSWER,
-        "ttft_ms tpot_ms latency_ms@generate latency_p95_ms throughput_tokens_per_s",
-    ),
-    _Kind("Generation: memory", ("generate",), f"peak_memory_bytes {_PARTS}"),
-    _Kind("Generation: work", ("prefill", "decode"), "flops bytes_moved roofline_share"),
-    _Kind("Generation: energy and cost", _ANSWER, _COSTS),
-    _Kind(
-        "Classification: time",
-        _CLASSIFY,
-        "latency_ms latency_p95_ms throughput_tokens_per_s examples_per_s",
-    ),
-    _Kind("Classification: memory", _CLASSIFY, f"peak_memory_bytes {_PARTS}"),
-    _Kind("Classification: work", _CLASSIFY, "flops bytes_moved roofline_share"),
-    _Kind("Classification: energy and cost", _CLASSIFY, _COSTS),
-    _Kind(
-        "Training: time of a step",
-        _TRAIN,
-        "examples_per_s step_ms data_ms forward_ms backward_ms optimiser_ms",
-    ),
-    _Kind("Training: memory", _TRAIN, f"peak_memory_bytes {_PARTS}"),
-    _Kind("Training: energy", _TRAIN, "energy_j_per_example"),
-)
-
-_FORECAST = (
-    _Kind(
-        "Forecast of generation",
-        _ANSWER,
-        "ttft_ms tpot_ms latency_ms@generate throughput_tokens_per_s@decode peak_memory_bytes "
-        "energy_j_per_example cost_per_million",
-    ),
-    _Kind(
-        "Forecast of classification",
-        _CLASSIFY,
-        "latency_ms examples_per_s peak_memory_bytes energy_j_per_example cost_per_million",
-    ),
-)
-"""The tables where all values are forecasts: what decides about a deployment, in one table."""
+_SHORT: dict[str, str] = CONTENTS["columns"]
+"""Titles that are shorter than the metrics'."""
 
 Column = tuple[str, str, bool]
 """Metric, phase, and whether it is an estimate."""
@@ -148,15 +58,15 @@ def sheets(records: pd.DataFrame) -> Iterator[Sheet]:
         yield models
     points = _values(shown)
     differing = [i for i, name in enumerate(FORM) if name == "model" or len({key[i] for key in points}) > 1]
-    for kind in _FORECAST if is_forecast(shown) else (*_KINDS, *_plugins(shown)):
-        titles = kind.columns()
+    for kind in CONTENTS["forecast"] if is_forecast(shown) else (*CONTENTS["profile"], *_plugins(shown)):
+        titles = _titles(kind["phases"], kind["metrics"])
         found = {
             place: values
             for place, values in points.items()
-            if any(key[1] in kind.phases and key[:2] in titles for key in values)
+            if any(key[1] in kind["phases"] and key[:2] in titles for key in values)
         }
         if found:
-            yield _sheet(kind.title, titles, found, differing)
+            yield _sheet(kind["title"], titles, found, differing)
     yield from _crossovers(shown)
 
 
@@ -197,11 +107,24 @@ def wide(records: pd.DataFrame) -> pd.DataFrame:
     return found.dropna(axis="columns", how="all")
 
 
-def _plugins(records: pd.DataFrame) -> list[_Kind]:
-    """Metrics that measurement plug-ins recorded at points."""
+def _plugins(records: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table of the metrics that measurement plug-ins recorded at points."""
     rows = records[~records["metric"].isin(list(METRICS)) & records["batch"].notna()]
-    metrics, phases = (tuple(dict.fromkeys(rows[column])) for column in ("metric", "phase"))
-    return [_Kind("Further measurements", phases, " ".join(metrics))] if metrics else []
+    metrics, phases = (list(dict.fromkeys(rows[column])) for column in ("metric", "phase"))
+    return [{"title": "Further measurements", "phases": phases, "metrics": metrics}] if metrics else []
+
+
+def _titles(phases: Sequence[Phase], metrics: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Titles by metric and phase; the phase is named where a metric is shown in several."""
+    found: dict[tuple[str, str], str] = {}
+    for name, _, only in (metric.partition("@") for metric in metrics):
+        known = METRICS.get(name) or plugin_metric(name, "", tuple(phases))
+        recorded = [phase for phase in phases if phase in known.phases] if known.phases else [""]
+        for phase in [only] if only else recorded:
+            own = _SHORT.get(f"{name}@{phase}")
+            title = _SHORT.get(name, known.title)
+            found[name, phase] = own or (f"{title}, {phase}" if not only and len(recorded) > 1 else title)
+    return found
 
 
 def _sheet(
@@ -277,7 +200,7 @@ def _crossovers(records: pd.DataFrame) -> Iterator[Sheet]:
         (
             " / ".join(race.models),
             str(race.batch),
-            f"{_TITLES[race.metric]}{f', {kinds[race.phase]}' if race.phase in kinds else ''}",
+            f"{_SHORT[race.metric]}{f', {kinds[race.phase]}' if race.phase in kinds else ''}",
             str(race),
         )
         for race in races(records.assign(label=labels(records)), "label")
@@ -328,21 +251,19 @@ def _models(records: pd.DataFrame) -> Sheet | None:
     known = {(*_form(row), row["metric"]): row for row in rows_of(whole)}
     notes, marks = Notes(), dict[str, None]()
     rows = [
-        (
-            str(row["model"]),
-            row["arch"],
-            "" if pd.isna(row["parameters"]) else format_value(float(row["parameters"]), "count"),
-            row["precision"],
-            row["attention"],
-            row["machine"],
-            row["plan"],
-            ", ".join(filter(None, [row["kernel"], "torch.compile" if row["compiled"] else ""])),
-            *(_cell(known.get((*_form(row), metric)), notes, marks) for metric in plugged),
-        )
+        {
+            "model": str(row["model"]),
+            "architecture": row["arch"],
+            "weights": "" if pd.isna(row["parameters"]) else format_value(float(row["parameters"]), "count"),
+            **{name: row[name] for name in ("precision", "attention", "machine", "plan")},
+            "kernel": ", ".join(filter(None, [row["kernel"], "torch.compile" if row["compiled"] else ""])),
+            **{
+                metric.replace("_", " "): _cell(known.get((*_form(row), metric)), notes, marks)
+                for metric in plugged
+            },
+        }
         for row in rows_of(forms)
     ]
-    header = ("model", "architecture", "weights", "precision", "attention", "machine", "plan", "kernel")
-    header += tuple(metric.replace("_", " ") for metric in plugged)
-    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
-    cells = tuple(tuple(row[i] or "–" for i in kept) for row in rows)
-    return Sheet("Models", tuple(header[i] for i in kept), cells, notes.lines()) if rows else None
+    header = tuple(name for name in (rows[0] if rows else ()) if any(row[name] for row in rows))
+    cells = tuple(tuple(row[name] or "–" for name in header) for row in rows)
+    return Sheet("Models", header, cells, notes.lines()) if rows else None

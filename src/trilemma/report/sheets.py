@@ -11,17 +11,12 @@ from trilemma.analysis.comparisons import format_p
 from trilemma.analysis.lookup import attack_rows, here
 from trilemma.metrics import METRICS, recorded_metric
 from trilemma.records import AVERAGE
+from trilemma.report.contents import CONTENTS
 from trilemma.report.layout import Notes, Sheet
 from trilemma.units import format_value
 
-_ATTACK_TITLES = {
-    "robust_accuracy": "accuracy under attack",
-    "attack_success_rate": "attack success rate",
-    "words_changed": "words changed",
-    "similarity": "similarity",
-    "queries_per_success": "queries",
-}
-"""Metrics of the table of attacks and their short titles: the section says what they are means over."""
+_ATTACK_TITLES: dict[str, str] = CONTENTS["attacks"]
+"""Metrics of the table of attacks and their short titles."""
 
 
 def attack_sheet(records: pd.DataFrame) -> Sheet | None:
@@ -81,38 +76,32 @@ def training_sheet(records: pd.DataFrame) -> Sheet | None:
 def forecast_sheet(records: pd.DataFrame) -> Sheet | None:
     """A row for each metric: absolute percentage errors, and how often the interval held the measured value.
 
-    A study forecasts each model from the others, at the points where it measured it. None without forecasts.
+    A study forecasts each model from the others, at the points where it measured it. Models of one
+    measurement under several names count once. None without forecasts.
     """
-    notes = Notes()
+    notes, point = Notes(), ["batch", "length"]
+    rows: list[tuple[str, ...]] = []
     asked = records[(records["basis"] == "forecast") & records["machine"].isin(["", "here"])]
-    rows = [
-        _forecast_row(own, here(records), str(metric), str(phase), notes)
-        for (metric, phase), own in asked.groupby(["metric", "phase"], sort=False)
-    ]
-    if not rows:
-        return None
+    measured = here(records)
+    measured = measured[measured["value"] > 0]
+    for (metric, phase), own in asked.groupby(["metric", "phase"], sort=False):
+        title = recorded_metric(str(metric), str(phase)).title
+        mark = notes.mark("; ".join(dict.fromkeys(own.loc[own["value"].isna(), "reason"])))
+        values = measured[(measured["metric"] == metric) & (measured["phase"] == phase)]
+        both = own[own["value"].notna()].merge(
+            values[["model", *point, "value"]], on=["model", *point], suffixes=("", "_measured")
+        )
+        both = both.drop_duplicates([*point, "value", "value_measured"])
+        if both.empty:
+            rows.append((title, "0", "–", "–", f"–{mark}"))
+            continue
+        errors = np.abs(both["value"] / both["value_measured"] - 1)
+        held = (both["low"] <= both["value_measured"]) & (both["value_measured"] <= both["high"])
+        shares = (np.median(errors), np.quantile(errors, 0.9), held.mean())
+        shown = (format_value(float(share), "fraction") for share in shares)
+        rows.append((title, f"{len(both):,}{mark}", *shown))
     header = ("", "points", "median error", "90th percentile", "within the interval")
-    return Sheet("Forecasts against measurements", header, tuple(rows), notes.lines())
-
-
-def _forecast_row(
-    asked: pd.DataFrame, measured: pd.DataFrame, metric: str, phase: str, notes: Notes
-) -> tuple[str, ...]:
-    """One metric; models of one measurement under several names count once."""
-    title = recorded_metric(metric, phase).title
-    point = ["batch", "length"]
-    mark = notes.mark("; ".join(dict.fromkeys(asked.loc[asked["value"].isna(), "reason"])))
-    values = measured[(measured["metric"] == metric) & (measured["phase"] == phase) & (measured["value"] > 0)]
-    both = asked[asked["value"].notna()].merge(
-        values[["model", *point, "value"]], on=["model", *point], suffixes=("", "_measured")
-    )
-    both = both.drop_duplicates([*point, "value", "value_measured"])
-    if both.empty:
-        return (title, "0", "–", "–", f"–{mark}")
-    errors = np.abs(both["value"] / both["value_measured"] - 1)
-    held = (both["low"] <= both["value_measured"]) & (both["value_measured"] <= both["high"])
-    shares = (np.median(errors), np.quantile(errors, 0.9), held.mean())
-    return (title, f"{len(both):,}{mark}", *(format_value(float(share), "fraction") for share in shares))
+    return Sheet("Forecasts against measurements", header, tuple(rows), notes.lines()) if rows else None
 
 
 _BETTER = {"a better": "first", "b better": "second", "not distinguishable": "tie"}

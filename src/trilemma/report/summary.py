@@ -12,35 +12,13 @@ from trilemma.analysis.lookup import Estimate, operating_point
 from trilemma.metrics import METRICS, find_metric
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import GENERATED
+from trilemma.report.contents import CONTENTS
 from trilemma.report.layout import Notes, Sheet
 from trilemma.units import format_value
 
-_SCORES = (
-    ("clean", "accuracy", "clean"),
-    ("robust", "robust_accuracy", "all"),
-    ("word", "robust_accuracy", "word"),
-    ("sentence", "robust_accuracy", "sentence"),
-    ("human", "robust_accuracy", "human"),
-    ("unknown", "robust_accuracy", "unknown"),
-    ("ASR", "attack_success_rate", "all"),
-)
-"""Column title, metric and level; a column that no candidate has a value for is left out."""
-
-_COSTS = (
-    ("latency", "latency_ms"),
-    ("memory", "peak_memory_bytes"),
-    ("memory in training", "peak_memory_bytes@train"),
-    ("parameters", "parameters"),
-)
-
 
 def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[Sheet]:
-    """Performance with robustness, and efficiency at an operating point.
-
-    Args:
-        records: the records table.
-        at: the operating point, by default :func:`~trilemma.analysis.lookup.operating_point`'s.
-    """
+    """Performance with robustness, and efficiency at an operating point, by default the usual one."""
     evidence = Evidence(records, at=at or operating_point(records))
     everyone, lacking = evidence.candidates, evidence.without_skill(attacked=True)
     but = [GENERATED] if all_generated(records) else []
@@ -53,10 +31,11 @@ def summary(records: pd.DataFrame, at: OperatingPoint | None = None) -> list[She
 
     scores = {
         title: [evidence.estimate(METRICS[name], one, level) for one in everyone]
-        for title, name, level in _SCORES
+        for title, name, level in CONTENTS["summary"]["scores"]
     }
-    costs = {title: [evidence.estimate(find_metric(name), one) for one in everyone] for title, name in _COSTS}
-    units = {title: find_metric(name).unit for title, name in _COSTS}
+    metrics = {title: find_metric(name) for title, name in CONTENTS["summary"]["costs"].items()}
+    costs = {title: [evidence.estimate(metric, one) for one in everyone] for title, metric in metrics.items()}
+    units = {title: metric.unit for title, metric in metrics.items()}
     names = [f"{one.name} ({NO_SKILL})" if one.name in lacking else one.name for one in everyone]
     robust = f"; robust: {evidence.benchmark}, by level; ASR: attack success rate"
     title = f"Means over tasks (clean: official metrics{robust if evidence.benchmark else ''})"

@@ -1,7 +1,8 @@
 """The summary tables of a study as numbers: efficiency, performance, robustness."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -20,9 +21,10 @@ from trilemma.analysis.lookup import (
     preferred,
 )
 from trilemma.errors import TrilemmaError
-from trilemma.metrics import METRICS, Metric, find_metric
+from trilemma.metrics import METRICS, Metric, find_metric, plugin_metric
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import AVERAGE, GENERATED
+from trilemma.report.contents import CONTENTS
 
 NAMES = ("efficiency", "performance", "robustness")
 GROUPS = {
@@ -32,28 +34,26 @@ GROUPS = {
 }
 """What each table may be grouped by, the default first."""
 
-_COUNTS = ("parameters", "non_embedding_parameters", "flops_per_token", "weight_bytes")
-_AT_POINT = (
-    "latency_ms",
-    "latency_p95_ms",
-    "throughput_tokens_per_s",
-    "peak_memory_bytes",
-    "peak_memory_bytes@train",
-    "examples_per_s@train",
-    "state_bytes",
-    "ttft_ms",
-    "tpot_ms",
-)
-"""What is shown of efficiency: what does not depend on the point, and what is read at it."""
+_SHOWN: dict[str, list[str]] = CONTENTS["tables"]
+"""The metrics of each table, in order."""
 
-BASELINES = ("majority_accuracy", "chance_accuracy", "constant_f1", "chance_f1")
+BASELINES = _SHOWN["baselines"]
 """What answers without skill reach."""
 
-_PERFORMANCE = ("accuracy", "f1", "matthews", "pearson", "spearman", "glue_score", *BASELINES)
-_ROBUSTNESS = (
-    *("robust_accuracy", "robust_f1", "advglue_score", "attack_success_rate", "accuracy_drop", "flip_rate"),
-    *("paired_clean_accuracy", "majority_accuracy"),
-)
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        keys: what names it, by column.
+        values: by metric.
+        notes: by metric, where there is one.
+    """
+
+    keys: Mapping[str, Any]
+    values: dict[str, Estimate]
+    notes: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -63,38 +63,31 @@ class Table:
     Attributes:
         title: what it shows.
         keys: the columns that name a row, the candidate first.
-        metrics: the columns with values; beside each stand ``_low``, ``_high`` and ``_n``.
-        frame: keys and numbers, missing where not measured, and all notes of the row in ``note``.
-        notes: for each row, notes by metric.
-        known: the columns that are metrics of a phase or a plug-in, with what they are.
+        metrics: the columns with values, and what they are.
+        rows: in their order.
     """
 
     title: str
     keys: tuple[str, ...]
-    metrics: tuple[str, ...]
-    frame: pd.DataFrame
-    notes: tuple[dict[str, str], ...]
-    known: Mapping[str, Metric] = field(default_factory=dict)
+    metrics: Mapping[str, Metric]
+    rows: Sequence[Row]
 
-    def title_of(self, name: str) -> str:
-        """What a reader calls a column."""
-        known = self.known.get(name) or METRICS.get(name)
-        return known.title if known else name.replace("_", " ")
-
-    def unit_of(self, name: str) -> str:
-        """The unit of a column's values."""
-        known = self.known.get(name) or METRICS.get(name)
-        return known.unit if known else "fraction"
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Keys, then value, ``_low``, ``_high`` and ``_n`` of each metric; missing where not measured."""
+        parts = {"": "value", "_low": "low", "_high": "high", "_n": "n"}
+        frame = pd.DataFrame([row.keys for row in self.rows], columns=list(self.keys))
+        for name in self.metrics:
+            values = [row.values.get(name, Estimate(None)) for row in self.rows]
+            for end, part in parts.items():
+                frame[f"{name}{end}"] = pd.to_numeric(pd.Series([getattr(one, part) for one in values]))
+            frame[f"{name}_n"] = frame[f"{name}_n"].astype("Int64")
+        frame["note"] = ["; ".join(dict.fromkeys(row.notes.values())) for row in self.rows]
+        return frame
 
 
 def build(records: pd.DataFrame, name: str, by: str | None = None, at: OperatingPoint | None = None) -> Table:
-    """One of the summary tables.
-
-    Args:
-        records: the records table.
-        name: ``efficiency``, ``performance`` or ``robustness``.
-        by: what its rows are, see :data:`GROUPS`.
-        at: the operating point of ``efficiency`` by ``point``.
+    """One of the summary tables, as :meth:`trilemma.Result.table` describes it.
 
     Raises:
         TrilemmaError: for another name or grouping, naming the known ones.
@@ -111,45 +104,35 @@ def build(records: pd.DataFrame, name: str, by: str | None = None, at: Operating
     rows = rows[rows["seed"].isna()]
     if name == "performance":
         rows = rows[(rows["axis"] == "P") & (rows["task"] != "")]
-        return _by_candidate(records, rows, "Performance on clean text", ("task", "set"), _PERFORMANCE)
+        shown = [*_SHOWN["performance"], *BASELINES]
+        return _by_candidate(records, rows, "Performance on clean text", ("task", "set"), shown)
     rows = rows[rows["axis"] == "R"]
     rows = rows.assign(level=pd.Categorical(rows["level"], categories=["all", *LEVELS], ordered=True))
     if by == "method":
         keys = ("task", "set", "level", "method")
         rows = rows[rows["method"] != ""]
-        return _by_candidate(records, rows, "Robustness by method", keys, _ROBUSTNESS[:6])
+        return _by_candidate(records, rows, "Robustness by method", keys, _SHOWN["by method"])
     rows = rows[rows["method"] == ""]
     if by == "task":
         rows = rows[rows["level"] == "all"]
-        return _by_candidate(records, rows, "Robustness by task", ("task", "set"), _ROBUSTNESS)
-    return _by_candidate(records, rows, "Robustness by level", ("task", "set", "level"), _ROBUSTNESS)
+        return _by_candidate(records, rows, "Robustness by task", ("task", "set"), _SHOWN["robustness"])
+    return _by_candidate(records, rows, "Robustness by level", ("task", "set", "level"), _SHOWN["robustness"])
+
+
+Cell = tuple[Mapping[str, Any], str, Estimate, str]
+"""The keys of its row, its column, the value, and a note."""
 
 
 def _assemble(
-    title: str,
-    keys: tuple[str, ...],
-    metrics: tuple[str, ...],
-    cells: Sequence[tuple[Mapping[str, Any], str, Estimate, str]],
-    known: Mapping[str, Metric] | None = None,
+    title: str, keys: tuple[str, ...], metrics: Mapping[str, Metric], cells: Iterable[Cell]
 ) -> Table:
-    """A table from cells: the row's keys, the column, the value, and a note."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    notes: dict[tuple[Any, ...], dict[str, str]] = {}
-    for named, name, one, note in cells:
-        key = tuple(named[column] for column in keys)
-        row = rows.setdefault(key, dict(zip(keys, key, strict=True)))
-        row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high, f"{name}_n": one.n}
+    rows: dict[tuple[Any, ...], Row] = {}
+    for named, column, one, note in cells:
+        row = rows.setdefault(tuple(named[key] for key in keys), Row(named, {}, {}))
+        row.values[column] = one
         if note:
-            notes.setdefault(key, {})[name] = note
-    numbers = [f"{name}{part}" for name in metrics for part in ("", "_low", "_high", "_n")]
-    frame = pd.DataFrame(list(rows.values()), columns=[*keys, *numbers])
-    for column in numbers:
-        frame[column] = pd.to_numeric(frame[column])
-    for name in metrics:
-        frame[f"{name}_n"] = frame[f"{name}_n"].astype("Int64")
-    by_row = tuple(notes.get(key, {}) for key in rows)
-    frame["note"] = ["; ".join(dict.fromkeys(own.values())) for own in by_row]
-    return Table(title, keys, metrics, frame, by_row, known or {})
+            row.notes[column] = note
+    return Table(title, keys, metrics, list(rows.values()))
 
 
 def _by_candidate(
@@ -158,7 +141,11 @@ def _by_candidate(
     """One line for each candidate and key, averages last."""
     names, meaningless = candidate_names(records), meaningless_tasks(records)
     but = [GENERATED] if all_generated(records) else []
-    present = tuple(metric for metric in metrics if metric in set(rows["metric"]))
+    present = {
+        name: METRICS.get(name) or plugin_metric(name, "fraction")
+        for name in metrics
+        if name in set(rows["metric"])
+    }
     cells = []
     for row in rows_of(rows[rows["metric"].isin(present)]):
         candidate = row["model"], row["adaptation"]
@@ -173,7 +160,7 @@ def _by_candidate(
 def _efficiency_at(records: pd.DataFrame, at: OperatingPoint) -> Table:
     """One line for each candidate: counts, and what was measured at ``at``."""
     evidence = Evidence(records, at=at)
-    shown = _columns(here(records), at, (*_COUNTS, *_AT_POINT, "training_seconds"))
+    shown = _columns(here(records), at, (*_SHOWN["counts"], *_SHOWN["at a point"], "training_seconds"))
     cells = []
     for candidate in evidence.candidates:
         own = records[records["model"] == candidate.model]
@@ -183,7 +170,7 @@ def _efficiency_at(records: pd.DataFrame, at: OperatingPoint) -> Table:
         for column, metric in shown.items():
             one = evidence.estimate(metric, candidate)
             cells.append((row, column, one, one.absence if one.value is None else one.where))
-    return _assemble(f"Efficiency at {at}", ("candidate", "arch", "kernel"), tuple(shown), cells, shown)
+    return _assemble(f"Efficiency at {at}", ("candidate", "arch", "kernel"), shown, cells)
 
 
 def _columns(records: pd.DataFrame, at: OperatingPoint, queries: Iterable[str]) -> dict[str, Metric]:
@@ -216,7 +203,7 @@ def _efficiency_grid(records: pd.DataFrame) -> Table:
     rows = here(records)
     rows = preferred(rows[(rows["axis"] == "E") & rows["length"].notna() & rows["batch"].notna()])
     at = OperatingPoint()
-    shown = _columns(rows, at, _AT_POINT)
+    shown = _columns(rows, at, _SHOWN["at a point"])
     columns = {(metric.name, metric.phase): column for column, metric in shown.items()}
     names = candidate_names(records)
     cells = []
@@ -227,7 +214,7 @@ def _efficiency_grid(records: pd.DataFrame) -> Table:
             one = estimate_of(row)
             cells.append((point | {"candidate": name_of(row, names)}, column, one, remarks(one)))
     title = "Efficiency over batch and length"
-    return _assemble(title, ("candidate", "batch", "length"), tuple(shown), cells, shown)
+    return _assemble(title, ("candidate", "batch", "length"), shown, cells)
 
 
 def all_tables(

@@ -265,59 +265,32 @@ def sample(
     return result
 
 
-def cluster_bootstrap(
-    values: Array,
-    clusters: npt.NDArray[Any],
-    statistic: Statistic = ratio,
-    *,
-    kind: ValueKind | None = None,
-    confidence: float = 0.95,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Interval:
-    """Interval of one model's metric by resampling clusters; see the module's text for the method.
-
-    Args:
-        values: one number per item [n] (its mean is the metric), or contributions [n, k] for ``statistic``.
-        clusters: n labels; items with the same label are resampled together.
-        statistic: of sums of contributions.
-        kind: by default ``proportion`` for means of values in 0..1, else ``difference`` (bounded by -1
-            and 1).
-        confidence: e.g. 0.95.
-        draws: number of resamples.
-        seed: of the random numbers.
-    """
-    columns = np.asarray(values, dtype=float)
-    return hierarchical_bootstrap(
-        columns[:, None], clusters, statistic, kind=kind, confidence=confidence, draws=draws, seed=seed
-    )
-
-
 def hierarchical_bootstrap(
     values: Array,
     clusters: npt.NDArray[Any],
     statistic: Statistic = ratio,
     *,
     kind: ValueKind | None = None,
-    confidence: float = 0.95,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """Interval of the mean over training seeds, over new items (by cluster) and new seeds.
+    """95% interval of the mean over training seeds, over new items (by cluster) and new seeds.
+
+    The method is described in :mod:`trilemma.statistics`.
 
     Args:
-        values: [n, S] numbers or [n, S, k] contributions, one column per seed.
-        clusters: as in :func:`cluster_bootstrap`, and so are the other arguments.
-        statistic: see there.
-        kind: see there.
-        confidence: see there.
-        draws: see there.
-        seed: see there.
+        values: [n] numbers of one model, [n, S] numbers, or [n, S, k] contributions, one column per seed.
+        clusters: n labels; items with the same label are resampled together.
+        statistic: of sums of contributions.
+        kind: by default ``proportion`` for means of values in 0..1, else ``difference`` (bounded by -1
+            and 1).
+        draws: number of resamples.
+        seed: of the random numbers.
     """
     whole, kind = _contributions(values, kind)
     sums = cluster_sums(whole, clusters)
     (result,) = sample(sums, [range(sums.shape[1])], statistic, kind=kind, draws=draws, seed=seed)
-    return result.interval(confidence)
+    return result.interval()
 
 
 def paired_difference(
@@ -346,6 +319,8 @@ def paired_difference(
 def _contributions(values: Array, kind: ValueKind | None) -> tuple[Array, ValueKind]:
     numbers = np.asarray(values, dtype=float)
     within = bool(np.all((numbers >= 0) & (numbers <= 1)))
+    if numbers.ndim == 1:
+        numbers = numbers[:, None]
     if numbers.ndim == 2:
         numbers = np.stack([numbers, np.ones_like(numbers)], axis=-1)
     return numbers, kind or ("proportion" if within else "difference")

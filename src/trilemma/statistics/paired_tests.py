@@ -1,7 +1,7 @@
 """Tests of two models on the same items."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,8 +89,9 @@ def swap_permutation(
     """Two-sided p of ``statistic(a) - statistic(b)`` when the models are swapped cluster by cluster.
 
     The sign-flip test for metrics that are not means (F1, conditional rates, means over tasks). All
-    patterns are enumerated where at most 13 clusters differ, else it is Monte Carlo as in
-    :func:`sign_flip_permutation`.
+    patterns are enumerated where at most 13 clusters differ, else it is Monte Carlo that ends early where
+    p is clearly not small: at the 200th hit p is hits / draws so far, else (1 + hits) / (1 + draws); both are
+    valid (Besag & Clifford, Biometrika 1991).
 
     Args:
         a: cluster sums of one model's contributions, [C, k], averaged over its seeds.
@@ -112,25 +113,10 @@ def swap_permutation(
         return float(_hits(middle, shift, statistic, observed).mean())
     if times.sum() < 10 * len(times):  # drawing single signs is then the faster way
         patterns, times = np.repeat(patterns, times, axis=0), np.ones(int(times.sum()), dtype=np.int64)
-    return _sequential_p(
-        lambda random, rows: _hits(middle, _net_signs(random, times, rows) @ patterns, statistic, observed),
-        min(_BLOCK_ROWS, max(1, BLOCK // len(patterns))),
-        draws,
-        seed,
-    )
-
-
-def _sequential_p(
-    hits_of: Callable[[np.random.Generator, int], npt.NDArray[np.bool_]], block: int, draws: int, seed: int
-) -> float:
-    """Monte Carlo p that ends early where p is clearly not small (Besag & Clifford, Biometrika 1991).
-
-    At the 200th hit p is hits / draws so far, else (1 + hits) / (1 + draws); both are valid.
-    """
-    random = np.random.default_rng(seed)
-    hits = 0
+    block, random, hits = min(_BLOCK_ROWS, max(1, BLOCK // len(patterns))), np.random.default_rng(seed), 0
     for start in range(0, draws, block):
-        hit = hits_of(random, min(block, draws - start))
+        signs = _net_signs(random, times, min(block, draws - start))
+        hit = _hits(middle, signs @ patterns, statistic, observed)
         if hits + hit.sum() >= _ENOUGH_HITS:
             return _ENOUGH_HITS / (start + int(np.flatnonzero(hit)[_ENOUGH_HITS - hits - 1]) + 1)
         hits += int(hit.sum())

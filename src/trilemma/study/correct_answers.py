@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from trilemma.records import AVERAGE, Record
-from trilemma.statistics import Interval
+from trilemma.statistics.intervals import Interval
 
 _COLUMNS: dict[str, Any] = {
     "metric": "energy_j_per_correct_answer",

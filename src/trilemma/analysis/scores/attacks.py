@@ -2,16 +2,16 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from trilemma.metrics import METRICS
 from trilemma.records import ATTACK, SUSPECT, Record
-from trilemma.statistics import Array, ValueKind, hierarchical_bootstrap, paired_difference, ratio
+from trilemma.statistics.intervals import ValueKind, hierarchical_bootstrap, paired_difference
+from trilemma.statistics.sums import Array, ratio
 
-Row = Mapping[str, object]
-T = TypeVar("T")
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def attack_records(runs: Sequence[AttackRun]) -> Iterator[Record]:
     - ``similarity``: mean cosine of successes and their originals;
     - ``perplexity_ratio``: mean perplexity of successes over that of their originals.
     """
-    for record, members in _by_seed([(run.record, run) for run in runs]):
+    for record, members in _by_seed(runs):
         attacked = [[row for row in run.examples if row["attacked"]] for run in members]
         won = [[row for row in rows if row["success"]] for rows in attacked]
         none = "no success" if any(attacked) else "no item was answered correctly"
@@ -117,7 +117,7 @@ def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:
     nothing about how the attack carries over.
     """
     none = "no successful example whose original this model answers correctly"
-    for record, members in _by_seed([(run.record, run) for run in runs]):
+    for record, members in _by_seed(runs):
         wrong = [
             [
                 {"id": row["id"], "wrong": row["answer"] != row["gold"]}
@@ -129,12 +129,15 @@ def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:
         yield _mean(record, "transfer_success_rate", wrong, "wrong", none, "proportion")
 
 
-def _by_seed(runs: Sequence[tuple[Record, T]]) -> Iterator[tuple[Record, list[T]]]:
+Run = TypeVar("Run", AttackRun, TransferRun)
+
+
+def _by_seed(runs: Sequence[Run]) -> Iterator[tuple[Record, list[Run]]]:
     """Each run by itself, then those that differ by their seed alone, together (seed None)."""
-    groups: dict[Record, list[T]] = {}
-    for record, run in runs:
-        yield record, [run]
-        groups.setdefault(replace(record, seed=None), []).append(run)
+    groups: dict[Record, list[Run]] = {}
+    for run in runs:
+        yield run.record, [run]
+        groups.setdefault(replace(run.record, seed=None), []).append(run)
     yield from groups.items()
 
 
@@ -157,7 +160,7 @@ def _mean(
         kind: ``proportion`` of rows, or ``difference``, any number.
     """
     known = [[row for row in rows if row[column] is not None] for rows in by_seed]
-    columns = [{str(row["id"]): _number(row[column]) for row in rows} for rows in known if rows]
+    columns = [{str(row["id"]): float(row[column]) for row in rows} for rows in known if rows]
     record = replace(record, metric=metric, unit=METRICS[metric].unit)
     if not columns:
         return record.without_value(none)
@@ -174,8 +177,3 @@ def _mean(
     fewer = f"{len(columns)} of {len(by_seed)} seeds" if len(columns) < len(by_seed) else ""
     limits = max(low, least) * most, high * most
     return record.with_value(float(value.mean()), *limits, n=sum(map(len, columns)), note=fewer)
-
-
-def _number(value: object) -> float:
-    assert isinstance(value, int | float)
-    return float(value)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from trilemma.analysis.answers import CLEAN, LEADERBOARDS, LEVELS, AnswerMatrix
-from trilemma.analysis.item_metrics import ITEM_METRICS, ItemMetric, defined, scored_by
+from trilemma.analysis.item_metrics import ITEM_METRICS, ItemMetric, scored_by, usable
 from trilemma.analysis.scores.by_set import RATES
 from trilemma.analysis.scores.context import Context
 from trilemma.analysis.scores.seed_scores import SeedScores, seed_scores
 from trilemma.records import AVERAGE, Record
-from trilemma.statistics import Array, Interval, Sample
+from trilemma.statistics.intervals import Interval, Sample
+from trilemma.statistics.sums import Array
 
 
 def leaderboard_score(tasks: Mapping[str, Sequence[Sequence[float]] | Array]) -> float:
@@ -50,8 +51,7 @@ class _Aggregate:
     def sets(self, matrices: Sequence[AnswerMatrix], task: str) -> list[AnswerMatrix]:
         """The task's sets at the aggregate's level on which all its metrics are defined."""
         own = [matrix.at(self.level) for matrix in matrices if matrix.task == task]
-        missing = (any(one.missing(matrix) for one in self.parts[task]) for matrix in own)
-        return [matrix for matrix, lacks in zip(own, missing, strict=True) if len(matrix.gold) and not lacks]
+        return usable([matrix for matrix in own if len(matrix.gold)], self.parts[task])
 
 
 def averages(
@@ -59,10 +59,7 @@ def averages(
 ) -> Iterator[Record]:
     """A candidate's aggregates: ``glue_score``, ``advglue_score``, and the rates' means over tasks.
 
-    Args:
-        everyone: all sets of the study: which tasks and levels there are.
-        own: the sets that the candidate answered, with its columns.
-        context: what all records share.
+    All sets of the study say which tasks and levels there are; its own are those that the candidate answered.
     """
     for benchmark in dict.fromkeys(matrix.benchmark for matrix in everyone):
         here = [matrix for matrix in everyone if matrix.benchmark == benchmark]
@@ -82,10 +79,10 @@ def _aggregates(
     if benchmark == CLEAN or benchmark in LEADERBOARDS:
         parts, notes = {}, []
         for task in tasks:
-            _, rule = scored_by(leading, benchmark, context.tasks[task].metrics)
+            official = context.tasks[task].metrics
             sets = [matrix for matrix in at_level if matrix.task == task]
-            parts[task] = defined(rule, sets)
-            if len(parts[task]) < len(rule):
+            parts[task] = scored_by(leading, benchmark, official, sets)[1]
+            if len(parts[task]) < len(scored_by(leading, benchmark, official, [])[1]):
                 n = sum(len(matrix.gold) for matrix in sets)
                 kept = " and ".join(one.official for one in parts[task])
                 notes.append(f"{kept} alone for {task}: no item of the positive class among {n}")
@@ -108,9 +105,8 @@ def _records(
         reason = f"no answers for {', '.join(lacking)}" if lacking else _why_not(aggregate, here)
         yield context.record(None, reason, **aggregate.columns, seed=None)
         return
-    by_task: dict[str, SeedScores] = {}
-    for task in tasks:
-        (by_task[task],) = seed_scores(own[task], context.candidate.name, [aggregate.parts[task]])
+    name = context.candidate.name
+    by_task = {task: seed_scores(own[task], name, aggregate.parts[task]) for task in tasks}
     parts = list(by_task.values())
     common = set.intersection(*(set(scores.rows) for scores in parts))
     others = sorted({matrix.task for matrix in here} - set(tasks))

@@ -17,12 +17,7 @@ BY_METHOD = ("robust_accuracy", "attack_success_rate")
 
 
 def scores_on(matrix: AnswerMatrix, context: Context) -> Iterator[Record]:
-    """A candidate's records on one set: each level's, with baselines, then each of the level's methods'.
-
-    Args:
-        matrix: the set with the candidate's columns.
-        context: what all records share.
-    """
+    """The records of a set with one candidate's columns: each level's, with baselines, and each method's."""
     official = context.tasks[matrix.task].metrics
     names = official if matrix.benchmark == CLEAN else ("robust_accuracy", "robust_f1", *RATES[1:])
     by_level = [one for one in (ITEM_METRICS[name] for name in names) if one.belongs_to(official)]
@@ -45,10 +40,23 @@ def _scores(
         if reason := one.missing(matrix):
             yield context.record(None, reason, **where, metric=one.name, seed=None)
             continue
-        (scores,) = seed_scores([matrix], context.candidate.name, [[one]])
+        scores = seed_scores([matrix], context.candidate.name, [one])
+        few = len(scores.seeds)
         for seed in scores.rows:
-            columns = {**where, "metric": one.name, "meaningless": seed in lacking}
-            yield context.scored(scores, seed, **columns)
+            value = scores.value(seed)
+            low, high = (None, None) if value is None else scores.samples[seed].interval()
+            yield context.record(
+                value,
+                "undefined for these answers",
+                **where,
+                metric=one.name,
+                meaningless=seed in lacking,
+                seed=seed,
+                n=scores.counts[seed],
+                low=low,
+                high=high,
+                note=f"{few} of {context.seeds} seeds" if seed is None and few < context.seeds else "",
+            )
 
 
 def _baselines(matrix: AnswerMatrix, context: Context, where: dict[str, Any]) -> Iterator[Record]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from trilemma.analysis.answers import CLEAN
 from trilemma.analysis.candidates import Candidate
-from trilemma.analysis.scores.seed_scores import SeedScores
 from trilemma.records import ATTACK, MEANINGLESS, PARTIAL, Record
 from trilemma.tasks.task import Task
 
@@ -61,23 +60,3 @@ class Context:
         """The columns of a record of one split or adversarial set."""
         partial = self.partial.get((task, name), False)
         return {"task": task, "set": name, "level": level, "method": method, "partial": partial}
-
-    def scored(
-        self,
-        scores: SeedScores,
-        seed: int | None,
-        **columns: Any,
-    ) -> Record:
-        """A record of one seed's score or of that over seeds, with its interval and its number of seeds."""
-        value, few = scores.value(seed), len(scores.seeds)
-        low, high = (None, None) if value is None else scores.samples[seed].interval()
-        return self.record(
-            value,
-            "undefined for these answers",
-            seed=seed,
-            n=scores.counts[seed],
-            low=low,
-            high=high,
-            note=f"{few} of {self.seeds} seeds" if seed is None and few < self.seeds else "",
-            **columns,
-        )

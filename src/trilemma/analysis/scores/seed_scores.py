@@ -8,7 +8,8 @@ import numpy as np
 
 from trilemma.analysis.answers import AnswerMatrix, align
 from trilemma.analysis.item_metrics import ClusterSums, ItemMetric
-from trilemma.statistics import Array, Sample
+from trilemma.statistics.intervals import Sample
+from trilemma.statistics.sums import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,30 +39,22 @@ class SeedScores:
         return [*(seed for seed in self.seeds if seed >= 0), None]
 
 
-def seed_scores(
-    sets: Sequence[AnswerMatrix], candidate: str, metrics: Sequence[Sequence[ItemMetric]]
-) -> list[SeedScores]:
-    """Several metrics of one candidate on one task's sets, from the same resamples.
+def seed_scores(sets: Sequence[AnswerMatrix], candidate: str, metrics: Sequence[ItemMetric]) -> SeedScores:
+    """The mean of some metrics of one candidate on one task's sets.
 
     Args:
         sets: of one task and benchmark, on which every metric can be measured.
         candidate: its name; it answered all sets.
-        metrics: for each score the metrics that it is the mean of.
+        metrics: what is averaged.
     """
     aligned, _ = align(sets, [candidate])
     seeds = [int(seed) for seed in aligned[0].seed]
-    groups = [[column] for column in range(len(seeds))] + [list(range(len(seeds)))]
-    return [_scores(aligned, seeds, groups, parts) for parts in metrics]
-
-
-def _scores(
-    aligned: Sequence[AnswerMatrix], seeds: list[int], groups: list[list[int]], parts: Sequence[ItemMetric]
-) -> SeedScores:
-    sums = ClusterSums.of(aligned, parts)
+    sums = ClusterSums.of(aligned, metrics)
     totals = sums.sums.sum(axis=0)
     items = np.full(len(seeds), sum(len(matrix.gold) for matrix in aligned))
-    counts = totals[..., -1].sum(axis=1).astype(int) if parts[0].paired else items
+    counts = totals[..., -1].sum(axis=1).astype(int) if metrics[0].paired else items
     keys = [*seeds, None]
+    groups = [*([column] for column in range(len(seeds))), range(len(seeds))]
     return SeedScores(
         seeds=seeds,
         values=sums.values(totals),

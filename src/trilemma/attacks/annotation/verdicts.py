@@ -23,7 +23,8 @@ from trilemma.attacks.annotation.sheets import read_sheet, write_sheet
 from trilemma.errors import AttackError, DataError
 from trilemma.files import disk_errors, write_text
 from trilemma.records import write_table
-from trilemma.statistics import Array, Interval, cluster_bootstrap
+from trilemma.statistics.intervals import Interval, hierarchical_bootstrap
+from trilemma.statistics.sums import Array
 from trilemma.tasks.advglue import columns, from_table
 from trilemma.tasks.raw_table import decode, parse_json, read_file
 from trilemma.tasks.task import AdversarialExamples, Task
@@ -265,7 +266,7 @@ def fleiss_kappa(counts: Array, clusters: "np.ndarray[Any, Any]") -> tuple[float
         return result
 
     value = float(kappa(contributions.sum(0)))
-    return value, cluster_bootstrap(contributions, clusters, kappa, kind="correlation")
+    return value, hierarchical_bootstrap(contributions[:, None], clusters, kappa, kind="correlation")
 
 
 def write_curated(examples: AdversarialExamples, task: Task, kept: Sequence[int], path: Path) -> None:

@@ -6,17 +6,7 @@ from typing import Any, NamedTuple
 import altair as alt
 
 from trilemma.metrics import Metric
-from trilemma.report.charts.encoding import (
-    ROWS,
-    Figure,
-    Variants,
-    color_of,
-    finish,
-    metric_axis,
-    shape_of,
-    short,
-    with_rows,
-)
+from trilemma.report.charts import encoding
 
 CHOICES = ("Model", "Batch", "Length", "Phase")
 """What a reader chooses."""
@@ -60,15 +50,14 @@ class Mark(NamedTuple):
     estimate: bool
 
 
-def clocks_figure(marks: Mapping[tuple[str, str, str, str], Sequence[Mark]]) -> Figure:
+def clocks_figure(marks: Mapping[tuple[str, str, str, str], Sequence[Mark]]) -> encoding.Figure:
     """Energy against time at each frequency, with the Pareto front and what was chosen.
 
     Args:
         marks: by the values of :data:`CHOICES`; at least one mark each.
     """
-    variants: Variants = {key: _chart(own, phase=key[-1]) for key, own in marks.items()}
-    description = "Energy of a phase against its time, a mark for each clock frequency."
-    return Figure("clocks", CHOICES, variants, description)
+    variants: encoding.Variants = {key: _chart(own, phase=key[-1]) for key, own in marks.items()}
+    return encoding.Figure("clocks", CHOICES, variants)
 
 
 def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
@@ -77,8 +66,8 @@ def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
             "candidate": _CHOSEN if mark.chosen else _FRONT if mark.front else _BEATEN,
             "front": mark.front,
             "frequency": f"{mark.mhz:g} MHz",
-            "x": short(mark.milliseconds),
-            "y": short(mark.joules),
+            "x": encoding.short(mark.milliseconds),
+            "y": encoding.short(mark.joules),
             "time": mark.time,
             "energy": mark.energy,
         }
@@ -93,7 +82,7 @@ def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
         "x:Q",
         title=f"time of {phase} (ms) · ← better",
         scale=alt.Scale(domain=across, nice=False),
-        axis=metric_axis(_TIME),
+        axis=encoding.metric_axis(_TIME),
     )
     joules = "replace(format(datum.value, '.3~s'), regexp('([a-zA-Zµ]?)$'), ' $1J')"
     y = alt.Y(
@@ -102,15 +91,15 @@ def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
         scale=alt.Scale(domain=up, nice=False),
         axis=alt.Axis(labelExpr=joules, tickCount=6),
     )
-    base = alt.Chart(ROWS).encode(x=x, y=y)
+    base = alt.Chart(encoding.ROWS).encode(x=x, y=y)
     line = (
         base.transform_filter("datum.front")
         .mark_line(strokeWidth=1.5, opacity=0.6, color=alt.expr("muted"))
         .encode(order="x:Q")
     )
     points = base.mark_point(filled=True, opacity=1).encode(
-        color=color_of(STANDINGS),
-        shape=shape_of(STANDINGS),
+        color=encoding.color_of(STANDINGS),
+        shape=encoding.shape_of(STANDINGS),
         size=alt.condition(f"datum.candidate === '{_CHOSEN}'", alt.value(170), alt.value(80)),
         tooltip=[
             alt.Tooltip("frequency:N", title="clock"),
@@ -127,7 +116,7 @@ def _chart(marks: Sequence[Mark], phase: str) -> dict[str, Any]:
         for side, (align, dx, dy) in _SIDES.items()
     ]
     chart = alt.layer(line, points, *labels).add_params(alt.param(name="muted", value="#888"))
-    return with_rows(finish(chart, height=_HEIGHT), rows)
+    return encoding.with_rows(encoding.finish(chart, height=_HEIGHT), rows)
 
 
 def _domain(values: Sequence[float]) -> list[float]:

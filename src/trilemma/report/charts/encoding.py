@@ -48,13 +48,11 @@ class Figure:
         name: id in the page.
         choices: label of each choice (``Metric``, ``Batch``), in the order of the variants' keys.
         variants: key (one entry for each choice) to Vega-Lite specification.
-        description: what it shows, for readers who do not see it.
     """
 
     name: str
     choices: tuple[str, ...]
     variants: Variants
-    description: str
 
 
 def models_at(everyone: Sequence[Candidate]) -> dict[str, int]:

@@ -9,47 +9,22 @@ import pandas as pd
 from trilemma.analysis.candidates import candidate_names, candidates, name_of, rows_of
 from trilemma.analysis.lookup import Estimate, here, preferred
 from trilemma.metrics import METRICS, Metric
-from trilemma.report.charts.encoding import (
-    ROWS,
-    Figure,
-    Variants,
-    color_of,
-    columns,
-    finish,
-    logarithmic_ticks,
-    metric_axis,
-    models_in_order,
-    shape_of,
-    with_rows,
-)
-
-OVER_GRID = (
-    "latency_ms",
-    "throughput_tokens_per_s",
-    "peak_memory_bytes",
-    "ttft_ms",
-    "tpot_ms",
-    "state_bytes",
-    "activation_bytes",
-    "energy_j_per_example",
-    "energy_j_per_token",
-    "energy_j_per_correct_answer",
-)
-"""Metrics that are drawn, in each phase in which they were measured at points of a grid."""
+from trilemma.report.charts import encoding
+from trilemma.report.contents import CONTENTS
 
 _TITLES = {"length": "length (tokens)", "batch": "batch (items)"}
 
 
-def length_figure(records: pd.DataFrame) -> Figure | None:
+def length_figure(records: pd.DataFrame) -> encoding.Figure | None:
     """Each efficiency metric against length for each batch, and the other way round; None without any."""
     everyone = candidates(records)
-    order = models_in_order(everyone)
+    order = encoding.models_in_order(everyone)
     names = candidate_names(records)
-    variants: Variants = {}
+    variants: encoding.Variants = {}
     measured = records[(records["value"] > 0) & records["length"].notna()]
     if (measured["basis"] != "forecast").any():
         measured = preferred(here(measured))
-    for metric in (one for name in OVER_GRID for one in METRICS[name].in_phases):
+    for metric in (one for name in CONTENTS["length"] for one in METRICS[name].in_phases):
         rows = measured[(measured["metric"] == metric.name) & (measured["phase"] == metric.phase)]
         trained = bool((rows["adaptation"] != "").any())
         own_order = [c.name for c in everyone] if trained else order
@@ -60,13 +35,10 @@ def length_figure(records: pd.DataFrame) -> Figure | None:
             for value in sorted(rows[fixed].dropna().unique()) or [None]:
                 own = rows if value is None else rows[rows[fixed] == value]
                 label = f"any {fixed}" if value is None else f"{fixed} {int(value)}"
-                variants[metric.title, across, label] = with_rows(
+                variants[metric.title, across, label] = encoding.with_rows(
                     chart, [_grid_row(row, metric, names, across) for row in rows_of(own)]
                 )
-    if not variants:
-        return None
-    description = "Efficiency against the length of the input, or the batch."
-    return Figure("length", ("Measure", "Against", "At"), variants, description)
+    return encoding.Figure("length", ("Measure", "Against", "At"), variants) if variants else None
 
 
 def _grid_row(
@@ -81,7 +53,7 @@ def _grid_row(
         "candidate": name_of(row, names),
         across: int(row[across]),
         "kernel": row["kernel"],
-        **columns("y", value, metric.unit),
+        **encoding.columns("y", value, metric.unit),
     }
 
 
@@ -96,14 +68,16 @@ def _grid_chart(metric: Metric, records: pd.DataFrame, order: Sequence[str], acr
     )
     arrow = "better ↓" if metric.better == "lower" else "better ↑"
     scale = alt.Scale(type="log", nice=False, padding=12)
-    y_ticks = logarithmic_ticks(list(records["value"]))
-    y = alt.Y("y:Q", title=f"{metric.title} · {arrow}", scale=scale, axis=metric_axis(metric, y_ticks))
-    base = alt.Chart(ROWS).encode(x=x, color=color_of(order))
+    y_ticks = encoding.logarithmic_ticks(list(records["value"]))
+    y = alt.Y(
+        "y:Q", title=f"{metric.title} · {arrow}", scale=scale, axis=encoding.metric_axis(metric, y_ticks)
+    )
+    base = alt.Chart(encoding.ROWS).encode(x=x, color=encoding.color_of(order))
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q")
     lines = base.mark_line(strokeWidth=2).encode(y=y)
     points = base.mark_point(filled=True, opacity=1, size=60).encode(
         y=y,
-        shape=shape_of(order),
+        shape=encoding.shape_of(order),
         tooltip=[
             alt.Tooltip("candidate:N", title="model"),
             alt.Tooltip(f"{across}:Q", title=_TITLES[across]),
@@ -112,4 +86,4 @@ def _grid_chart(metric: Metric, records: pd.DataFrame, order: Sequence[str], acr
             alt.Tooltip("kernel:N"),
         ],
     )
-    return finish(alt.layer(band, lines, points), height=320)
+    return encoding.finish(alt.layer(band, lines, points), height=320)

@@ -5,42 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from trilemma.analysis.evidence import NO_SKILL, Evidence
 from trilemma.analysis.pareto import Front, Position, front
 from trilemma.metrics import Metric, find_metric
-from trilemma.report.charts.encoding import (
-    ROWS,
-    Figure,
-    Variants,
-    color_of,
-    columns,
-    cost_scale,
-    finish,
-    metric_axis,
-    shape_of,
-    with_rows,
-)
+from trilemma.report.charts import encoding
+from trilemma.report.contents import CONTENTS
 
-EFFICIENCY = (
-    "latency_ms",
-    "throughput_tokens_per_s",
-    "peak_memory_bytes",
-    "peak_memory_bytes@train",
-    "ttft_ms",
-    "tpot_ms",
-    "state_bytes",
-    "weight_bytes",
-    "parameters",
-    "flops_per_token",
-    "training_seconds",
-    "energy_j_per_example",
-    "energy_j_per_token@prefill",
-    "energy_j_per_token@decode",
-    "energy_j_per_example@generate",
-    "energy_j_per_example@train",
-    "energy_j_per_correct_answer",
-)
+EFFICIENCY: list[str] = CONTENTS["pareto"]
 """What a reader may choose, as far as it was measured."""
 
 MANY_CANDIDATES = 60
@@ -49,22 +22,17 @@ MANY_CANDIDATES = 60
 MAIN = ("latency_ms", "peak_memory_bytes", "parameters")
 
 
-def pareto_figure(evidence: Evidence) -> Figure:
+def pareto_figure(evidence: Evidence) -> encoding.Figure:
     """Efficiency against robustness, size is clean accuracy; the efficiency metric can be chosen."""
     everyone = evidence.candidates
-    variants: Variants = {}
+    variants: encoding.Variants = {}
     for name in EFFICIENCY if len(everyone) <= MANY_CANDIDATES else MAIN:
         metric = find_metric(name)
         if any(evidence.estimate(metric, c).value is not None for c in everyone):
             placed = front(evidence, (name, "accuracy", "robust_accuracy"))
             if any(_placeable(position) for position in placed.positions):
                 variants[metric.title,] = _pareto_chart(placed, [c.name for c in everyone])
-    return Figure(
-        "pareto",
-        ("Efficiency",),
-        variants,
-        "Robust accuracy against efficiency; the mark's size is clean accuracy.",
-    )
+    return encoding.Figure("pareto", ("Efficiency",), variants)
 
 
 def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +43,7 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
             continue
         row: dict[str, Any] = {"candidate": position.candidate, "front": bool(position.on_front)}
         for axis, metric, value in zip(("x", "clean", "y"), placed.metrics, position.values, strict=True):
-            row |= columns(axis, value, metric.unit)
+            row |= encoding.columns(axis, value, metric.unit)
         probability = position.dominated_probability
         row["standing"] = position.standing
         row["dominated"] = "–" if probability is None else f"{probability:.2f}"
@@ -89,15 +57,16 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
     arrow = "← better" if cost.better == "lower" else "better →"
     where = next((p.values[0].where for p in placed.positions if p.values[0].where), "")
     title = f"{cost.title} {where}".strip()
-    x = alt.X("x:Q", title=f"{title} · {arrow}", scale=cost_scale(rows), axis=metric_axis(cost))
+    scale = encoding.cost_scale(rows)
+    x = alt.X("x:Q", title=f"{title} · {arrow}", scale=scale, axis=encoding.metric_axis(cost))
     y = alt.Y(
         "y:Q",
         title=f"{robust} · better ↑",
         scale=alt.Scale(zero=False, nice=True, padding=18),
         axis=alt.Axis(format=".0%"),
     )
-    color = color_of(order)
-    base = alt.Chart(ROWS)
+    color = encoding.color_of(order)
+    base = alt.Chart(encoding.ROWS)
     tooltip = [
         alt.Tooltip("candidate:N"),
         alt.Tooltip("x_text:N", title=cost.title),
@@ -109,23 +78,18 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
     ]
     spread = base.transform_filter("isValid(datum.y_low)").mark_rule(opacity=0.45, strokeWidth=1.5)
     aside = base.transform_filter("isValid(datum.x_low)").mark_rule(opacity=0.45, strokeWidth=1.5)
-    across = aside.encode(x=alt.X("x_low:Q", scale=cost_scale(rows)), x2="x_high:Q", y=y, color=color)
+    across = aside.encode(x=alt.X("x_low:Q", scale=scale), x2="x_high:Q", y=y, color=color)
     up = spread.encode(x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=color)
+    size = alt.Scale(domain=[0, 1], range=[30, 420], clamp=True)
     points = base.mark_point(filled=True, opacity=1, stroke=None).encode(
         x=x,
         y=y,
         color=color,
-        shape=shape_of(order),
-        size=alt.Size(
-            "clean:Q",
-            title=clean,
-            scale=alt.Scale(domain=[0, 1], range=[30, 420], clamp=True),
-            legend=None,
-        ),
+        shape=encoding.shape_of(order),
+        size=alt.Size("clean:Q", title=clean, scale=size, legend=None),
         opacity=alt.condition("datum.front", alt.value(1), alt.value(0.45)),
         tooltip=tooltip,
     )
-    apart = _apart(rows)
     names = [
         base.transform_filter(f"datum.side == '{side}'")
         .mark_text(
@@ -137,8 +101,7 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
             opacity=alt.expr("width < 420 ? 0 : 1"),
         )
         .encode(x=x, y=y, text="candidate:N", color=color)
-        for side in ("left", "right")
-        if apart
+        for side in (("left", "right") if _apart(rows) else ())
     ]
     step = "step-after" if cost.better == "lower" else "step-before"
     line = (
@@ -150,7 +113,7 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
     drawn = ((line, "edge"), (across, "x_low"), (up, "y_low"))
     below = [layer for layer, needs in drawn if any(row[needs] not in (None, False) for row in rows)]
     chart = alt.layer(*below, points, *names).add_params(alt.param(name="muted", value="#888"))
-    return with_rows(finish(chart, height=380), rows)
+    return encoding.with_rows(encoding.finish(chart, height=380), rows)
 
 
 def _placeable(position: Position) -> bool:
@@ -160,15 +123,11 @@ def _placeable(position: Position) -> bool:
 
 def _apart(rows: Sequence[dict[str, Any]]) -> bool:
     """Whether the names have room beside their marks; else the legend and the tooltips name them."""
-    wide, high = (_extent([row[axis] for row in rows]) for axis in ("x", "y"))
+    wide, high = (np.ptp([row[axis] for row in rows]) for axis in ("x", "y"))
     pairs = itertools.combinations(rows, 2)
     return all(
         abs(a["x"] - b["x"]) > 0.35 * wide or abs(a["y"] - b["y"]) > 0.12 * max(high, 0.05) for a, b in pairs
     )
-
-
-def _extent(values: Sequence[float]) -> float:
-    return max(values) - min(values)
 
 
 def _ahead(a: dict[str, Any], b: dict[str, Any], cost: Metric) -> bool:

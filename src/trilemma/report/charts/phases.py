@@ -8,18 +8,7 @@ import pandas as pd
 
 from trilemma.analysis.candidates import candidates, rows_of
 from trilemma.metrics import METRICS
-from trilemma.report.charts.encoding import (
-    ROWS,
-    Figure,
-    Variants,
-    absent,
-    color_of,
-    finish,
-    models_at,
-    models_in_order,
-    short,
-    with_rows,
-)
+from trilemma.report.charts import encoding
 from trilemma.units import format_value
 
 _BAR = 18
@@ -29,14 +18,14 @@ _PARTS = (("ttft_ms", "prefill"), ("latency_ms", "decode"))
 """Metric and phase of the first and the second part of a bar."""
 
 
-def phases_figure(records: pd.DataFrame) -> Figure | None:
+def phases_figure(records: pd.DataFrame) -> encoding.Figure | None:
     """Bars of TTFT and decoding time by length and model, for each batch; None where nothing generated."""
     everyone = candidates(records)
-    order, models = models_in_order(everyone), models_at(everyone)
+    order, models = encoding.models_in_order(everyone), encoding.models_at(everyone)
     rows = without_forecasts(records)
     rows = rows[rows["value"].notna()]
     rows = rows[[kind in _PARTS for kind in zip(rows["metric"], rows["phase"], strict=True)]]
-    variants: Variants = {}
+    variants: encoding.Variants = {}
     for batch in sorted(rows["batch"].dropna().unique()):
         parts = {
             (row["model"], int(row["length"]), row["phase"]): row
@@ -52,10 +41,7 @@ def phases_figure(records: pd.DataFrame) -> Figure | None:
             # Bars stand in the order of the legend.
             bars.sort(key=lambda bar: (bar["length"], models[bar["candidate"]], bar["start"]))
             variants[str(int(batch)),] = _chart(bars, order)
-    if not variants:
-        return None
-    description = "Time to the first token and decoding time of an answer, by length and model."
-    return Figure("phases", ("Batch",), variants, description)
+    return encoding.Figure("phases", ("Batch",), variants) if variants else None
 
 
 def without_forecasts(records: pd.DataFrame) -> pd.DataFrame:
@@ -75,10 +61,10 @@ def _bars(prefill: dict[str, Any], decoding: dict[str, Any]) -> list[dict[str, A
         | {
             "phase": phase,
             "what": METRICS["ttft_ms"].title if row is prefill else f"decoding, {common['tokens']}",
-            "start": short(start),
-            "end": short(start + row["value"]),
+            "start": encoding.short(start),
+            "end": encoding.short(start + row["value"]),
             "text": format_value(row["value"], "ms", row["low"], row["high"]),
-            "n": None if absent(row["n"]) else int(row["n"]),
+            "n": None if encoding.absent(row["n"]) else int(row["n"]),
             "whole": format_value(whole, "ms") if row is decoding else None,
         }
         for phase, row, start in (("prefill", prefill, 0.0), ("decoding", decoding, prefill["value"]))
@@ -87,7 +73,7 @@ def _bars(prefill: dict[str, Any], decoding: dict[str, Any]) -> list[dict[str, A
 
 def _further(decode: float | None) -> str:
     """How many tokens are decoded after the first."""
-    if absent(decode) or not decode:
+    if encoding.absent(decode) or not decode:
         return "all further tokens"
     count = int(decode) - 1
     return f"{count} further token{'s' * (count > 1)}"
@@ -102,10 +88,10 @@ def _whole(bars: Sequence[dict[str, Any]]) -> str:
 def _chart(bars: list[dict[str, Any]], order: Sequence[str]) -> dict[str, Any]:
     drawn = [name for name in order if any(bar["candidate"] == name for bar in bars)]
     lengths = sorted({bar["length"] for bar in bars})
-    base = alt.Chart(ROWS).encode(
+    base = alt.Chart(encoding.ROWS).encode(
         y=alt.Y("length:O", title="length of the prompt (tokens)", scale=alt.Scale(paddingInner=0.3)),
         yOffset=alt.YOffset("candidate:N", sort=drawn, scale=alt.Scale(domain=drawn, paddingInner=0.15)),
-        color=color_of(order),
+        color=encoding.color_of(order),
     )
     x = alt.X(
         "end:Q",
@@ -132,4 +118,4 @@ def _chart(bars: list[dict[str, Any]], order: Sequence[str]) -> dict[str, Any]:
         .encode(x=x, text="whole:N")
     )
     height = len(lengths) * (_BAR * len(drawn) + 14)
-    return with_rows(finish(alt.layer(parts, names), height=height), bars)
+    return encoding.with_rows(encoding.finish(alt.layer(parts, names), height=height), bars)

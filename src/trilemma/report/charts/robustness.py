@@ -12,18 +12,7 @@ from trilemma.analysis.evidence import Evidence
 from trilemma.analysis.lookup import Estimate, attack_rows, estimate_of
 from trilemma.metrics import METRICS
 from trilemma.records import AVERAGE
-from trilemma.report.charts.encoding import (
-    ROWS,
-    Figure,
-    Variants,
-    color_of,
-    columns,
-    finish,
-    shape_of,
-    short,
-    tasks_of,
-    with_rows,
-)
+from trilemma.report.charts import encoding
 from trilemma.report.charts.heat_map import heat_map
 from trilemma.units import format_value
 
@@ -31,12 +20,12 @@ ORDER = (CLEAN, *LEVELS)
 """Levels from the left."""
 
 
-def levels_figure(evidence: Evidence) -> Figure:
+def levels_figure(evidence: Evidence) -> encoding.Figure:
     """Accuracy on clean text and at each attack level with intervals, for all tasks and each."""
     records = evidence.records
     everyone = candidates(records)
-    variants: Variants = {}
-    for task in (AVERAGE, *tasks_of(records)):
+    variants: encoding.Variants = {}
+    for task in (AVERAGE, *encoding.tasks_of(records)):
         rows = _level_rows(evidence, everyone, task)
         if rows:
             label = "mean over tasks" if task == AVERAGE else task
@@ -45,12 +34,7 @@ def levels_figure(evidence: Evidence) -> Figure:
             majority = _majority_rows(records, evidence.benchmark, task, rows) if accuracies else []
             axis = "accuracy" if accuracies else "mean of the tasks' own metrics"
             variants[label,] = _levels_chart(rows, majority, [c.name for c in everyone], axis)
-    return Figure(
-        "levels",
-        ("Task",),
-        variants,
-        "Accuracy on clean text and at each level of attack, with 95% intervals.",
-    )
+    return encoding.Figure("levels", ("Task",), variants)
 
 
 def _level_rows(evidence: Evidence, everyone: Sequence[Candidate], task: str) -> list[dict[str, Any]]:
@@ -76,7 +60,7 @@ def _level_row(candidate: Candidate, level: str, value: Estimate, name: str) -> 
     label = f"{level}, {name.rsplit('_', 1)[-1]}" if name.endswith("matched") else level
     shown = f"{name} (partial split)" if value.partial else name
     mark = {"candidate": candidate.name, "level": label, "of": level, "set": shown}
-    return [mark | columns("y", value, "fraction")]
+    return [mark | encoding.columns("y", value, "fraction")]
 
 
 def _majority_rows(
@@ -98,7 +82,11 @@ def _majority_rows(
         .mean()
     )
     return [
-        {"level": label, "majority": short(means[level]), "text": format_value(means[level], "fraction")}
+        {
+            "level": label,
+            "majority": encoding.short(means[level]),
+            "text": format_value(means[level], "fraction"),
+        }
         for label, level in {row["level"]: row["of"] for row in rows}.items()
         if level in means.index
     ]
@@ -119,7 +107,7 @@ def _levels_chart(
     y = alt.Y("y:Q", title=title, scale=scale, axis=alt.Axis(format=".0%", tickCount=5))
     tip = [alt.Tooltip("level:N"), alt.Tooltip("text:N", title="always the majority class")]
     line = (
-        alt.Chart(ROWS)
+        alt.Chart(encoding.ROWS)
         .transform_filter("isValid(datum.majority)")
         .add_params(alt.param(name="muted", value="#888"))
     )
@@ -127,16 +115,16 @@ def _levels_chart(
     ticks = line.mark_tick(thickness=1.5, size=long, color=alt.expr("muted"), opacity=0.75)
     baseline = ticks.encode(x=x, y=alt.Y("majority:Q", scale=scale), tooltip=tip)
     base = (
-        alt.Chart(ROWS)
+        alt.Chart(encoding.ROWS)
         .transform_filter("isValid(datum.y)")
-        .encode(x=x, xOffset=offset, color=color_of(order))
+        .encode(x=x, xOffset=offset, color=encoding.color_of(order))
     )
     spread = base.mark_rule(strokeWidth=3, opacity=0.4, strokeCap="round").encode(
         y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q"
     )
     points = base.mark_point(filled=True, opacity=1, size=75).encode(
         y=y,
-        shape=shape_of(order),
+        shape=encoding.shape_of(order),
         tooltip=[
             alt.Tooltip("candidate:N"),
             alt.Tooltip("level:N"),
@@ -145,10 +133,12 @@ def _levels_chart(
             alt.Tooltip("set:N"),
         ],
     )
-    return with_rows(finish(alt.layer(baseline, spread, points), height=320), rows + majority)
+    return encoding.with_rows(
+        encoding.finish(alt.layer(baseline, spread, points), height=320), rows + majority
+    )
 
 
-def methods_figure(evidence: Evidence) -> Figure | None:
+def methods_figure(evidence: Evidence) -> encoding.Figure | None:
     """Heat map of robust accuracy, attack methods against candidates; None where methods are unknown."""
     records = evidence.records
     names = candidate_names(records)
@@ -157,14 +147,12 @@ def methods_figure(evidence: Evidence) -> Figure | None:
     if rows.empty:
         return None
     rows["candidate"] = [names[key] for key in zip(rows["model"], rows["adaptation"], strict=True)]
-    variants: Variants = {}
-    for task in ("", *tasks_of(rows)):
-        own = rows if task == "" else rows[rows["task"] == task]
-        if task == "" and rows["task"].nunique() == 1:
-            continue
-        cells = _method_cells(own)
-        variants["all tasks, pooled" if task == "" else task,] = _methods_chart(cells, list(names.values()))
-    return Figure("methods", ("Task",), variants, "Robust accuracy by attack method and candidate.")
+    own = {task: rows[rows["task"] == task] for task in encoding.tasks_of(rows)}
+    shown = ({"all tasks, pooled": rows} if rows["task"].nunique() > 1 else {}) | own
+    variants: encoding.Variants = {
+        (label,): _methods_chart(_method_cells(some), list(names.values())) for label, some in shown.items()
+    }
+    return encoding.Figure("methods", ("Task",), variants)
 
 
 def _method_cells(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -181,8 +169,8 @@ def _method_cells(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "method": f"{method} · {level}",
                 "value": round(value, 4),
                 "n": int(n),
+                "text": format_value(value, "fraction", low, high),
             }
-            | {"text": format_value(value, "fraction", low, high)}
         )
     return cells
 
@@ -192,7 +180,7 @@ def _methods_chart(cells: list[dict[str, Any]], order: Sequence[str]) -> dict[st
     return heat_map(cells, order, [name for _, name in methods], title="robust accuracy")
 
 
-def transfer_figure(records: pd.DataFrame) -> Figure | None:
+def transfer_figure(records: pd.DataFrame) -> encoding.Figure | None:
     """Heat map of transfer, by task and attack; None where nothing was transferred."""
     rows = attack_rows(records)
     rows = rows[rows["value"].notna() & rows["metric"].isin(["transfer_success_rate", "attack_success_rate"])]
@@ -200,20 +188,15 @@ def transfer_figure(records: pd.DataFrame) -> Figure | None:
         return None
     names = candidate_names(records)
     order = list(names.values())
-    variants: Variants = {}
-    for task in tasks_of(rows):
+    variants: encoding.Variants = {}
+    for task in encoding.tasks_of(rows):
         for attack, own in rows[rows["task"] == task].groupby("method", sort=False):
             cells = list(_transfer_cells(own, names))
             sources = [name for name in order if any(cell["source"] == name for cell in cells)]
             variants[task, str(attack)] = heat_map(
                 cells, order, sources, title="success rate", row="source", axes=("answered by", "made on")
             )
-    return Figure(
-        "transfer",
-        ("Task", "Attack"),
-        variants,
-        "Success rate of adversarial examples, by the model they were made on and the model that answers.",
-    )
+    return encoding.Figure("transfer", ("Task", "Attack"), variants)
 
 
 def _transfer_cells(rows: pd.DataFrame, names: Mapping[tuple[str, str], str]) -> Iterator[dict[str, Any]]:

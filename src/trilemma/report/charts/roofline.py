@@ -13,21 +13,7 @@ import pandas as pd
 from trilemma.analysis.candidates import candidates, rows_of
 from trilemma.analysis.lookup import Estimate
 from trilemma.metrics import Metric
-from trilemma.report.charts.encoding import (
-    ROWS,
-    Figure,
-    Variants,
-    absent,
-    color_of,
-    columns,
-    finish,
-    logarithmic_ticks,
-    metric_axis,
-    models_in_order,
-    shape_of,
-    short,
-    with_rows,
-)
+from trilemma.report.charts import encoding
 from trilemma.report.charts.phases import without_forecasts
 from trilemma.units import format_value
 
@@ -41,13 +27,13 @@ _ROOM = 2.0
 Row = Mapping[str, Any]
 
 
-def roofline_figure(records: pd.DataFrame) -> Figure | None:
+def roofline_figure(records: pd.DataFrame) -> encoding.Figure | None:
     """The marks of all models and points under the roof, by phase; None where no work is known."""
     rows = without_forecasts(records)
     rows = rows[(rows["axis"] == "E") & (rows["adaptation"] == "") & rows["value"].notna()]
-    order = models_in_order(candidates(records))
+    order = encoding.models_in_order(candidates(records))
     rates = {(row["model"], row["metric"]): row for row in rows_of(rows[rows["metric"].isin(_RATES)])}
-    variants: Variants = {}
+    variants: encoding.Variants = {}
     for label, phase in PHASES.items():
         points: dict[tuple[str, int, int], dict[str, Row]] = {}
         own = rows[(rows["phase"] == phase) & rows["batch"].notna() & rows["length"].notna()]
@@ -61,10 +47,7 @@ def roofline_figure(records: pd.DataFrame) -> Figure | None:
         ]
         if marks:
             variants[label,] = _chart(marks, _roofs(rates, marks), order)
-    if not variants:
-        return None
-    description = "Achieved FLOPs per second against FLOPs per byte, under the machine's roofline."
-    return Figure("roofline", ("Phase",), variants, description)
+    return encoding.Figure("roofline", ("Phase",), variants) if variants else None
 
 
 _WORK = ("flops", "bytes_moved", "roofline_ms", "roofline_share")
@@ -78,7 +61,7 @@ def _mark(
 ) -> dict[str, Any]:
     """One model at one point."""
     allowed = 1e3 * flops["value"] / least["value"]
-    low, high = (None if absent(share[end]) else share[end] for end in ("low", "high"))
+    low, high = (None if encoding.absent(share[end]) else share[end] for end in ("low", "high"))
     achieved = Estimate(
         allowed * share["value"],
         None if low is None else allowed * low,
@@ -88,14 +71,14 @@ def _mark(
     times = [None if not part else least["value"] / part for part in (share["value"], high, low)]
     return {
         "candidate": model,
-        "x": short(flops["value"] / moved["value"]),
+        "x": encoding.short(flops["value"] / moved["value"]),
         "point": f"batch {batch}, length {length}",
         "flops": format_value(flops["value"], "FLOPs"),
         "moved": format_value(moved["value"], "bytes"),
         "time": format_value(times[0], "ms", times[1], times[2]),
         "share": format_value(share["value"], "fraction"),
         "limit": least["note"] or "–",
-        **columns("y", achieved, "FLOP/s"),
+        **encoding.columns("y", achieved, "FLOP/s"),
     }
 
 
@@ -112,8 +95,8 @@ def _roofs(rates: Mapping[tuple[str, str], Row], marks: Sequence[Row]) -> list[d
     return [
         {
             "roof": products,
-            "x": short(place),
-            "roof_y": short(min(bandwidth * place, rate)),
+            "x": encoding.short(place),
+            "roof_y": encoding.short(min(bandwidth * place, rate)),
             "label": label,
             "side": side,
         }
@@ -134,12 +117,12 @@ def _chart(marks: list[dict[str, Any]], roofs: list[dict[str, Any]], order: Sequ
         "x:Q",
         title="FLOPs per byte moved",
         scale=alt.Scale(type="log", nice=False, padding=8),
-        axis=alt.Axis(values=logarithmic_ticks(widths), grid=False, format="~g"),
+        axis=alt.Axis(values=encoding.logarithmic_ticks(widths), grid=False, format="~g"),
     )
     scale = alt.Scale(type="log", nice=False, padding=16)
-    axis = metric_axis(_ACHIEVED, logarithmic_ticks(heights))
+    axis = encoding.metric_axis(_ACHIEVED, encoding.logarithmic_ticks(heights))
     y = alt.Y("y:Q", title="achieved FLOP/s · better ↑", scale=scale, axis=axis)
-    base = alt.Chart(ROWS)
+    base = alt.Chart(encoding.ROWS)
     above = base.transform_filter("isValid(datum.roof)").encode(x=x, y=alt.Y("roof_y:Q", scale=scale))
     roof = above.mark_line(strokeWidth=1.5, color=alt.expr("muted")).encode(detail="roof:N")
     labels = [
@@ -157,7 +140,7 @@ def _chart(marks: list[dict[str, Any]], roofs: list[dict[str, Any]], order: Sequ
     ]
     spread = base.transform_filter("isValid(datum.y_low)").mark_rule(opacity=0.45, strokeWidth=1.5)
     points = base.transform_filter("isValid(datum.candidate)").mark_point(filled=True, opacity=0.9, size=64)
-    color = color_of(order)
+    color = encoding.color_of(order)
     tooltip = [
         alt.Tooltip("candidate:N", title="model"),
         alt.Tooltip("point:N"),
@@ -172,6 +155,6 @@ def _chart(marks: list[dict[str, Any]], roofs: list[dict[str, Any]], order: Sequ
         roof,
         *labels,
         spread.encode(x=x, y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q", color=color),
-        points.encode(x=x, y=y, color=color, shape=shape_of(order), tooltip=tooltip),
+        points.encode(x=x, y=y, color=color, shape=encoding.shape_of(order), tooltip=tooltip),
     ).add_params(alt.param(name="muted", value="#888"))
-    return with_rows(finish(chart, height=360), [*roofs, *marks])
+    return encoding.with_rows(encoding.finish(chart, height=360), [*roofs, *marks])

@@ -1,15 +1,15 @@
 """A sweep over clock frequencies as one HTML page: a chart, what to run at, and the tables as printed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trilemma.files import write_text
 from trilemma.report.charts.clocks import STANDINGS, Mark, clocks_figure
+from trilemma.report.contents import CONTENTS
 from trilemma.report.layout import Sheet
 from trilemma.report.pages import page
-from trilemma.report.pages.figure_sections import ChartSection
-
-TITLE = "Time and energy by clock frequency"
+from trilemma.report.pages.figure_sections import chart_section
 
 
 def write(
@@ -31,16 +31,15 @@ def write(
     Raises:
         StoreError: where that place cannot be written.
     """
-    lead = (
-        "Each mark is one frequency. The line joins the Pareto front: beside any other frequency there is "
-        "one that is better in time or energy and not worse in the other. The axes do not begin at zero."
-    )
-    legend = {standing: index for index, standing in enumerate(STANDINGS)}
-    words = {sheet.title: sheet.notes for sheet in sheets}
-    body: list[ChartSection | page.TextSection] = [
-        *([ChartSection(clocks_figure(marks), TITLE, lead, legend)] if marks else []),
-        *([page.TextSection("chosen", "What to run at", words)] if words else []),
-        *([page.TextSection("queries", "By length of query", queries)] if queries else []),
-    ]
-    tables = [Sheet(one.title, one.header, one.rows, ()) for one in sheets]
-    write_text(path, page.render(TITLE, facts, body, tables))
+    title = CONTENTS["sections"]["clocks"]["title"]
+    figures, sections = [], {}
+    if marks:
+        figures = [clocks_figure(marks)]
+        legend = {standing: index for index, standing in enumerate(STANDINGS)}
+        sections["clocks"] = chart_section(figures[0], legend)
+    if words := {sheet.title: sheet.notes for sheet in sheets}:
+        sections["chosen"] = page.text_section("chosen", "What to run at", words)
+    if queries:
+        sections["queries"] = page.text_section("queries", "By length of query", queries)
+    tables = [replace(sheet, notes=()) for sheet in sheets]
+    write_text(path, page.render(title, facts, figures, sections, tables))

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -18,66 +17,46 @@ from typing import Any
 
 from trilemma.report.charts.encoding import Figure
 from trilemma.report.layout import Sheet
-from trilemma.report.pages.figure_sections import ChartSection, chart_section
 from trilemma.report.pages.sections import titled_grid
 
 
-@dataclass(frozen=True)
-class TextSection:
-    """A section of sentences.
-
-    Attributes:
-        name: id in the page.
-        title: its heading.
-        sentences: the heading of each topic, and the sentences about it.
-    """
-
-    name: str
-    title: str
-    sentences: Mapping[str, Sequence[str]]
-
-
 def render(
-    title: str, facts: Sequence[str], body: Sequence[ChartSection | TextSection], sheets: Sequence[Sheet]
+    title: str,
+    facts: Sequence[str],
+    figures: Sequence[Figure],
+    sections: Mapping[str, str],
+    sheets: Sequence[Sheet],
 ) -> str:
-    """A page of charts, sentences and tables as a string; all that is given is text, not markup.
+    """A page of charts, sentences and tables as a string.
 
     Args:
-        title: heading of the page.
-        facts: lines below it, such as hardware and versions.
-        body: its sections, in order.
+        title: heading of the page, as text.
+        facts: lines below it, such as hardware and versions, as text.
+        figures: the charts that are drawn in its sections.
+        sections: its sections by id, in order, as markup.
         sheets: tables, below them.
     """
-    charts = [section for section in body if isinstance(section, ChartSection)]
-    parts = [_head(title, facts)]
-    parts += [chart_section(part) if isinstance(part, ChartSection) else _text_section(part) for part in body]
-    names = [part.figure.name if isinstance(part, ChartSection) else part.name for part in body]
     if sheets:
         tables = "".join(titled_grid(sheet) for sheet in sheets)
-        parts.append(
-            f'<section id="numbers"><h2>The numbers</h2><div class="sheets">{tables}</div></section>'
-        )
-        names.append("numbers")
+        numbers = f'<section id="numbers"><h2>The numbers</h2><div class="sheets">{tables}</div></section>'
+        sections = {**sections, "numbers": numbers}
+    lines = "".join(f'<p class="meta">{escape(fact)}</p>' for fact in facts)
+    head = f'<section class="hero"><h1>{escape(title)}</h1>{lines}</section>'
     return frame(
         title=title,
-        sections={name: name.capitalize() for name in names},
-        main="\n".join(parts),
-        data={"figures": figures_data(chart.figure for chart in charts)},
+        sections={name: name.capitalize() for name in sections},
+        main="\n".join([head, *sections.values()]),
+        data={"figures": figures_data(figures)},
     )
 
 
-def _head(title: str, facts: Sequence[str]) -> str:
-    lines = "".join(f'<p class="meta">{escape(fact)}</p>' for fact in facts)
-    return f'<section class="hero"><h1>{escape(title)}</h1>{lines}</section>'
-
-
-def _text_section(section: TextSection) -> str:
+def text_section(name: str, title: str, sentences: Mapping[str, Sequence[str]]) -> str:
+    """A section of sentences, by the heading of each topic; all that is given is text."""
     entries = "".join(
-        f"<h3>{escape(topic)}</h3>{''.join(f'<p>{escape(sentence)}</p>' for sentence in sentences)}"
-        for topic, sentences in section.sentences.items()
+        f"<h3>{escape(topic)}</h3>{''.join(f'<p>{escape(sentence)}</p>' for sentence in about)}"
+        for topic, about in sentences.items()
     )
-    title = f"<h2>{escape(section.title)}</h2>"
-    return f'<section id="{section.name}" class="prose sheets">{title}{entries}</section>'
+    return f'<section id="{name}" class="prose sheets"><h2>{escape(title)}</h2>{entries}</section>'
 
 
 def frame(

@@ -1,7 +1,6 @@
 """A profile as one HTML page: charts, and the tables as printed."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,29 +13,18 @@ from trilemma.report.charts.length import length_figure
 from trilemma.report.charts.phases import phases_figure
 from trilemma.report.charts.roofline import roofline_figure
 from trilemma.report.pages import page
-from trilemma.report.pages.figure_sections import section_of
+from trilemma.report.pages.figure_sections import candidates_chart
 from trilemma.units import join
 
 MOST_POINTS = 400
 """Batches and lengths of which charts are drawn; a chart is kept for each of them."""
-
-_LEADS = {
-    "length": "An architecture's advantage shows over lengths, not at one. Both axes are logarithmic; bands "
-    "are 90% intervals, where measured passes stand behind a forecast.",
-}
-"""How to read charts of forecasts, where that differs from measurements."""
 
 _NAMED = 4
 """Models that a title names at most."""
 
 
 def write(records: pd.DataFrame, path: Path, notes: Sequence[str] = ()) -> None:
-    """Write a profile as a page, whole or not at all.
-
-    Args:
-        records: of axis E.
-        path: the HTML file to write.
-        notes: lines about the whole.
+    """Write records of axis E, with notes on the whole, as a page: whole or not at all.
 
     Raises:
         StoreError: where that place cannot be written.
@@ -52,17 +40,17 @@ def render(records: pd.DataFrame, notes: Sequence[str] = ()) -> str:
     drawn = drawn.assign(low=drawn["low"].mask(described), high=drawn["high"].mask(described))
     points = len(drawn[["batch", "length"]].dropna().drop_duplicates())
     facts = [*profile.facts(records), *notes]
-    figures: list[Figure | None] = []
+    figures: list[Figure] = []
     everyone = candidates(drawn) if len(drawn) else []
     if points > MOST_POINTS:
         facts.append(f"{points:,} batches and lengths are too many to draw; the tables have them all")
     elif everyone:
-        figures = [length_figure(drawn), phases_figure(drawn), roofline_figure(drawn)]
-    body = [section_of(figure, everyone) for figure in figures if figure is not None]
-    if profile.is_forecast(records):
-        body = [replace(one, lead=_LEADS.get(one.figure.name, one.lead)) for one in body]
-    facts.append(profile.brackets(records))
-    return page.render(title(records), [fact for fact in facts if fact], body, list(profile.sheets(records)))
+        drawings = (length_figure(drawn), phases_figure(drawn), roofline_figure(drawn))
+        figures = [figure for figure in drawings if figure is not None]
+    lead = "lead of forecasts" if profile.is_forecast(records) else "lead"
+    sections = {figure.name: candidates_chart(figure, everyone, lead) for figure in figures}
+    facts = [fact for fact in (*facts, profile.brackets(records)) if fact]
+    return page.render(title(records), facts, figures, sections, list(profile.sheets(records)))
 
 
 def title(records: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from trilemma.decision.verdict import Ranking, Verdict
 from trilemma.metrics import AGGREGATED, METRICS
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import AVERAGE
-from trilemma.report.charts.encoding import kind_of
+from trilemma.report.charts.encoding import kind_of, tasks_of
 from trilemma.report.examples import ExampleSet
 from trilemma.report.layout import Sheet, sheets
 from trilemma.report.sheets import training_sheet
@@ -32,7 +32,7 @@ COMPARISONS = 1500
 
 def meta(records: pd.DataFrame, count: int) -> str:
     """One line: how many candidates and seeds, which tasks and hardware."""
-    tasks = [task for task in dict.fromkeys(records["task"]) if task not in ("", AVERAGE)]
+    tasks = tasks_of(records)
     seeds = records["seed"].dropna().nunique()
     hardware = next((h for h in records["hardware"] if h), "")
     parts = [
@@ -216,11 +216,8 @@ def example_note(shown: ExampleSet) -> str:
 
 def most_important(compared: Sequence[Comparison]) -> list[Comparison]:
     """Aggregates first, then whole tasks, then single levels; bounded."""
-
-    def weight(c: Comparison) -> tuple[bool, bool]:
-        return c.task != AVERAGE, c.level not in ("all", "clean")
-
-    return sorted(compared, key=weight)[:COMPARISONS]
+    ordered = sorted(compared, key=lambda c: (c.task != AVERAGE, c.level not in ("all", "clean")))
+    return ordered[:COMPARISONS]
 
 
 def comparison_note(compared: Sequence[Comparison]) -> str:

@@ -22,40 +22,20 @@ from trilemma.report.charts.length import length_figure
 from trilemma.report.charts.pareto import pareto_figure
 from trilemma.report.charts.phases import phases_figure
 from trilemma.report.charts.roofline import roofline_figure
-from trilemma.report.pages import figure_sections, sections
+from trilemma.report.contents import CONTENTS
+from trilemma.report.pages import sections
+from trilemma.report.pages.figure_sections import candidates_chart, table_section
 from trilemma.report.pages.page import figures_data, frame, resource
 from trilemma.report.sheets import attack_sheet, forecast_sheet
 
 LARGE = 300_000
 """Rows of the items table above which attack success rates are left to ``trilemma compare``, as slow."""
 
-SECTIONS = {
-    "front": "Trade-off",
-    "levels": "Levels",
-    "methods": "Methods",
-    "attacks": "Attacks",
-    "length": "Length",
-    "phases": "Phases",
-    "roofline": "Roofline",
-    "comparisons": "Comparisons",
-    "examples": "Examples",
-    "numbers": "Numbers",
-    "caveats": "Caveats",
-}
-"""What the bar at the top links to."""
-
 
 def write(
     records: pd.DataFrame, items: pd.DataFrame, path: Path, title: str = "", at: OperatingPoint | None = None
 ) -> Path:
-    """Write the report.
-
-    Args:
-        records: the records table.
-        items: the items table.
-        path: the HTML file to write.
-        title: shown at the top; by default the study's name.
-        at: the operating point at which efficiency is read.
+    """Write the report of both tables as :func:`render` makes it, and return the path.
 
     Raises:
         TrilemmaError: when the records are empty.
@@ -63,15 +43,14 @@ def write(
     """
     if records.empty:
         raise TrilemmaError("the records table is empty: there is nothing to report; run the study first")
-    page = render(records, items, title, at)
-    write_text(path, page)
+    write_text(path, render(records, items, title, at))
     return path
 
 
 def render(
     records: pd.DataFrame, items: pd.DataFrame, title: str = "", at: OperatingPoint | None = None
 ) -> str:
-    """The whole page as a string."""
+    """The whole page as a string; by default it has the study's name, at the usual operating point."""
     records = cleaned(records)
     at = at or operating_point(records)
     title = title or str(records["study"].iloc[0])
@@ -116,7 +95,7 @@ def render(
     )
     return frame(
         title=title,
-        sections=SECTIONS,
+        sections=CONTENTS["links"],
         main=main,
         data=data,
         scripts=("study.js",),
@@ -127,12 +106,8 @@ def render(
 
 def _figures(figures: Sequence[Figure], records: pd.DataFrame, everyone: Sequence[Candidate]) -> str:
     """The charts in order, the table of attacks before the chart about them, that of forecasts last."""
-    parts = {
-        figure.name: figure_sections.chart_section(figure_sections.section_of(figure, everyone))
-        for figure in figures
-        if figure.name != "pareto"
-    }
-    parts["attacks"] = figure_sections.attack_section(attack_sheet(records))
-    parts["forecasts"] = figure_sections.forecast_section(forecast_sheet(records))
+    parts = {one.name: candidates_chart(one, everyone) for one in figures if one.name != "pareto"}
+    parts["attacks"] = table_section("attacks", attack_sheet(records))
+    parts["forecasts"] = table_section("forecasts", forecast_sheet(records))
     order = ["levels", "methods", "attacks", "transfer", "length", "phases", "roofline", "forecasts"]
     return "".join(parts.get(name, "") for name in order)
