@@ -61,20 +61,11 @@ def fetch(model: ModelSpec) -> Origin:
     Raises:
         ModelError: when the hub cannot be reached and the cache has no snapshot.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from trilemma.models.source import download
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    patterns += ["*.py"] if model.trust_remote_code else []
-    patterns += ["*.bin"] if model.allow_pickle else []
     assert model.id is not None
-    try:
-        folder = Path(snapshot_download(model.id, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise ModelError(
-            f"cannot fetch {model.id} from the Hugging Face Hub ({type(error).__name__}); check the id "
-            "and the connection, or give the model as a folder by `path`"
-        ) from error
+    flags = {"trust_remote_code": model.trust_remote_code, "allow_pickle": model.allow_pickle}
+    folder = download(model.id, **flags)
     return Origin(str(folder), f"{model.id}@{folder.name}", *_stored(folder))
 
 

@@ -9,45 +9,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress
-from trilemma.records import write_table
-from trilemma.study.console import silence_noise
+from trilemma.records import records_table, write_table
+from trilemma.study.console import ConsoleListener, silence_noise
 from trilemma.study.finished import Finished
-from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out, provenance
 from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
+from trilemma.study.stages import all_records
 from trilemma.study.store import DamagedError, Store
-from trilemma.study.tables import build_tables
 
 _FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
 
 
-class Listener(Protocol):
-    """Hears what a run does, for a display."""
-
-    def preparing(self, what: str) -> None:
-        """Something before the first stage or after the last: reading data, fetching a model, scoring."""
-
-    def planned(self, graph: Graph) -> None:
-        """The stages are known."""
-
-    def notice(self, what: str) -> None:
-        """Something that a reader should see and that stays on the screen."""
-
-    def started(self, stage: Stage) -> Progress:
-        """A stage begins; returns a callback for the work inside it."""
-
-    def finished(self, stage: Stage, seconds: float, *, reused: bool, failure: str) -> None:
-        """A stage ended; ``failure`` is the reason where it failed, else empty."""
-
-
-def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
+def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -> None:
     """Run a study to its two tables; a killed run resumes.
 
     Args:
@@ -76,9 +56,9 @@ def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
     finally:
         gc.unfreeze()
     listener.preparing("scoring")
-    records, items = build_tables(finished)
+    records = records_table(all_records(finished))
     write_text(run / "checkpoints.json", json.dumps(_checkpoints(finished), indent=1))
-    write_table(items, run / "items.parquet")
+    write_table(finished.items, run / "items.parquet")
     write_table(records, run / "records.parquet")
 
 
@@ -96,7 +76,7 @@ class _Walk:
     """A walk over the graph: what is finished so far, and who hears of it."""
 
     so_far: Finished
-    listener: Listener
+    listener: ConsoleListener
 
     def advance(self, stage: Stage) -> None:
         """Reuse a stage's artifact, or compute it, or note why it cannot be."""
