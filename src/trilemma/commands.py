@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from trilemma.decision.decision import Decision
     from trilemma.forecasting.calibration import Calibration
     from trilemma.forecasting.models import ForecastModel
-    from trilemma.forecasting.plan import ParallelPlan
     from trilemma.hardware.machine import Machine
     from trilemma.profiling.grid import ProfileSettings
     from trilemma.profiling.models import ModelUnderTest
@@ -69,7 +68,7 @@ def run(
     from trilemma.result import Result
     from trilemma.study import Study, load_study
     from trilemma.study.console import ConsoleListener
-    from trilemma.study.runner import checkpoints, run_study
+    from trilemma.study.runner import run_study
     from trilemma.study.store import locked
 
     if not isinstance(study, Study):
@@ -78,12 +77,13 @@ def run(
         study = study.model_copy(update={"data": data})
     folder = Path(out) if out else Path("runs") / study.name
     with locked(folder), ConsoleListener(console or Console(stderr=True)) as listener:
-        run_study(study, folder, Path(store) if store else folder.parent / ".store", listener)
+        kept = Path(store) if store else folder.parent / ".store"
+        checkpoints = run_study(study, folder, kept, listener)
         listener.preparing("writing the report")
         result = Result.load(folder)
         result.report(folder / "report.html")
-        for checkpoint in checkpoints(folder):
-            write_card(**checkpoint, records=result.records)
+        for checkpoint in checkpoints:
+            write_card(**{**checkpoint, "folder": Path(checkpoint["folder"])}, records=result.records)
     return result
 
 
@@ -119,18 +119,9 @@ def pretrain(
 ) -> "PretrainFacts":
     """Pretrain a language model from scratch and write a model folder, which a study can name.
 
-    Args:
-        model: ``ARCH:SIZE``, for example ``gla:nano``.
-        corpus: text, JSON Lines or Parquet files.
-        out: the folder to write; it must not exist.
-        tokenizer: folder of a tokenizer, or the vocabulary of one that is trained on the corpus.
-        seed: of weights and order.
-        progress: is given the tokens that were trained on.
-        **settings: fields of :class:`trilemma.training.pretrain_settings.PretrainSettings`, for example
-            ``tokens="10M"``.
-
-    Raises:
-        TrilemmaError: for a setting, a corpus or a folder that cannot be used.
+    Arguments and errors are those of :func:`trilemma.training.pretraining.pretrain`, but for settings, which
+    are given by name: fields of :class:`trilemma.training.pretrain_settings.PretrainSettings`, by default
+    ``tokens="10M"``.
 
     Example:
         >>> tl.pretrain("gla:nano", ["books.txt"], "my-gla", tokens="100k", length=64, batch=8)
@@ -202,25 +193,20 @@ def forecast(
     models: "Sequence[str | Path | ForecastModel]",
     machines: "Sequence[str | Machine]" = ("here",),
     points: Sequence[OperatingPoint] = (OperatingPoint(),),
-    *,
-    precisions: Sequence[str] = ("auto",),
-    plans: "Sequence[ParallelPlan] | None" = None,
-    calibration: "Calibration | None" = None,
+    **options: Any,
 ) -> Profile:
     """Forecast what models would cost on machines; arguments as :func:`trilemma.forecasting.forecast`.
+
+    Options are its ``precisions``, ``plans`` and ``calibration``.
 
     Raises:
         ModelError: for a model that there is not, or whose family is not known.
         DeployError: for an unknown machine or precision, an operating point that is out of range, or where
             nothing of what is asked can be forecast.
     """
-    from trilemma.forecasting import ParallelPlan
     from trilemma.forecasting import forecast as records_of
 
-    plans = plans or (ParallelPlan(),)
-    records = records_of(
-        models, machines, points, precisions=precisions, plans=plans, calibration=calibration
-    )
+    records = records_of(models, machines, points, **options)
     if not any(one.metric == "peak_memory_bytes" and one.value is not None for one in records):
         reasons = dict.fromkeys(one.reason for one in records if one.reason)
         raise DeployError("; ".join(reasons) or "nothing is asked; name a model and an operating point")
@@ -287,14 +273,9 @@ def sweep_clocks(
                 )
             rates = roofline.find(device)
             facts += [rates.note] if rates.note else []
+            timed, decode = records(sweep.TIMED), grid.decode
             places, remarks = sweep.estimated(
-                records(sweep.TIMED),
-                found,
-                rates.machine,
-                power,
-                frequencies,
-                grid.decode,
-                host_follows=on_cpu,
+                timed, found, rates.machine, power, frequencies, decode, host_follows=on_cpu
             )
     return ClockSweep(places, [*facts, *remarks])
 
@@ -353,11 +334,8 @@ def profile_settings(content: Mapping[str, Any], where: str = "") -> "ProfileSet
         first = error.errors(include_url=False)[0]
         names = [str(part) for part in first["loc"] if isinstance(part, str)]
         option = {"precisions": "precision", "compiled": "compile"}.get(names[-1], names[-1]) if names else ""
-        place = (
-            f"{where}: {'.'.join(names)}"
-            if where
-            else f"--{option.replace('_', '-')} {str(first['input'])[:100]}"
-        )
+        given = f"--{option.replace('_', '-')} {str(first['input'])[:100]}"
+        place = f"{where}: {'.'.join(names)}" if where else given
         message = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
         raise TrilemmaError(f"{place}: {message}") from error
 
@@ -390,17 +368,14 @@ def is_settings_file(name: str) -> bool:
     return Path(name).suffix in (".yaml", ".yml")
 
 
-def _settings(models: Any, settings: Mapping[str, Any]) -> "ProfileSettings":
+def _settings(models: Any, settings: dict[str, Any]) -> "ProfileSettings":
     from trilemma.profiling.grid import ProfileSettings
 
-    known: dict[str, Any]
-    if isinstance(models, str | Path) and is_settings_file(str(models)):
-        known = read_settings(Path(models)).model_dump(exclude_unset=True)
-    elif isinstance(models, ProfileSettings):
-        known = models.model_dump(exclude_unset=True)
-    else:
-        known = {"models": [str(one) for one in ([models] if isinstance(models, str | Path) else models)]}
-    return profile_settings({**known, **settings})
+    if isinstance(models, str | Path):
+        models = read_settings(Path(models)) if is_settings_file(str(models)) else [models]
+    if isinstance(models, ProfileSettings):
+        return profile_settings(models.model_dump(exclude_unset=True) | settings)
+    return profile_settings({"models": list(map(str, models)), **settings})
 
 
 def _opened(asked: "ProfileSettings") -> "AbstractContextManager[list[ModelUnderTest]]":
@@ -409,11 +384,4 @@ def _opened(asked: "ProfileSettings") -> "AbstractContextManager[list[ModelUnder
     from trilemma.profiling.models import opened
 
     require_device(asked.device)
-    return opened(
-        asked.models,
-        precisions=asked.precisions,
-        attention=asked.attention,
-        compiled=asked.compiled,
-        trust_remote_code=asked.trust_remote_code,
-        allow_pickle=asked.allow_pickle,
-    )
+    return opened(asked.models, **asked.model_dump(exclude={"models", "device", "efficiency"}))

@@ -45,10 +45,8 @@ class Result:
         Raises:
             StoreError: when they are absent or not what this version writes.
         """
-        records, items = (
-            read_table(Path(run) / "records.parquet", RECORDS),
-            read_table(Path(run) / "items.parquet", ITEMS),
-        )
+        records = read_table(Path(run) / "records.parquet", RECORDS)
+        items = read_table(Path(run) / "items.parquet", ITEMS)
         return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))
 
     def __repr__(self) -> str:
@@ -115,21 +113,9 @@ class Result:
     ) -> "Decision":
         """The best candidate, or deployment on named machines, under limits.
 
-        Args:
-            best: the metric to optimise.
-            at: the operating point; by default ``batch=1,length=128``, or the nearest that was measured.
-            models: that are forecast; by default all candidates.
-            machines: to forecast for; by default what was measured decides.
-            batches: batch sizes to forecast.
-            precisions: of the weights, to forecast.
-            devices: over which each model is spread, to forecast; see :func:`trilemma.decision.decide`.
-            slo: bounds on times: ``ttft=200ms,tpot=40ms``.
-            **limits: ``max_METRIC`` or ``min_METRIC``, for example ``max_memory="8GB"``,
-                ``min_clean=0.88``, ``max_latency_ms=20``; None is no limit.
-
-        Raises:
-            TrilemmaError: for an unknown metric, an unreadable limit, a metric that was not measured, or an
-                option that does not apply.
+        Arguments and errors are those of :func:`trilemma.decision.decide`, but limits are given by name:
+        ``max_METRIC`` or ``min_METRIC``, for example ``max_memory="8GB"``, ``min_clean=0.88``,
+        ``max_latency_ms=20``; None is no limit.
         """
         from trilemma.decision import decide
 
@@ -179,20 +165,12 @@ class Result:
         """Write the self-contained HTML report, with the folders of its path, and return the path.
 
         Raises:
-            TrilemmaError: when the path does not end in ``.html``.
-            StoreError: when the file cannot be written.
+            TrilemmaError: when the path does not end in ``.html``, or cannot be written.
         """
-        from trilemma.errors import StoreError, TrilemmaError
+        from trilemma.files import require_suffix
         from trilemma.report.pages.study import write
 
-        path = Path(path)
-        if path.suffix.lower() != ".html":
-            raise TrilemmaError(f"{path} does not end in .html: the report is one HTML file; name it so")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
-        return write(self.records, self.items, path, title, self._at(at))
+        return write(self.records, self.items, require_suffix(path, ".html"), title, self._at(at))
 
     def show(
         self,

@@ -235,12 +235,9 @@ def load_file(path: str | Path) -> Profile | ClockSweep:
 
 
 def _row(one: Setting) -> dict[str, Any]:
-    ends = {
-        f"{name}_{end}": None if interval is None else getattr(interval, end)
-        for name, interval in (("seconds", one.seconds_interval), ("joules", one.joules_interval))
-        for end in ("low", "high")
-    }
-    return {"mhz": one.mhz, "seconds": one.seconds, "joules": one.joules, "estimate": one.estimate, **ends}
+    seconds = one.seconds, *(one.seconds_interval or (None, None))
+    joules = one.joules, *(one.joules_interval or (None, None))
+    return dict(zip(SWEEP.names[6:], (one.mhz, *seconds, *joules, one.estimate), strict=True))
 
 
 def _setting(row: Mapping[str, Any]) -> Setting:

@@ -1,6 +1,5 @@
 """The live display of a run: stage, rate and time left."""
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,6 @@ from trilemma.progress import Progress as ProgressCallback
 from trilemma.study.graph import Graph
 from trilemma.study.stage import Stage
 from trilemma.terminal import print_lines
-
-_NOISE = "mtime may not be reliable"
-"""Message of transformers on file systems with coarse times, where checkpoints are sorted by number: fine."""
 
 _FLOOR = 3e10
 """Operations that every stage is taken to cost beyond its estimate: loading, saving, starting."""
@@ -58,15 +54,6 @@ def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
     """A live bar for one piece of work, with rate and time left."""
     with _display(console) as display:
         yield _add_bar(display, what)[1]
-
-
-def silence_noise() -> None:
-    """Keep a library's message that says nothing to the user out of the display."""
-    logging.getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
-
-
-def _is_not_noise(record: logging.LogRecord) -> bool:
-    return _NOISE not in str(record.msg)
 
 
 class ConsoleListener:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
-from trilemma.study.console import ConsoleListener, silence_noise
+from trilemma.study.console import ConsoleListener
 from trilemma.study.finished import Finished
 from trilemma.study.layout import lay_out, provenance
 from trilemma.study.spec import Study
@@ -27,7 +28,7 @@ _FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
 
 
-def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -> None:
+def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -> list[dict[str, Any]]:
     """Run a study to its two tables; a killed run resumes.
 
     Args:
@@ -37,13 +38,16 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
         store: the folder of artifacts.
         listener: hears of progress.
 
+    Returns:
+        The adapted models, as in ``checkpoints.json``: model, adaptation, task, seed and folder of each.
+
     Raises:
         TrilemmaError: for a fault in study, data or models, found before any work; or a refusing disk.
     """
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the listener shows progress
-    silence_noise()
+    getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
     listener.planned(graph)
@@ -57,9 +61,16 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
         gc.unfreeze()
     listener.preparing("scoring")
     records = records_table(all_records(finished))
-    write_text(run / "checkpoints.json", json.dumps(_checkpoints(finished), indent=1))
+    checkpoints = _checkpoints(finished)
+    write_text(run / "checkpoints.json", json.dumps(checkpoints, indent=1))
     write_table(finished.items, run / "items.parquet")
     write_table(records, run / "records.parquet")
+    return checkpoints
+
+
+def _is_not_noise(record: LogRecord) -> bool:
+    """False for a message of file systems with coarse times, where checkpoints are sorted by number: fine."""
+    return "mtime may not be reliable" not in str(record.msg)
 
 
 def keep_study(study: Study, path: Path, notice: Callable[[str], None]) -> None:
@@ -179,9 +190,3 @@ def _checkpoints(finished: Finished) -> list[dict[str, Any]]:
         for adapted in graph.adapted
         if adapted.task == graph.data.training_task(adapted.task) and not finished.failure(adapted.adapt)
     ]
-
-
-def checkpoints(run: Path) -> list[dict[str, Any]]:
-    """The adapted models of a finished run: model, adaptation, task, seed and folder of each."""
-    content = json.loads((run / "checkpoints.json").read_text("utf-8"))
-    return [{**entry, "folder": Path(entry["folder"])} for entry in content]

@@ -1,11 +1,12 @@
 """The blocks of a study, each valid by itself."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -61,10 +62,19 @@ def fault(location: tuple[int | str, ...], message: str) -> ValidationError:
     return ValidationError.from_exception_data("study", [{"type": kind, "loc": location, "input": None}])
 
 
-def _require_known(registry: Registry[Any], names: Sequence[str]) -> None:
-    for name in names:
-        if name not in registry:
-            raise ValueError(registry.unknown(name))
+def _known_to(registry: Registry[Any]) -> AfterValidator:
+    """Refuses a name, or any of several, that a registry does not have."""
+
+    def check(names: Any) -> Any:
+        for name in [names] if isinstance(names, str) else names:
+            if name not in registry:
+                raise ValueError(registry.unknown(name))
+        return names
+
+    return AfterValidator(check)
+
+
+_Architecture = Annotated[str, _known_to(ARCHITECTURES)]
 
 
 class _Block(BaseModel):
@@ -77,7 +87,9 @@ class ModelSpec(_Block):
     name: Name | None = Field(
         None, description="what the report calls it; default: from arch and size, or id"
     )
-    arch: str | None = Field(None, description="transformer-pp, gla, matmul-free, or a plug-in's name")
+    arch: Annotated[str, _known_to(ARCHITECTURES)] | None = Field(
+        None, description="transformer-pp, gla, matmul-free, or a plug-in's name"
+    )
     size: str | None = Field(None, description=f"one of {', '.join(SIZES)}, or a size that a plug-in has")
     id: str | None = Field(
         None, description="a Hugging Face Hub id; arch and size beside it are checked against it"
@@ -85,32 +97,18 @@ class ModelSpec(_Block):
     path: str | None = Field(None, description="a Hugging Face model folder, relative to the study file")
     package: str | None = Field(None, description="a model folder inside a Python package: module/folder")
     pretrain: bool = Field(False, description="pretrain it first, as the study's `pretrain` block says")
-    transforms: tuple[str, ...] = Field((), description="transforms applied before adaptation, in order")
+    transforms: Annotated[tuple[str, ...], _known_to(TRANSFORMS)] = Field(
+        (), description="transforms applied before adaptation, in order"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
     allow_pickle: bool = Field(False, description="load weights that are not safetensors")
     note: str = Field("", description="what a reader of the report must know about this candidate")
     adapt: dict[str, Any] = Field(default_factory=dict, description="adapt settings for this model alone")
 
-    @field_validator("arch")
-    @classmethod
-    def _known_architecture(cls, arch: str | None) -> str | None:
-        _require_known(ARCHITECTURES, [arch] if arch else [])
-        return arch
-
-    @field_validator("transforms")
-    @classmethod
-    def _known_transforms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        _require_known(TRANSFORMS, names)
-        return names
-
-    @model_validator(mode="after")
-    def _known_size(self) -> "ModelSpec":
-        if self.size and (message := unknown_size(self.arch, self.size)):
-            raise ValueError(message)
-        return self
-
     @model_validator(mode="after")
     def _one_origin(self) -> "ModelSpec":
+        if self.size and (message := unknown_size(self.arch, self.size)):
+            raise ValueError(message)
         origins = [name for name in ("id", "path", "package") if getattr(self, name)]
         if len(origins) > 1:
             raise ValueError(f"give one of id, path, package, not {' and '.join(origins)}")
@@ -151,7 +149,8 @@ class TaskSpec(_Block):
 
     @model_validator(mode="after")
     def _known(self) -> "TaskSpec":
-        _require_known(TASKS, [self.name])
+        if self.name not in TASKS:
+            raise ValueError(TASKS.unknown(self.name))
         return self
 
 
@@ -206,14 +205,8 @@ class SetSpec(UserSet):
 class AttackSpec(AttackSettings):
     """An attack of the study: a recipe's name, or ``{recipe: ..., and settings for it}``."""
 
-    recipe: Name = Field(description="a recipe's name")
+    recipe: Annotated[Name, _known_to(ATTACKS)] = Field(description="a recipe's name")
     name: Name | None = Field(None, description="what records call it; default: the recipe's name")
-
-    @field_validator("recipe")
-    @classmethod
-    def _known_recipe(cls, name: str) -> str:
-        _require_known(ATTACKS, [name])
-        return name
 
     @property
     def label(self) -> str:
@@ -253,16 +246,10 @@ class PretrainSpec(_Block):
     )
     length: int = Field(256, ge=8, description="tokens per packed sequence")
     batch: int = Field(32, gt=0, description="sequences per step")
-    learning_rate: dict[str, Rate] = Field(
+    learning_rate: Annotated[dict[str, Rate], _known_to(ARCHITECTURES)] = Field(
         default_factory=dict, description="peak rate by architecture; default: the architecture's own"
     )
     seed: Seed = 0
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _of_known_architectures(cls, rates: dict[str, float]) -> dict[str, float]:
-        _require_known(ARCHITECTURES, list(rates))
-        return rates
 
 
 class Blocks(_Block):

@@ -83,7 +83,7 @@ class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
     def compute(self, run: StageRun) -> None:
         from trilemma.profiling import EfficiencyGrid, ModelUnderTest, profile
 
-        failures = {shape: run.failures.get(_key(shape.source), "") for shape in self.shapes}
+        failures = {shape: run.failures.get(getattr(shape.source, "key", ""), "") for shape in self.shapes}
         models = [
             ModelUnderTest(
                 names=shape.names,
@@ -101,16 +101,9 @@ class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
 
             records = profile(models, self.grid, progress=run.progress)
             records = [*records, *forecasts(models, records)]
+        what: dict[str, Any] = {"axis": "E", "metric": "parameters", "unit": "count", "basis": "counted"}
         absent = (
-            Record(
-                model=name,
-                axis="E",
-                metric="parameters",
-                unit="count",
-                basis="counted",
-                status="failed",
-                reason=failure,
-            )
+            Record(model=name, **what, status="failed", reason=failure)
             for shape, failure in failures.items()
             for name in shape.names
             if failure
@@ -120,10 +113,6 @@ class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
 
 def _role(place: int) -> str:
     return f"model{place}"
-
-
-def _key(source: Source) -> str:
-    return source.key if isinstance(source, Stage) else ""
 
 
 def _of_step(settings: AdaptSettings) -> dict[str, Any]:
@@ -139,13 +128,14 @@ def lay_out(graph: Graph) -> Iterator[Profile]:
         same = model.from_scratch and (model.arch, model.size, model.transforms)
         adaptations = _adaptations(study, model)
         shape = repr((same or model.label, [_of_step(settings) for settings in adaptations]))
-        known = shapes.get(shape)
-        shapes[shape] = SharedShape(
-            names=(*known.names, model.label) if known else (model.label,),
-            source=known.source if known else graph.sources[model.label, study.seeds[0]],
-            load=known.load if known else Loading(model.trust_remote_code, model.allow_pickle),
+        first = SharedShape(
+            names=(),
+            source=graph.sources[model.label, study.seeds[0]],
+            load=Loading(model.trust_remote_code, model.allow_pickle),
             adaptations=adaptations,
         )
+        known = shapes.get(shape, first)
+        shapes[shape] = replace(known, names=(*known.names, model.label))
     grid = study.efficiency and study.efficiency.model_copy(update={"watts": None})
     yield Profile(
         title=f"of {len(shapes)} shapes",
