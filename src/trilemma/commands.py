@@ -1,7 +1,7 @@
 """What the commands do, as functions that return their result; the package exports them by these names."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -303,10 +303,8 @@ def watts_of(text: str) -> float:
     """
     from trilemma.hardware.catalogue import find_machine
 
-    try:
+    with suppress(ValueError):
         return float(text)
-    except ValueError:
-        pass
     try:
         machine = find_machine(text)
     except TrilemmaError as error:

@@ -72,10 +72,10 @@ class Profile:
         return cls(table, notes_in(metadata, _NOTES))
 
     def save(self, path: str | Path) -> Path:
-        """Write the records as Parquet, whole or not at all, and return the path.
+        """Write the records to a ``.parquet`` file, whole or not at all, and return its path.
 
         Raises:
-            TrilemmaError: where the path does not end in ``.parquet``, or cannot be written.
+            TrilemmaError: where the path has another ending, or cannot be written.
         """
         path = require_suffix(path, ".parquet")
         metadata = {_VERSION: str(SCHEMA_VERSION).encode(), _NOTES: json.dumps(self.notes).encode()}
@@ -130,11 +130,7 @@ class Profile:
         show(console, list(profile.sheets(self.records)), profile.brackets(self.records))
 
     def report(self, path: str | Path) -> Path:
-        """Write a self-contained HTML page with charts and tables, and return the path.
-
-        Raises:
-            TrilemmaError: where the path does not end in ``.html``, or cannot be written.
-        """
+        """Write an ``.html`` page with charts and tables that needs no other file; as :meth:`save`."""
         from trilemma.report.pages.profile import write
 
         path = require_suffix(path, ".html")

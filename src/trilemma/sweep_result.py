@@ -57,11 +57,7 @@ class ClockSweep:
 
     @classmethod
     def load(cls, path: str | Path) -> "ClockSweep":
-        """Read a sweep that :meth:`save` wrote; a file from a stranger is checked before it is believed.
-
-        Raises:
-            DataError: where the file is absent, not a sweep, damaged, or of another version.
-        """
+        """Read a sweep that :meth:`save` wrote; as :meth:`trilemma.profile_result.Profile.load`."""
         path = Path(path)
         file = open_profile(path)
         metadata = file.schema_arrow.metadata or {}
@@ -81,11 +77,7 @@ class ClockSweep:
         return found
 
     def save(self, path: str | Path) -> Path:
-        """Write the sweep as Parquet, whole or not at all, and return the path.
-
-        Raises:
-            TrilemmaError: where the path does not end in ``.parquet``, or cannot be written.
-        """
+        """Write the sweep to a ``.parquet`` file; as :meth:`trilemma.profile_result.Profile.save`."""
         path = require_suffix(path, ".parquet")
         metadata = {_VERSION: VERSION, _FACTS: json.dumps(self.facts).encode()}
         rows = [
@@ -199,11 +191,7 @@ class ClockSweep:
         choices: Mapping[Place, ClockChoice] | None = None,
         queries: Mapping[str, Sequence[str]] | None = None,
     ) -> Path:
-        """Write a self-contained HTML page, and return the path; arguments as for :meth:`show`.
-
-        Raises:
-            TrilemmaError: where the path does not end in ``.html``, or cannot be written.
-        """
+        """Write an ``.html`` page that needs no other file; arguments as for :meth:`show`."""
         from trilemma.report.pages.clocks import write
 
         path = require_suffix(path, ".html")

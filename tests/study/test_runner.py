@@ -188,7 +188,7 @@ def records(finished: Finished) -> Iterator[Record]:
 
 def test_a_new_kind_of_stage_is_one_line_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = (*KINDS, Kind(records, of_adapted=lay_out))
-    for module in ("layout", "tables"):
+    for module in ("layout", "stages"):
         monkeypatch.setattr(f"trilemma.study.{module}.KINDS", kinds)
     listener = run(folder)
     assert sum(one.startswith("count letters of") for one in listener.computed) == 4

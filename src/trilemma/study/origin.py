@@ -86,11 +86,7 @@ def require_loadable(model: ModelSpec, origin: Origin) -> None:
 
 
 def _require_shape(model: ModelSpec, folder: Path) -> None:
-    """A folder for which arch and size are named has that shape.
-
-    Raises:
-        ModelError: naming both shapes.
-    """
+    """Refuse a folder that has not the shape of the arch and size that are named beside it."""
     if not (model.arch and model.size):
         return
     from transformers import AutoConfig, PretrainedConfig

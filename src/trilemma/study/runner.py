@@ -106,9 +106,8 @@ class _Walk:
         if found is None:
             progress = self.listener.started(stage)
             with store.computing(stage.kind, stage.key):
-                found = self._sound(stage)  # another study may have finished it meanwhile
-                if found is None:
-                    found = self._compute(stage, progress)
+                # Another study may have finished it meanwhile.
+                found = self._sound(stage) or self._compute(stage, progress)
         facts[stage.key] = found
         failure = str(found.get("failure", ""))
         if failure:

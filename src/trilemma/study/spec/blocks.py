@@ -214,17 +214,22 @@ class AttackSpec(AttackSettings):
         return self.name or self.recipe
 
 
-def _by_recipe(value: object) -> object:
-    return {"recipe": value} if isinstance(value, str) else value
+def _or_text(field: str, kind: Any) -> BeforeValidator:
+    """Takes a plain text for a block that has nothing but this field."""
+
+    def block(value: object) -> object:
+        return {field: value} if isinstance(value, str) else value
+
+    return BeforeValidator(block, json_schema_input_type=kind | Name)
 
 
 class RobustnessSpec(_Block):
     """What attacks the adapted models: fixed sets, and attacks that run on the model itself."""
 
     sets: tuple[SetSpec | Name, ...] = Field((), description="advglue, anli, or sets from your files")
-    attacks: tuple[
-        Annotated[AttackSpec, BeforeValidator(_by_recipe, json_schema_input_type=AttackSpec | Name)], ...
-    ] = Field((), description="attacks run on the adapted model: names of recipes, or recipes with settings")
+    attacks: tuple[Annotated[AttackSpec, _or_text("recipe", AttackSpec)], ...] = Field(
+        (), description="attacks run on the adapted model: names of recipes, or recipes with settings"
+    )
     attack_settings: AttackSettings = Field(
         AttackSettings(),
         description="settings of all recipes, e.g. similarity; those given with a recipe come first",
@@ -269,6 +274,7 @@ class Blocks(_Block):
         Annotated[
             Annotated[TaskSpec, Tag("TaskSpec")] | Annotated[UserTaskSpec, Tag("UserTaskSpec")],
             Discriminator(_kind_of_task),
+            _or_text("name", TaskSpec | UserTaskSpec),
         ],
         ...,
     ] = Field(min_length=1, description="tasks by name, or from your files")
@@ -304,13 +310,6 @@ class Blocks(_Block):
             else:
                 found.append({"id": item})
         return found
-
-    @field_validator("tasks", mode="before", json_schema_input_type=_Some[TaskSpec | UserTaskSpec | Name])
-    @classmethod
-    def _task_names(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return value
-        return [{"name": item} if isinstance(item, str) else item for item in value]
 
     @field_validator("adapt", mode="before", json_schema_input_type=AdaptSettings | _Some[AdaptSettings])
     @classmethod

@@ -50,7 +50,8 @@ def all_records(finished: Finished) -> list[Record]:
     Raises:
         StoreError: when an artifact is gone.
     """
-    *others, efficiency = (list(kind.records(finished)) for kind in KINDS)
+    efficiency = list(profile.records(finished))
+    others = [kind.records(finished) for kind in KINDS if kind.records is not profile.records]
     scores = [record for records in others for record in records]
     candidates = dict.fromkeys((adapted.model, adapted.adaptation) for adapted in finished.graph.adapted)
     return [*efficiency, *scores, *joules_per_correct_answer(efficiency, scores, candidates)]
