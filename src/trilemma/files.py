@@ -103,19 +103,19 @@ def expanded(path: str | Path) -> Path:
 
 
 @contextmanager
-def held(folder: Path, busy: str) -> Iterator[None]:
-    """Hold a folder for this process, and make it where it is absent.
+def held(folder: Path, busy: str = "", name: str = ".lock") -> Iterator[None]:
+    """Hold a folder, or what a lock in it stands for, for this process; make the folder where it is absent.
 
     Raises:
-        StoreError: with the sentence ``busy``, when another process holds it.
+        StoreError: with the sentence ``busy``, when another process holds it; without one it is waited for.
     """
     from filelock import FileLock, Timeout
 
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        lock = FileLock(folder / name)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0 if busy else -1)
         except Timeout as error:
             raise StoreError(busy) from error
     try:

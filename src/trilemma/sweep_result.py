@@ -156,8 +156,8 @@ class ClockSweep:
                 one.mhz,
                 1e3 * one.seconds,
                 one.joules,
-                format_value(1e3 * one.seconds, "ms", *_ends(one.seconds_interval, 1e3)),
-                format_value(one.joules, "J", *_ends(one.joules_interval)),
+                format_value(1e3 * one.seconds, "ms", *(1e3 * end for end in one.seconds_interval or ())),
+                format_value(one.joules, "J", *(one.joules_interval or ())),
                 one in front,
                 one == chosen,
                 one.estimate,
@@ -232,7 +232,3 @@ def _setting(row: Mapping[str, Any]) -> Setting:
     ends = ((row[f"{name}_low"], row[f"{name}_high"]) for name in ("seconds", "joules"))
     intervals = [None if None in pair else Interval(*pair) for pair in ends]
     return Setting(row["mhz"], row["seconds"], row["joules"], bool(row["estimate"]), *intervals)
-
-
-def _ends(interval: Interval | None, factor: float = 1.0) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (factor * interval.low, factor * interval.high)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-_UNBROKEN = 1000
-
 
 def printable(text: str) -> str:
     """Text without control characters but line breaks and tabs: names cannot steer a terminal."""
@@ -27,5 +25,5 @@ def output() -> "Console":
 
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _UNBROKEN
+        console.width = 1000
     return console

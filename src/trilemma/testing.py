@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from trilemma.profiling import Measurement
     from trilemma.transforms import Transform
 
-__all__ = [
-    "check_adaptation",
-    "check_architecture",
-    "check_attack",
-    "check_measurement",
-    "check_model",
-    "check_task",
-    "check_transform",
-]
-
 
 def _check(condition: bool, message: str) -> None:
     if not condition:

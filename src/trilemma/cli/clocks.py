@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.options import Batch, Decode, Device, Length, Out, Precision, Report, counts, require_file
+from trilemma.cli.options import Batch, Decode, Device, Length, Out, Precision, Report, counts, require_files
 
 
 def clocks(
@@ -75,8 +75,7 @@ def clocks(
         return
     if not models:
         raise TrilemmaError("name a model, e.g. gla:small, or a sweep that --out wrote")
-    require_file("out", out, ".parquet")
-    require_file("report", report, ".html")
+    require_files(out, report)
     bounds = Bounds.parse(slo)
     asked = None if queries is None else read_queries(queries)
     given = settings_of(batch=batch, length=length, decode=decode, precision=precision, device=device)

@@ -66,11 +66,12 @@ def counts(option: str, text: str | None) -> list[int]:
     return [int(part) for part in parts]
 
 
-def require_file(option: str, path: Path | None, suffix: str) -> None:
+def require_files(out: Path | None, report: Path | None) -> None:
     """Refuse a file that could not be written in the end, before anything is measured.
 
     Raises:
-        TrilemmaError: where it does not end in ``suffix``, or its folder does not exist.
+        TrilemmaError: where one does not end as it must, or its folder does not exist.
     """
-    if path is not None and (path.suffix != suffix or not path.parent.is_dir()):
-        raise TrilemmaError(f"--{option} {path} is not a {suffix} file in a folder that exists")
+    for option, path, suffix in (("out", out, ".parquet"), ("report", report, ".html")):
+        if path is not None and (path.suffix != suffix or not path.parent.is_dir()):
+            raise TrilemmaError(f"--{option} {path} is not a {suffix} file in a folder that exists")

@@ -16,7 +16,7 @@ from trilemma.cli.options import (
     Report,
     counts,
     names,
-    require_file,
+    require_files,
 )
 from trilemma.terminal import output, print_lines
 
@@ -80,8 +80,7 @@ def profile(
     from trilemma.errors import TrilemmaError
     from trilemma.study.console import progress_bar
 
-    require_file("out", out, ".parquet")
-    require_file("report", report, ".html")
+    require_files(out, report)
     given = settings_of(
         batch=batch,
         length=length,

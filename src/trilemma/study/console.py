@@ -63,7 +63,7 @@ class ConsoleListener:
         self._console = console
         self._live = console.is_terminal
         self._display = _display(console)
-        self._whole: TaskID | None = None
+        self._whole = self._display.add_task("", total=None, what="", rate="", left="")
         self._part: TaskID | None = None
         self._count = self._total = 0
         self._work_done = self._work_total = self._seconds = 0.0
@@ -77,8 +77,6 @@ class ConsoleListener:
 
     def preparing(self, what: str) -> None:
         """Show what happens before the first stage or after the last."""
-        if self._whole is None:
-            self._whole = self._display.add_task("", total=None, what=what, rate="", left="")
         self._display.update(self._whole, what=what)
         if not self._live:
             print_lines(self._console, f"{what} ...", style="dim")
@@ -91,7 +89,6 @@ class ConsoleListener:
         """Show how many stages there are."""
         self._total = len(graph.stages)
         self._work_total = sum(stage.estimate.work + _FLOOR for stage in graph.stages)
-        assert self._whole is not None
         self._display.update(self._whole, total=1.0, completed=0.0)
 
     def started(self, stage: Stage) -> ProgressCallback:
@@ -128,7 +125,6 @@ class ConsoleListener:
             print_lines(self._console, f"[{self._count}/{self._total}] {stage}: {how}{note}")
 
     def _whole_progress(self, work: float, elapsed: float) -> None:
-        assert self._whole is not None
         done = self._work_done + work
         self._display.update(
             self._whole,

@@ -7,14 +7,6 @@ from typing import Any
 
 from trilemma.records import AVERAGE, Record
 
-_COLUMNS: dict[str, Any] = {
-    "metric": "energy_j_per_correct_answer",
-    "verdict": "",
-    "drift": None,
-    "drift_p": None,
-}
-"""Columns in which it differs from the energy that it rests on, beside its value."""
-
 
 def joules_per_correct_answer(
     efficiency: Iterable[Record], scores: Iterable[Record], candidates: Iterable[tuple[str, str]]
@@ -46,7 +38,8 @@ def joules_per_correct_answer(
     for record in efficiency:
         if (record.metric, record.phase) != ("energy_j_per_example", "classify"):
             continue
-        derived = replace(record, task=AVERAGE, **_COLUMNS)
+        untimed: dict[str, Any] = {"verdict": "", "drift": None, "drift_p": None}
+        derived = replace(record, task=AVERAGE, metric="energy_j_per_correct_answer", **untimed)
         if record.value is None:
             yield derived  # once per model: the reason does not depend on its adaptation
             continue

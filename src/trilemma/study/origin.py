@@ -172,9 +172,7 @@ def _stored(folder: Path) -> tuple[int | None, int | None]:
             raise ModelError(
                 f"{path} is not a readable safetensors file ({one_line(error)}); fetch the model again"
             ) from error
-        for name, count in counts.items():
-            if "embed" in name or name.startswith("lm_head"):
-                embeddings += count
-            else:
-                weights += count
+        inside = sum(n for name, n in counts.items() if "embed" in name or name.startswith("lm_head"))
+        embeddings += inside
+        weights += sum(counts.values()) - inside
     return (weights, embeddings) if weights else (None, None)

@@ -5,11 +5,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from trilemma.errors import StoreError
 from trilemma.files import disk_errors, held, sha256, sync, write_text
@@ -93,18 +91,9 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    @contextmanager
-    def computing(self, kind: str, key: str) -> Iterator[None]:
+    def computing(self, kind: str, key: str) -> AbstractContextManager[None]:
         """Hold the stage, so that another study on the same store waits for it instead of repeating it."""
-        locks = self.root / "locks"
-        with disk_errors(locks):
-            locks.mkdir(exist_ok=True)
-            lock = FileLock(locks / f"{kind}-{key}.lock")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return held(self.root / "locks", name=f"{kind}-{key}.lock")
 
     @contextmanager
     def writing(

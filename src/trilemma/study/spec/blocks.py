@@ -371,14 +371,11 @@ class Blocks(_Block):
         found = {name: getattr(settings, name) for name in settings.model_fields_set}
         for name in (PATHS | MODELS) & found.keys():
             written = found[name]
-            is_path = written not in (None, EMBEDDED) if name in PATHS else (written or "").startswith(_HERE)
-            if is_path:
+            given = written not in (None, EMBEDDED)
+            # Where a model's name may stand too, a path begins with one of these.
+            if given and (name in PATHS or written.startswith((".", "~"))):
                 found[name] = str((self.base / expanded(written)).resolve())
         return AttackSettings(**found)
-
-
-_HERE = (".", "~")
-"""How a path begins where a model's name may stand too."""
 
 
 def _means_a_folder(text: str, base: Path) -> bool:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,6 @@ from trilemma.study.graph import AdaptedModel, Graph
 from trilemma.study.stage import StageRun
 from trilemma.study.stages.answer import Asking, write_items
 from trilemma.tasks.task import AdversarialExamples
-
-if TYPE_CHECKING:
-    from trilemma.inference.classifier import Classifier
 
 _TYPES = {
     pa.string(): ("id", "level", "by"),
@@ -70,7 +67,7 @@ class Attack(Asking, kind="attack", version=4, has_items=True):
             "seed": self.adapted.seed,
         }
 
-    def ask(self, classifier: "Classifier", run: StageRun) -> None:
+    def compute(self, run: StageRun) -> None:
         """Items that are answered wrongly stay as they are, so that accuracy over all is that under attack.
 
         What a killed or failing run has finished is kept and not attacked again.
@@ -87,7 +84,7 @@ class Attack(Asking, kind="attack", version=4, has_items=True):
         try:
             made = run_attack(
                 build(self.recipe, self.options, run.data.task(self.adapted.task)),
-                classifier,
+                self.classifier(run),
                 [clean.texts[i] for i in chosen],
                 [int(clean.labels[i] or 0) for i in chosen],
                 self.options,

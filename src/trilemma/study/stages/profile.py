@@ -72,12 +72,12 @@ class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
     @property
     def settings(self) -> dict[str, Any]:
         grid = self.grid.model_dump(mode="json", exclude={"watts"}) if self.grid else None
-        models = {_role(place): shape.settings for place, shape in enumerate(self.shapes)}
+        models = {f"model{place}": shape.settings for place, shape in enumerate(self.shapes)}
         return {"models": models, "grid": grid, **self.machine}
 
     @property
     def inputs(self) -> dict[str, Stage]:
-        sources = {_role(place): shape.source for place, shape in enumerate(self.shapes)}
+        sources = {f"model{place}": shape.source for place, shape in enumerate(self.shapes)}
         return {role: source for role, source in sources.items() if isinstance(source, Stage)}
 
     def compute(self, run: StageRun) -> None:
@@ -109,10 +109,6 @@ class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
             if failure
         )
         write_table(records_table([*records, *absent]), run.out / "records.parquet")
-
-
-def _role(place: int) -> str:
-    return f"model{place}"
 
 
 def _of_step(settings: AdaptSettings) -> dict[str, Any]:
