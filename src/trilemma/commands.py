@@ -195,7 +195,7 @@ def forecast(
     points: Sequence[OperatingPoint] = (OperatingPoint(),),
     **options: Any,
 ) -> Profile:
-    """Forecast what models would cost on machines; arguments as :func:`trilemma.forecasting.forecast`.
+    """Forecast costs of models on machines; arguments as :func:`trilemma.forecasting.forecasts.forecast`.
 
     Options are its ``precisions``, ``plans`` and ``calibration``.
 
@@ -204,7 +204,7 @@ def forecast(
         DeployError: for an unknown machine or precision, an operating point that is out of range, or where
             nothing of what is asked can be forecast.
     """
-    from trilemma.forecasting import forecast as records_of
+    from trilemma.forecasting.forecasts import forecast as records_of
 
     records = records_of(models, machines, points, **options)
     if not any(one.metric == "peak_memory_bytes" and one.value is not None for one in records):

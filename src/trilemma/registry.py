@@ -52,6 +52,10 @@ class Registry(Generic[T]):
         """All names, sorted."""
         return sorted({*self._built_in, *self._loaded, *self._entry_points()})
 
+    def built_in(self) -> list[str]:
+        """Names of those that come with this package, sorted."""
+        return sorted(self._built_in)
+
     def get(self, name: str) -> T:
         """The plug-in called ``name``.
 

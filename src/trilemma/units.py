@@ -106,9 +106,15 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
     step = 0
     while abs(value) / 1000**step >= 999.5 and step < len(prefixes) - 1:
         step += 1
-    joined = {"bytes": "B", "bytes/s": "B/s", "FLOP/s": "FLOP/s", "count": "", "FLOPs": ""}
-    name = prefixes[step] + joined.get(unit, f" {unit}")
-    return 1000.0**step, f" {name.strip()}" if name else ""
+    name = {
+        "bytes": f"{prefixes[step]}B",
+        "bytes/s": f"{prefixes[step]}B/s",
+        "FLOP/s": f"{prefixes[step]}FLOP/s",
+        "count": prefixes[step],
+        "FLOPs": prefixes[step],
+    }.get(unit)
+    name = f"{prefixes[step]} {unit}".strip() if name is None else name
+    return 1000.0**step, f" {name}" if name else ""
 
 
 def _decimals(number: float) -> int:

@@ -28,7 +28,7 @@ class StudyData:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._of_user: dict[str, Task] = {
-            spec.name: from_user(spec.block, study.base)[0]
+            spec.name: from_user(spec.model_dump(exclude={"adapt"}, exclude_unset=True), study.base)[0]
             for spec in study.tasks
             if isinstance(spec, UserTaskSpec)
         }
@@ -118,7 +118,8 @@ class StudyData:
 
     def _read_set(self, task: str, spec: SetSpec | str) -> list[AdversarialExamples]:
         if isinstance(spec, SetSpec):
-            return adversarial_from_user(spec.block, self._study.base, self.task(task))
+            block = spec.model_dump(exclude_unset=True)
+            return adversarial_from_user(block, self._study.base, self.task(task))
         known = self.task(task)
         return (known.data or self.source).adversarial(known, spec)
 

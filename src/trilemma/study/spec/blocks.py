@@ -74,9 +74,6 @@ def _known_to(registry: Registry[Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
-_Architecture = Annotated[str, _known_to(ARCHITECTURES)]
-
-
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -167,11 +164,6 @@ class UserTaskSpec(UserTask):
             raise ValueError(f"a task called {name!r} exists already; give yours another name")
         return name
 
-    @property
-    def block(self) -> dict[str, Any]:
-        """The task as it was written, without what belongs to the study."""
-        return self.model_dump(exclude={"adapt"}, exclude_unset=True)
-
 
 AnyTask = TaskSpec | UserTaskSpec
 
@@ -195,11 +187,6 @@ class SetSpec(UserSet):
                 f"with {', '.join(RESERVED_SET_STARTS)} are taken by published sets, splits and aggregates"
             )
         return self
-
-    @property
-    def block(self) -> dict[str, Any]:
-        """The set as it was written."""
-        return self.model_dump(exclude_unset=True)
 
 
 class AttackSpec(AttackSettings):
@@ -297,18 +284,15 @@ class Blocks(_Block):
             return value
         found = []
         for index, item in enumerate(value):
-            try:
-                new = parse_new_model(item) if isinstance(item, str) else None
-            except ModelError as error:
-                raise fault((index,), str(error)) from error
-            if new is not None:
-                found.append(new._asdict())
-            elif not isinstance(item, str):
-                found.append(item)
-            elif _means_a_folder(item, info.data.get("base", Path("."))):
-                raise fault((index,), f"a plain text is a hub id; for the folder write {{path: {item}}}")
-            else:
-                found.append({"id": item})
+            if isinstance(item, str):
+                try:
+                    new = parse_new_model(item)
+                except ModelError as error:
+                    raise fault((index,), str(error)) from error
+                if new is None and _means_a_folder(item, info.data.get("base", Path("."))):
+                    raise fault((index,), f"a plain text is a hub id; for the folder write {{path: {item}}}")
+                item = new._asdict() if new else {"id": item}
+            found.append(item)
         return found
 
     @field_validator("adapt", mode="before", json_schema_input_type=AdaptSettings | _Some[AdaptSettings])
