@@ -120,9 +120,8 @@ class ConsoleListener:
             self.notice(f"failed {stage}: {failure}")
         elif not self._live:
             how = "reused" if reused else f"{seconds:.1f} s"
-            left = self._left(0.0, 0.0)
-            note = f", {left}" if left else ""
-            print_lines(self._console, f"[{self._count}/{self._total}] {stage}: {how}{note}")
+            said = ", ".join(filter(None, (how, self._left(0.0, 0.0))))
+            print_lines(self._console, f"[{self._count}/{self._total}] {stage}: {said}")
 
     def _whole_progress(self, work: float, elapsed: float) -> None:
         done = self._work_done + work

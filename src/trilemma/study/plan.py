@@ -14,7 +14,6 @@ from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out
 from trilemma.study.spec import Study
-from trilemma.study.stage import Stage
 from trilemma.study.store import has_artifact
 from trilemma.terminal import print_lines
 from trilemma.units import format_value
@@ -70,19 +69,11 @@ def plan(study: Study, store: Path | None = None) -> StudyPlan:
 
     graph = lay_out(study, offline=True)
     absent = [stage for stage in graph.stages if not (store and has_artifact(store, stage.kind, stage.key))]
-    kinds: dict[str, list[Stage]] = {}
-    for stage in graph.stages:
-        kinds.setdefault(stage.kind, []).append(stage)
-    planned = [
-        PlannedStages(
-            kind,
-            len(stages),
-            len(stages) - sum(stage.kind == kind for stage in absent),
-            sum(stage.estimate.work for stage in stages),
-            max(stage.estimate.memory for stage in stages),
-        )
-        for kind, stages in kinds.items()
-    ]
+    planned = []
+    for kind in dict.fromkeys(stage.kind for stage in graph.stages):
+        work, memory = zip(*(stage.estimate for stage in graph.stages if stage.kind == kind), strict=True)
+        present = len(work) - sum(stage.kind == kind for stage in absent)
+        planned.append(PlannedStages(kind, len(work), present, sum(work), max(memory)))
     operations = sum(stage.estimate.work for stage in absent)
     return StudyPlan(
         study=study.name,

@@ -55,15 +55,12 @@ class Attack(Asking, kind="attack", version=4, has_items=True):
     @property
     def settings(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json", exclude_unset=True)
+        as_they_are = ("name", "resources", "budget", "items", "examples")
         return {
             **super().settings,
+            **{field: getattr(self, field) for field in as_they_are},
             "attack": self.recipe,
-            "name": self.name,
             "options": {key: value for key, value in options.items() if key not in PATHS},
-            "resources": self.resources,
-            "budget": self.budget,
-            "items": self.items,
-            "examples": self.examples,
             "seed": self.adapted.seed,
         }
 
@@ -170,10 +167,5 @@ def shared_columns(finished: Finished, asked: Asking, attack: Attack) -> Record:
     """What all records of an attack's examples on a model have in common; there is no value yet."""
     levels: list[str] = finished.table(attack, "examples.parquet")["level"].to_pylist()
     where: dict[str, Any] = {"axis": "R", "metric": "", "set": asked.set, "made_on": asked.made_on}
-    where |= {
-        "level": levels[0] if levels else "",
-        "method": attack.name,
-        "status": "not measured",
-        "reason": "no value yet",
-    }
-    return finished.of_adapted(asked.adapted, **where)
+    where |= {"level": levels[0] if levels else "", "method": attack.name}
+    return finished.of_adapted(asked.adapted, **where, status="not measured", reason="no value yet")

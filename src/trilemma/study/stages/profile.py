@@ -44,12 +44,8 @@ class SharedShape:
     def settings(self) -> dict[str, Any]:
         """All that can change what is measured."""
         adaptations = [_of_step(settings) for settings in self.adaptations]
-        return {
-            "names": self.names,
-            "load": asdict(self.load),
-            "adaptations": adaptations,
-            **source_setting(self.source),
-        }
+        own = {"names": self.names, "load": asdict(self.load), "adaptations": adaptations}
+        return own | source_setting(self.source)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,8 +142,7 @@ def _adaptations(study: Study, model: ModelSpec) -> tuple[AdaptSettings, ...]:
     """How a candidate is fine-tuned: of each method the settings that come first in the study."""
     chosen = [study.settings_for(one, task, model) for task in study.tasks for one in study.adapt]
     methods = {settings.method: settings for settings in reversed(chosen)}
-    of_steps = (AdaptSettings.model_validate(_of_step(methods[name])) for name in sorted(methods))
-    return tuple(of_steps)
+    return tuple(AdaptSettings.model_validate(_of_step(methods[name])) for name in sorted(methods))
 
 
 def _estimate(origins: list[Origin], grid: EfficiencyGrid | None) -> Estimate:
