@@ -68,7 +68,7 @@ class Metric:
 
     def in_phase(self, phase: Phase) -> "Metric":
         """The metric of one phase alone, which its title then names."""
-        words = _PHASE_WORDS.get(phase) if len(self.phases) > 1 else None
+        words = _PHASE_WORDS[phase] if len(self.phases) > 1 else ""
         return replace(self, phase=phase, title=f"{self.title} in {words}" if words else self.title)
 
     @property
@@ -80,7 +80,14 @@ class Metric:
 _ANSWERS: tuple[Phase, ...] = ("classify", "generate")
 _PASSES: tuple[Phase, ...] = ("classify", "prefill", "decode")
 _TRAIN: tuple[Phase, ...] = ("train",)
-_PHASE_WORDS = {"prefill": "prefill", "decode": "decoding", "generate": "generation", "train": "training"}
+_PHASE_WORDS: dict[Phase, str] = {
+    "": "",
+    "classify": "",
+    "prefill": "prefill",
+    "decode": "decoding",
+    "generate": "generation",
+    "train": "training",
+}
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
