@@ -22,9 +22,9 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_table(records_table([one, one.without_value("no clock")]), tmp_path / "records.parquet")
     read = read_table(tmp_path / "records.parquet", RECORDS).to_pylist()
     assert [Record(**row) for row in read] == [one, one.without_value("no clock")]
-    assert one.known and one.confidence == 0.95 and hash(one)
+    assert one.confidence == 0.95 and hash(one)
     absent = one.without_value("the worker stopped", "failed")
-    assert not absent.known and (absent.low, absent.confidence, absent.status) == (None, None, "failed")
+    assert (absent.value, absent.low, absent.confidence, absent.status) == (None, None, None, "failed")
     assert absent.with_value(4.0) == replace(one, value=4.0, low=None, high=None, confidence=None)
 
 

@@ -1,7 +1,7 @@
 """What the commands do, as functions that return their result; the package exports them by these names."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ def run(
     from trilemma.result import Result
     from trilemma.study import Study, load_study
     from trilemma.study.console import ConsoleListener
-    from trilemma.study.runner import checkpoints, run_study
+    from trilemma.study.runner import run_study
     from trilemma.study.store import locked
 
     if not isinstance(study, Study):
@@ -78,12 +78,13 @@ def run(
         study = study.model_copy(update={"data": data})
     folder = Path(out) if out else Path("runs") / study.name
     with locked(folder), ConsoleListener(console or Console(stderr=True)) as listener:
-        run_study(study, folder, Path(store) if store else folder.parent / ".store", listener)
+        kept = Path(store) if store else folder.parent / ".store"
+        checkpoints = run_study(study, folder, kept, listener)
         listener.preparing("writing the report")
         result = Result.load(folder)
         result.report(folder / "report.html")
-        for checkpoint in checkpoints(folder):
-            write_card(**checkpoint, records=result.records)
+        for checkpoint in checkpoints:
+            write_card(**{**checkpoint, "folder": Path(checkpoint["folder"])}, records=result.records)
     return result
 
 
@@ -287,14 +288,9 @@ def sweep_clocks(
                 )
             rates = roofline.find(device)
             facts += [rates.note] if rates.note else []
+            timed, decode = records(sweep.TIMED), grid.decode
             places, remarks = sweep.estimated(
-                records(sweep.TIMED),
-                found,
-                rates.machine,
-                power,
-                frequencies,
-                grid.decode,
-                host_follows=on_cpu,
+                timed, found, rates.machine, power, frequencies, decode, host_follows=on_cpu
             )
     return ClockSweep(places, [*facts, *remarks])
 
@@ -322,10 +318,8 @@ def watts_of(text: str) -> float:
     """
     from trilemma.hardware.catalogue import find_machine
 
-    try:
+    with suppress(ValueError):
         return float(text)
-    except ValueError:
-        pass
     try:
         machine = find_machine(text)
     except TrilemmaError as error:
@@ -353,11 +347,8 @@ def profile_settings(content: Mapping[str, Any], where: str = "") -> "ProfileSet
         first = error.errors(include_url=False)[0]
         names = [str(part) for part in first["loc"] if isinstance(part, str)]
         option = {"precisions": "precision", "compiled": "compile"}.get(names[-1], names[-1]) if names else ""
-        place = (
-            f"{where}: {'.'.join(names)}"
-            if where
-            else f"--{option.replace('_', '-')} {str(first['input'])[:100]}"
-        )
+        given = f"--{option.replace('_', '-')} {str(first['input'])[:100]}"
+        place = f"{where}: {'.'.join(names)}" if where else given
         message = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
         raise TrilemmaError(f"{place}: {message}") from error
 
@@ -390,17 +381,14 @@ def is_settings_file(name: str) -> bool:
     return Path(name).suffix in (".yaml", ".yml")
 
 
-def _settings(models: Any, settings: Mapping[str, Any]) -> "ProfileSettings":
+def _settings(models: Any, settings: dict[str, Any]) -> "ProfileSettings":
     from trilemma.profiling.grid import ProfileSettings
 
-    known: dict[str, Any]
-    if isinstance(models, str | Path) and is_settings_file(str(models)):
-        known = read_settings(Path(models)).model_dump(exclude_unset=True)
-    elif isinstance(models, ProfileSettings):
-        known = models.model_dump(exclude_unset=True)
-    else:
-        known = {"models": [str(one) for one in ([models] if isinstance(models, str | Path) else models)]}
-    return profile_settings({**known, **settings})
+    if isinstance(models, str | Path):
+        models = read_settings(Path(models)) if is_settings_file(str(models)) else [models]
+    if isinstance(models, ProfileSettings):
+        return profile_settings(models.model_dump(exclude_unset=True) | settings)
+    return profile_settings({"models": list(map(str, models)), **settings})
 
 
 def _opened(asked: "ProfileSettings") -> "AbstractContextManager[list[ModelUnderTest]]":
@@ -409,11 +397,4 @@ def _opened(asked: "ProfileSettings") -> "AbstractContextManager[list[ModelUnder
     from trilemma.profiling.models import opened
 
     require_device(asked.device)
-    return opened(
-        asked.models,
-        precisions=asked.precisions,
-        attention=asked.attention,
-        compiled=asked.compiled,
-        trust_remote_code=asked.trust_remote_code,
-        allow_pickle=asked.allow_pickle,
-    )
+    return opened(asked.models, **asked.model_dump(exclude={"models", "device", "efficiency"}))

@@ -10,16 +10,8 @@ from pathlib import Path
 from trilemma.errors import DataError, StoreError, TrilemmaError, one_line
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_REFUSED = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+_REFUSED |= {errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def cache_folder() -> Path:
@@ -50,22 +42,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all.
-
-    Raises:
-        StoreError: when the disk is full or the folder cannot be written.
-    """
+    """Write a UTF-8 text file, whole or not at all; errors as for :func:`replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, "utf-8")
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write ``path`` into one sentence that names the remedy.
-
-    Raises:
-        StoreError: when the disk is full or the place cannot be written.
-    """
+    """Turn the system's refusals to write ``path`` into a StoreError, one sentence that names the remedy."""
     try:
         yield
     except OSError as error:
@@ -119,19 +103,19 @@ def expanded(path: str | Path) -> Path:
 
 
 @contextmanager
-def held(folder: Path, busy: str) -> Iterator[None]:
-    """Hold a folder for this process, and make it where it is absent.
+def held(folder: Path, busy: str = "", name: str = ".lock") -> Iterator[None]:
+    """Hold a folder, or what a lock in it stands for, for this process; make the folder where it is absent.
 
     Raises:
-        StoreError: with the sentence ``busy``, when another process holds it.
+        StoreError: with the sentence ``busy``, when another process holds it; without one it is waited for.
     """
     from filelock import FileLock, Timeout
 
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        lock = FileLock(folder / name)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=0 if busy else -1)
         except Timeout as error:
             raise StoreError(busy) from error
     try:
@@ -150,8 +134,6 @@ def require_suffix(path: str | Path, suffix: str) -> Path:
     path = Path(path)
     if path.suffix.lower() != suffix:
         raise TrilemmaError(f"{path} does not end in {suffix}; name the file so")
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; choose another folder") from error
     return path

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -60,11 +61,8 @@ class Profile:
         Raises:
             DataError: where the file is absent, not a profile, damaged, or of another version.
         """
-        return cls.read(open_profile(Path(path)), Path(path))
-
-    @classmethod
-    def read(cls, file: "pq.ParquetFile", path: Path) -> "Profile":
-        """Read an open file; see :meth:`load`."""
+        path = Path(path)
+        file = open_profile(path)
         metadata = file.schema_arrow.metadata or {}
         if metadata.get(_VERSION, b"") != str(SCHEMA_VERSION).encode():
             raise DataError(f"{path} was written by another version of trilemma; {AGAIN}")
@@ -74,11 +72,10 @@ class Profile:
         return cls(table, notes_in(metadata, _NOTES))
 
     def save(self, path: str | Path) -> Path:
-        """Write the records as Parquet, whole or not at all, and return the path.
+        """Write the records to a ``.parquet`` file, whole or not at all, and return its path.
 
         Raises:
-            TrilemmaError: where the path does not end in ``.parquet``.
-            StoreError: where the file cannot be written.
+            TrilemmaError: where the path has another ending, or cannot be written.
         """
         path = require_suffix(path, ".parquet")
         metadata = {_VERSION: str(SCHEMA_VERSION).encode(), _NOTES: json.dumps(self.notes).encode()}
@@ -126,21 +123,14 @@ class Profile:
 
         from trilemma.report import profile
         from trilemma.report.terminal import show
-        from trilemma.terminal import printable
+        from trilemma.terminal import print_lines
 
         console = console or Console()
-        for line in (*profile.facts(self.records), *self.notes):
-            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-        console.print()
+        print_lines(console, *profile.facts(self.records), *self.notes, "")
         show(console, list(profile.sheets(self.records)), profile.brackets(self.records))
 
     def report(self, path: str | Path) -> Path:
-        """Write a self-contained HTML page with charts and tables, and return the path.
-
-        Raises:
-            TrilemmaError: where the path does not end in ``.html``.
-            StoreError: where the file cannot be written.
-        """
+        """Write an ``.html`` page with charts and tables that needs no other file; as :meth:`save`."""
         from trilemma.report.pages.profile import write
 
         path = require_suffix(path, ".html")
@@ -164,22 +154,17 @@ def open_profile(path: Path) -> "pq.ParquetFile":
     try:
         return open_parquet(path, REMEDY)
     except DataError as error:
-        if _begins_as_json(path):
-            raise DataError(
-                f"{path} is JSON, as profiles of earlier versions of trilemma were, which this one does not "
-                f"read; {AGAIN}"
-            ) from error
-        raise
-
-
-def _begins_as_json(path: Path) -> bool:
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(64).lstrip()[:1] == b"{"
-    except OSError:
-        return False
+        start = b""
+        with suppress(OSError):
+            if path.is_file():
+                with path.open("rb") as file:
+                    start = file.read(64).lstrip()
+        if not start.startswith(b"{"):
+            raise
+        raise DataError(
+            f"{path} is JSON, as profiles of earlier versions of trilemma were, which this one does not "
+            f"read; {AGAIN}"
+        ) from error
 
 
 def notes_in(metadata: dict[bytes, bytes], key: bytes) -> tuple[str, ...]:
@@ -210,17 +195,9 @@ def _fault(records: pd.DataFrame) -> str:
         for numbers in (value, low, high)
     )
     place = [
-        "model",
-        "precision",
-        "attention",
-        "compiled",
-        "adaptation",
-        "metric",
-        "phase",
-        "batch",
-        "length",
+        *("model", "precision", "attention", "compiled", "adaptation", "metric", "phase"),
+        *("batch", "length", "decode", "basis", "machine", "plan"),
     ]
-    place += ["decode", "basis", "machine", "plan"]
     faults: dict[str, pd.Series[bool]] = {
         "is not of axis E: it is a study's; show its run folder": records["axis"] != "E",
         "names no model or no metric": (records["model"] == "") | (records["metric"] == ""),

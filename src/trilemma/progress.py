@@ -1,13 +1,9 @@
-"""How long-running work tells its caller how far it is, without knowing who listens."""
+"""How long-running work says how far it is, without knowing who listens."""
 
-from typing import Protocol
+from collections.abc import Callable
 
-
-class Progress(Protocol):
-    """Called with work done so far and in total, in ``unit`` (items, steps, tokens, points)."""
-
-    def __call__(self, done: float, total: float, unit: str) -> None:
-        """Report; must be cheap, is called often."""
+Progress = Callable[[float, float, str], None]
+"""Called often, so cheap: with the work done so far and in total, and its unit (items, steps, tokens)."""
 
 
 def silent(done: float, total: float, unit: str) -> None:

@@ -176,11 +176,6 @@ class Record:
                 f"none, status and reason say why; got {self.value!r}, {self.status!r}, {self.reason!r}"
             )
 
-    @property
-    def known(self) -> bool:
-        """Whether there is a value."""
-        return self.value is not None
-
     def with_value(
         self, value: float, low: float | None = None, high: float | None = None, **columns: Any
     ) -> "Record":
@@ -212,11 +207,7 @@ def records_table(records: Iterable[Record]) -> pa.Table:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write Parquet (zstd) beside ``path`` and rename it there: whole or absent.
-
-    Raises:
-        StoreError: when the disk is full or the folder cannot be written.
-    """
+    """Write Parquet (zstd), whole or not at all; errors as for :func:`trilemma.files.replacing`."""
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 

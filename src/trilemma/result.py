@@ -45,10 +45,8 @@ class Result:
         Raises:
             StoreError: when they are absent or not what this version writes.
         """
-        records, items = (
-            read_table(Path(run) / "records.parquet", RECORDS),
-            read_table(Path(run) / "items.parquet", ITEMS),
-        )
+        records = read_table(Path(run) / "records.parquet", RECORDS)
+        items = read_table(Path(run) / "items.parquet", ITEMS)
         return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))
 
     def __repr__(self) -> str:
@@ -179,20 +177,12 @@ class Result:
         """Write the self-contained HTML report, with the folders of its path, and return the path.
 
         Raises:
-            TrilemmaError: when the path does not end in ``.html``.
-            StoreError: when the file cannot be written.
+            TrilemmaError: when the path does not end in ``.html``, or cannot be written.
         """
-        from trilemma.errors import StoreError, TrilemmaError
+        from trilemma.files import require_suffix
         from trilemma.report.pages.study import write
 
-        path = Path(path)
-        if path.suffix.lower() != ".html":
-            raise TrilemmaError(f"{path} does not end in .html: the report is one HTML file; name it so")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
-        return write(self.records, self.items, path, title, self._at(at))
+        return write(self.records, self.items, require_suffix(path, ".html"), title, self._at(at))
 
     def show(
         self,

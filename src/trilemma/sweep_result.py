@@ -1,7 +1,7 @@
 """What a user holds after a sweep over clock frequencies: time and energy by frequency, and the choice."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from trilemma.units import format_value
 from trilemma.untrusted import read_columns
 
 if TYPE_CHECKING:
-    import pyarrow.parquet as pq
     from rich.console import Console
 
     from trilemma.clocks.queries import Tokenize
@@ -58,16 +57,9 @@ class ClockSweep:
 
     @classmethod
     def load(cls, path: str | Path) -> "ClockSweep":
-        """Read a sweep that :meth:`save` wrote; a file from a stranger is checked before it is believed.
-
-        Raises:
-            DataError: where the file is absent, not a sweep, damaged, or of another version.
-        """
-        return cls.read(open_profile(Path(path)), Path(path))
-
-    @classmethod
-    def read(cls, file: "pq.ParquetFile", path: Path) -> "ClockSweep":
-        """Read an open file; see :meth:`load`."""
+        """Read a sweep that :meth:`save` wrote; as :meth:`trilemma.profile_result.Profile.load`."""
+        path = Path(path)
+        file = open_profile(path)
         metadata = file.schema_arrow.metadata or {}
         if metadata.get(_VERSION) != VERSION:
             raise DataError(f"{path} is not a sweep of this version of trilemma; {AGAIN}")
@@ -85,12 +77,7 @@ class ClockSweep:
         return found
 
     def save(self, path: str | Path) -> Path:
-        """Write the sweep as Parquet, whole or not at all, and return the path.
-
-        Raises:
-            TrilemmaError: where the path does not end in ``.parquet``.
-            StoreError: where the file cannot be written.
-        """
+        """Write the sweep to a ``.parquet`` file; as :meth:`trilemma.profile_result.Profile.save`."""
         path = require_suffix(path, ".parquet")
         metadata = {_VERSION: VERSION, _FACTS: json.dumps(self.facts).encode()}
         rows = [
@@ -169,8 +156,8 @@ class ClockSweep:
                 one.mhz,
                 1e3 * one.seconds,
                 one.joules,
-                format_value(1e3 * one.seconds, "ms", *_ends(one.seconds_interval, 1e3)),
-                format_value(one.joules, "J", *_ends(one.joules_interval)),
+                format_value(1e3 * one.seconds, "ms", *(1e3 * end for end in one.seconds_interval or ())),
+                format_value(one.joules, "J", *(one.joules_interval or ())),
                 one in front,
                 one == chosen,
                 one.estimate,
@@ -184,30 +171,19 @@ class ClockSweep:
         choices: Mapping[Place, ClockChoice] | None = None,
         queries: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Print the frequencies of each place and what to run at.
-
-        Args:
-            console: to print to.
-            choices: of :meth:`choose`; by default its own.
-            queries: of :meth:`by_query`.
-        """
+        """Print the frequencies of each place and what to run at: of :meth:`choose` and :meth:`by_query`."""
         from rich.console import Console
 
         from trilemma.report.terminal import show
-        from trilemma.terminal import printable
+        from trilemma.terminal import print_lines
 
-        printed = console or Console()
-
-        def lines(texts: Sequence[str]) -> None:
-            for text in texts:
-                printed.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-        lines([*self.facts, ""])
-        show(printed, self.sheets(choices))
+        console = console or Console()
+        print_lines(console, *self.facts, "")
+        show(console, self.sheets(choices))
         for title, sentences in (queries or {}).items():
-            lines([title, *(f"  {sentence}" for sentence in sentences)])
+            print_lines(console, title, *(f"  {sentence}" for sentence in sentences))
         if not self.places:
-            lines(["no frequency can be chosen: no phase has both its time and its energy"])
+            print_lines(console, "no frequency can be chosen: no phase has both its time and its energy")
 
     def report(
         self,
@@ -215,12 +191,7 @@ class ClockSweep:
         choices: Mapping[Place, ClockChoice] | None = None,
         queries: Mapping[str, Sequence[str]] | None = None,
     ) -> Path:
-        """Write a self-contained HTML page, and return the path; arguments as for :meth:`show`.
-
-        Raises:
-            TrilemmaError: where the path does not end in ``.html``.
-            StoreError: where the file cannot be written.
-        """
+        """Write an ``.html`` page that needs no other file; arguments as for :meth:`show`."""
         from trilemma.report.pages.clocks import write
 
         path = require_suffix(path, ".html")
@@ -247,26 +218,17 @@ def load_file(path: str | Path) -> Profile | ClockSweep:
     Raises:
         DataError: where it holds neither, or is damaged.
     """
-    file = open_profile(Path(path))
-    kind: Callable[..., Any] = ClockSweep if _VERSION in (file.schema_arrow.metadata or {}) else Profile
-    found: Profile | ClockSweep = kind.read(file, Path(path))  # type: ignore[attr-defined]
-    return found
+    metadata = open_profile(Path(path)).schema_arrow.metadata or {}
+    return ClockSweep.load(path) if _VERSION in metadata else Profile.load(path)
 
 
 def _row(one: Setting) -> dict[str, Any]:
-    ends = {
-        f"{name}_{end}": None if interval is None else getattr(interval, end)
-        for name, interval in (("seconds", one.seconds_interval), ("joules", one.joules_interval))
-        for end in ("low", "high")
-    }
-    return {"mhz": one.mhz, "seconds": one.seconds, "joules": one.joules, "estimate": one.estimate, **ends}
+    seconds = one.seconds, *(one.seconds_interval or (None, None))
+    joules = one.joules, *(one.joules_interval or (None, None))
+    return dict(zip(SWEEP.names[6:], (one.mhz, *seconds, *joules, one.estimate), strict=True))
 
 
 def _setting(row: Mapping[str, Any]) -> Setting:
     ends = ((row[f"{name}_low"], row[f"{name}_high"]) for name in ("seconds", "joules"))
     intervals = [None if None in pair else Interval(*pair) for pair in ends]
     return Setting(row["mhz"], row["seconds"], row["joules"], bool(row["estimate"]), *intervals)
-
-
-def _ends(interval: Interval | None, factor: float = 1.0) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (factor * interval.low, factor * interval.high)

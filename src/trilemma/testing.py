@@ -4,33 +4,26 @@ Each check raises :class:`AssertionError` with one sentence that says what a plu
 and what this one did instead; a check that returns has passed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.tasks import get, open_source
 from trilemma.tasks.task import AdversarialExamples, Examples, Source, Task, Text
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from trilemma.adapt import Adaptation
     from trilemma.architectures import Architecture
     from trilemma.attacks import Attack, Attacked
+    from trilemma.inference.classifier import Classifier
     from trilemma.profiling import Measurement
     from trilemma.transforms import Transform
-
-__all__ = [
-    "check_adaptation",
-    "check_architecture",
-    "check_attack",
-    "check_measurement",
-    "check_model",
-    "check_task",
-    "check_transform",
-]
 
 
 def _check(condition: bool, message: str) -> None:
@@ -48,55 +41,41 @@ def check_task(task: Task, source: Source | None = None) -> None:
     from trilemma.tasks.official_metrics import compute
 
     source = source or task.data
-    _check(source is not None, f"{task.name}: give a source, or a task that has `data`")
-    assert source is not None
-    _check(
-        1 <= len(task.fields) <= 2,
-        f"{task.name}: fields must name one or two text columns, not {task.fields}",
-    )
+    if source is None:
+        raise AssertionError(f"{task.name}: give a source, or a task that has `data`")
+    fields = f"{task.name}: fields must name one or two text columns, not {task.fields}"
+    _check(1 <= len(task.fields) <= 2, fields)
     _check(bool(task.metrics), f"{task.name}: metrics must name at least one metric, the primary one first")
     for split in ("train", *task.evaluation_splits):
+        where = f"{task.name}/{split}"
         examples = source.load(task, split)
         _check_examples(task, examples, split)
         again = source.load(task, split)
-        _check(
-            again.fingerprint == examples.fingerprint,
-            f"{task.name}/{split}: must read the same twice",
-        )
+        _check(again.fingerprint == examples.fingerprint, f"{where}: must read the same twice")
         if split in task.evaluation_splits and not task.hidden_labels:
             gold = [float(label) for label in examples.labels if label is not None]
             for metric in task.metrics:
                 perfect = compute(metric, gold, gold)
-                _check(
-                    perfect > 0.99,
-                    f"{task.name}/{split}: gold answers must score 1 by {metric}, not {perfect}",
-                )
+                _check(perfect > 0.99, f"{where}: gold answers must score 1 by {metric}, not {perfect}")
 
 
 def _check_examples(task: Task, examples: Examples, split: str) -> None:
     where = f"{task.name}/{split}"
     n = len(examples)
     _check(n > 0, f"{where}: must not be empty")
-    _check(
-        len(examples.ids) == n and len(examples.labels) == n,
-        f"{where}: ids, texts and labels must be equally many",
-    )
+    alike = len(examples.ids) == len(examples.labels) == n
+    _check(alike, f"{where}: ids, texts and labels must be equally many")
     _check(len(set(examples.ids)) == n, f"{where}: ids must be unique")
     for text in examples.texts:
-        _check(
-            len(text) == len(task.fields),
-            f"{where}: every item must have {len(task.fields)} text(s)",
-        )
+        _check(len(text) == len(task.fields), f"{where}: every item must have {len(task.fields)} text(s)")
         _check(all(isinstance(part, str) for part in text), f"{where}: texts must be str")
     hidden = task.hidden_labels and split in task.evaluation_splits
     for label in examples.labels:
         if label is None:
             _check(hidden, f"{where}: a label is missing; only a task with hidden_labels may lack them")
         elif task.labels is not None:
-            _check(
-                float(label).is_integer() and 0 <= label < len(task.labels),
-                f"{where}: label {label} is not an index into {task.labels}",
-            )
+            index = float(label).is_integer() and 0 <= label < len(task.labels)
+            _check(index, f"{where}: label {label} is not an index into {task.labels}")
     if isinstance(examples, AdversarialExamples):
         for column in ("levels", "methods", "originals", "origins"):
             _check(len(getattr(examples, column)) == n, f"{where}: {column} must have one entry an item")
@@ -121,7 +100,6 @@ def check_model(folder: str | Path, *, trust_remote_code: bool = False) -> None:
         folder: a Hugging Face model folder with a tokenizer.
         trust_remote_code: whether code in the folder may run.
     """
-    import numpy as np
     import torch
 
     from trilemma.inference.classifier import Classifier
@@ -141,10 +119,8 @@ def check_model(folder: str | Path, *, trust_remote_code: bool = False) -> None:
         reloaded = Classifier.load(saved).logits(_SENTENCES)
     _check(_close(together, reloaded, 1e-5), "saving and loading must not change the logits")
     description = loading.describe(model)
-    _check(
-        description.parameters == sum(p.numel() for p in model.parameters()),
-        "describe() must count all weights",
-    )
+    counted = sum(weights.numel() for weights in model.parameters())
+    _check(description.parameters == counted, "describe() must count all weights")
     if not description.causal:
         return
     language_model = loading.load_language_model(folder, trust_remote_code=trust_remote_code).eval()
@@ -155,14 +131,11 @@ def check_model(folder: str | Path, *, trust_remote_code: bool = False) -> None:
         step = language_model(ids[:, -2:-1], past_key_values=prefill.past_key_values, use_cache=True)
         last = language_model(ids[:, -1:], past_key_values=step.past_key_values, use_cache=True)
     steps = torch.cat([prefill.logits, step.logits, last.logits], dim=1).float().numpy()
-    _check(
-        _close(full.float().numpy(), steps, 1e-3), "prefill and single steps must equal the full forward pass"
-    )
+    same = _close(full.float().numpy(), steps, 1e-3)
+    _check(same, "prefill and single steps must equal the full forward pass")
 
 
-def _close(a: "NDArray[Any]", b: "NDArray[Any]", tolerance: float = 1e-4) -> bool:
-    import numpy as np
-
+def _close(a: NDArray[Any], b: NDArray[Any], tolerance: float = 1e-4) -> bool:
     return bool(np.allclose(a, b, atol=tolerance, rtol=tolerance))
 
 
@@ -193,8 +166,6 @@ def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:
     """An adaptation changes a tiny model, leaves a plain loadable folder, and repeats itself under a seed."""
     from trilemma.adapt import ADAPTATIONS, AdaptJob, AdaptSettings, adapt
     from trilemma.inference.classifier import Classifier
-    from trilemma.models import loading
-    from trilemma.tasks import get, open_source
 
     if isinstance(name_or_class, str):
         name = name_or_class
@@ -203,70 +174,65 @@ def check_adaptation(name_or_class: "str | type[Adaptation]") -> None:
         name = f"checked-{name_or_class.__name__}"
         if name not in ADAPTATIONS:
             ADAPTATIONS.register(name, name_or_class)
-    task = get("sst2")
-    train = _first(open_source("embedded").load(task, "train"), 64)
     settings = AdaptSettings(method=name, epochs=1, batch=16, learning_rate=1e-2, precision="float32")
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        _tiny_model(train, folder / "base")
-        job = AdaptJob(folder / "base", task, settings, seed=0)
-        answers = []
+    with _tiny_model() as (base, train):
+        job = AdaptJob(base, get("sst2"), settings, seed=0)
+        answers = [_classifier(base).logits(train.texts)]
         for attempt in ("first", "second"):
-            (folder / attempt).mkdir()
-            (folder / f"{attempt}-work").mkdir()
-            facts = adapt(
-                job, train, learning_rate=1e-2, out=folder / attempt, work=folder / f"{attempt}-work"
-            )
+            out, work = (base.with_name(f"{attempt}-{folder}") for folder in ("out", "work"))
+            out.mkdir()
+            work.mkdir()
+            facts = adapt(job, train, learning_rate=1e-2, out=out, work=work)
             _check(facts.steps > 0, f"{name}: must take at least one step")
-            answers.append(Classifier.load(folder / attempt).logits(train.texts))
-        untrained = loading.load_classifier(folder / "base", 2, seed=0)
-        before = Classifier(untrained, loading.load_tokenizer(folder / "base")).logits(train.texts)
-        _check(_close(answers[0], answers[1], 1e-6), f"{name}: the same seed must give the same model")
-        _check(not _close(before, answers[0], 1e-6), f"{name}: adaptation must change the model's answers")
+            answers.append(Classifier.load(out).logits(train.texts))
+    _check(_close(answers[1], answers[2], 1e-6), f"{name}: the same seed must give the same model")
+    _check(not _close(answers[0], answers[1], 1e-6), f"{name}: adaptation must change the model's answers")
 
 
-def _first(examples: Examples, n: int) -> Examples:
-    return replace(
-        examples,
-        ids=examples.ids[:n],
-        texts=examples.texts[:n],
-        labels=examples.labels[:n],
-        fingerprint=f"{examples.fingerprint} first {n}",
-    )
-
-
-def _tiny_model(train: Examples, out: Path) -> None:
+@contextmanager
+def _tiny_model() -> Iterator[tuple[Path, Examples]]:
+    """The folder of a tiny model, and the task's rows that its tokenizer was trained on."""
     from trilemma.models import loading
     from trilemma.training.tokenizer import train_tokenizer
 
+    rows = open_source("embedded").load(get("sst2"), "train")
+    first = {name: getattr(rows, name)[:64] for name in ("ids", "texts", "labels")}
+    train = replace(rows, **first, fingerprint=f"{rows.fingerprint} first 64")
     tokenizer = train_tokenizer((text for texts in train.texts for text in texts), 512)
-    loading.save(loading.create("transformer-pp", "nano", tokenizer, 0), tokenizer, out)
+    with TemporaryDirectory() as temporary:
+        base = Path(temporary) / "base"
+        loading.save(loading.create("transformer-pp", "nano", tokenizer, 0), tokenizer, base)
+        yield base, train
+
+
+def _classifier(folder: Path) -> "Classifier":
+    """A classifier of two classes on the model in a folder, with a new head of seed 0."""
+    from trilemma.inference.classifier import Classifier
+    from trilemma.models import loading
+
+    return Classifier(loading.load_classifier(folder, 2, seed=0), loading.load_tokenizer(folder))
 
 
 class _Keyword:
     """A victim with a known weakness: positive if and only if a text holds the word *good*."""
 
-    def __init__(self) -> None:
-        self.queries = 0
+    queries = 0
 
-    def __call__(self, texts: Sequence[Text]) -> "NDArray[np.float32]":
-        import numpy as np
-
+    def __call__(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         self.queries += len(texts)
         positive = np.array([any("good" in part.split() for part in text) for text in texts])
         return np.where(positive[:, None], [[0.1, 0.9]], [[0.9, 0.1]]).astype(np.float32)
 
 
-def _own_model(train: Examples, folder: Path) -> Any:
-    """A victim that shows gradients, and counts them and its answers: a tiny model of ours."""
+def _white_box() -> Any:
+    """A victim that shows gradients, and counts them and its answers: a tiny model."""
     from trilemma.inference.classifier import Classifier
     from trilemma.inference.gradients import TokenGradients
-    from trilemma.models import loading
 
     class Counting(Classifier):
         queries = 0
 
-        def __call__(self, texts: Sequence[Text]) -> "NDArray[np.float32]":
+        def __call__(self, texts: Sequence[Text]) -> NDArray[np.float32]:
             self.queries += len(texts)
             return self.probabilities(texts)
 
@@ -274,9 +240,9 @@ def _own_model(train: Examples, folder: Path) -> Any:
             self.queries += len(texts)
             return super().gradients(texts, labels)
 
-    _tiny_model(train, folder)
-    model = loading.load_classifier(folder, 2, seed=0)
-    return Counting(model, loading.load_tokenizer(folder))
+    with _tiny_model() as (base, _):
+        plain = _classifier(base)
+    return Counting(plain.model, plain.tokenizer)
 
 
 def check_attack(attack: "Attack", *, budget: int = 50) -> None:
@@ -285,13 +251,10 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
     One that is ``white_box`` attacks a tiny model, another one a rule that gives probabilities alone.
     """
     from trilemma.attacks import Attack, AttackRun
-    from trilemma.tasks import get, open_source
 
     _check(isinstance(attack, Attack), "an attack must be derived from trilemma.attacks.Attack")
-    _check(
-        attack.level in ("word", "sentence", "human", "unknown"),
-        f"level must be word, sentence, human or unknown, not {attack.level!r}",
-    )
+    levels = ("word", "sentence", "human", "unknown")
+    _check(attack.level in levels, f"level must be word, sentence, human or unknown, not {attack.level!r}")
     inputs: list[Text] = [
         ("a good film",),
         ("a film so good that i saw it twice",),
@@ -299,12 +262,7 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
         ("",),
         ("ünïcode \U0001f3ac good",),
     ]
-    if attack.white_box:
-        train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
-        with TemporaryDirectory() as temporary:
-            victim = _own_model(train, Path(temporary))
-    else:
-        victim = _Keyword()
+    victim = _white_box() if attack.white_box else _Keyword()
     labels = [int(p.argmax()) for p in victim(inputs)]
     runs = []
     for _ in range(2):
@@ -317,14 +275,10 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
             _check(len(result.text) == len(text), "an attack must keep the number of texts of an item")
             _check(all(isinstance(part, str) for part in result.text), "an adversarial text must be str")
             _check(result.queries <= budget, f"an item took {result.queries} queries; its budget is {budget}")
-        _check(
-            victim.queries <= sum(result.queries for result in results),
-            f"the victim was asked {victim.queries} times, but the results count fewer queries",
-        )
-        _check(
-            finished.items() <= dict(enumerate(results)).items(),
-            "what is reported as finished must be the result of the item with that index",
-        )
+        counted = victim.queries <= sum(result.queries for result in results)
+        _check(counted, f"the victim was asked {victim.queries} times, but the results count fewer queries")
+        own = finished.items() <= dict(enumerate(results)).items()
+        _check(own, "what is reported as finished must be the result of the item with that index")
         runs.append([result.text for result in results])
     _check(runs[0] == runs[1], "the same seed must give the same adversarial texts")
     _check(attack(victim, [], [], AttackRun(budget)) == [], "no items must give no results")
@@ -332,45 +286,32 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
 
 def check_transform(transform: "Transform") -> None:
     """A transform writes a loadable model folder and repeats itself under a seed."""
-    from trilemma.inference.classifier import Classifier
-    from trilemma.models import loading
-    from trilemma.tasks import get, open_source
-
-    train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        _tiny_model(train, folder / "base")
-        answers = []
+    answers = []
+    with _tiny_model() as (base, train):
         for attempt in ("first", "second"):
-            (folder / attempt).mkdir()
-            transform(folder / "base", folder / attempt, 0)
-            model = loading.load_classifier(folder / attempt, 2, seed=0)
-            answers.append(Classifier(model, loading.load_tokenizer(folder / attempt)).logits(train.texts))
-        _check(_close(answers[0], answers[1], 1e-6), "the same seed must give the same model")
+            out = base.with_name(attempt)
+            out.mkdir()
+            transform(base, out, 0)
+            answers.append(_classifier(out).logits(train.texts))
+    _check(_close(answers[0], answers[1], 1e-6), "the same seed must give the same model")
 
 
 def check_measurement(measurement: "Measurement") -> None:
     """A measurement yields records of axis E with units, for every name of a model and once each."""
     from trilemma.metrics import METRICS
     from trilemma.profiling import EfficiencyGrid, ModelUnderTest, profile
-    from trilemma.tasks import get, open_source
 
-    train = _first(open_source("embedded").load(get("sst2"), "train"), 64)
-    with TemporaryDirectory() as temporary:
-        _tiny_model(train, Path(temporary) / "base")
-        grid = EfficiencyGrid(batch=[1], length=[8], decode=2, rounds=6, seconds=0.1)
-        models = [ModelUnderTest(("a", "b"), Path(temporary) / "base")]
-        records = profile(models, grid, measurements=[measurement])
+    grid = EfficiencyGrid(batch=[1], length=[8], decode=2, rounds=6, seconds=0.1)
+    with _tiny_model() as (base, _):
+        records = profile([ModelUnderTest(("a", "b"), base)], grid, measurements=[measurement])
     _check(bool(records), "a measurement must yield at least one record")
     places: set[tuple[str | int | None, ...]] = set()
     for record in records:
         metric = METRICS.get(record.metric)
         _check(record.axis == "E", f"{record.metric}: the axis must be E, not {record.axis}")
         _check(bool(record.unit), f"{record.metric}: needs a unit")
-        _check(
-            metric is None or record.phase in (metric.phases or ("",)),
-            f"{record.metric}: is not recorded in the phase {record.phase!r}",
-        )
+        recorded = metric is None or record.phase in (metric.phases or ("",))
+        _check(recorded, f"{record.metric}: is not recorded in the phase {record.phase!r}")
         what = (record.model, record.metric, record.phase, record.adaptation)
         place = (*what, record.batch, record.length, record.decode)
         _check(place not in places, f"{record.metric}: is recorded twice at one point")

@@ -93,7 +93,7 @@ def test_examples_are_shown_to_the_other_model(finished: Path) -> None:
 
 
 def test_a_finished_study_is_not_attacked_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Attack, "ask", lambda *_: pytest.fail("attacked again"))
+    monkeypatch.setattr(Attack, "compute", lambda *_: pytest.fail("attacked again"))
     before = (finished / "run" / "records.parquet").read_bytes()
     trilemma.run(finished / "study.yaml", out=finished / "run", store=finished / "store")
     assert (finished / "run" / "records.parquet").read_bytes() == before
@@ -136,7 +136,7 @@ def test_adversarial_training_learns_from_what_fooled_it(tmp_path: Path) -> None
     assert 300 < rows <= 340
 
 
-def test_a_model_that_answers_no_numbers_fails_alone(tmp_path: Path) -> None:
+def test_a_model_that_answers_no_numbers_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def __call__(self, texts: list[tuple[str, ...]]) -> np.ndarray:
             return np.full((len(texts), 2), np.nan, np.float32)
@@ -145,8 +145,9 @@ def test_a_model_that_answers_no_numbers_fails_alone(tmp_path: Path) -> None:
     graph = lay_out(load_study(tmp_path / "study.yaml"), machine={})
     stage = next(stage for stage in graph.stages if isinstance(stage, Attack))
     run = StageRun(tmp_path, tmp_path, graph.data, artifact=lambda source: tmp_path)
+    monkeypatch.setattr(Attack, "classifier", lambda *_: Broken())
     with pytest.raises(DivergedError, match=r"no(t a)? number.*check its weights"):
-        stage.ask(Broken(), run)  # type: ignore[arg-type]
+        stage.compute(run)
 
 
 def test_where_a_resource_of_adversarial_training_is_does_not_matter(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The walk over a study's stages: what is reused, what a kill leaves, what failures do."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from trilemma.records import RECORDS, Record, read_table
 from trilemma.study import load_study
 from trilemma.study.finished import Finished
 from trilemma.study.graph import AdaptedModel, Graph
-from trilemma.study.runner import checkpoints, run_study
+from trilemma.study.runner import run_study
 from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages import KINDS, Kind
 from trilemma.study.stages.adapt import Adapt
@@ -54,7 +55,7 @@ def test_a_second_run_repeats_no_stage(folder: Path) -> None:
     second = run(folder)
     assert second.reused == first.computed and not second.computed
     assert_same(before, tables(folder))
-    assert len(checkpoints(folder / "run")) == 4
+    assert len(json.loads((folder / "run" / "checkpoints.json").read_text())) == 4
 
 
 def test_an_earlier_run_is_used_again_but_for_its_profile_and_tables(folder: Path) -> None:
@@ -187,7 +188,7 @@ def records(finished: Finished) -> Iterator[Record]:
 
 def test_a_new_kind_of_stage_is_one_line_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = (*KINDS, Kind(records, of_adapted=lay_out))
-    for module in ("layout", "tables"):
+    for module in ("layout", "stages"):
         monkeypatch.setattr(f"trilemma.study.{module}.KINDS", kinds)
     listener = run(folder)
     assert sum(one.startswith("count letters of") for one in listener.computed) == 4

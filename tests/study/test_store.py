@@ -148,7 +148,7 @@ def test_a_run_folder_that_takes_no_lock_is_one_sentence(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("trilemma.study.store.FileLock.acquire", refuse)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
     with pytest.raises(StoreError, match="cannot write"), locked(tmp_path):
         pass
     with pytest.raises(StoreError, match="cannot write"), Store(tmp_path).computing("adapt", "k"):

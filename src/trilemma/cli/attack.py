@@ -26,7 +26,7 @@ def attack(
     """Attack an adapted model and write the examples that fool it; run it again to resume."""
     from trilemma.attacks import attack_model
     from trilemma.study.console import progress_bar
-    from trilemma.terminal import output
+    from trilemma.terminal import output, print_lines
 
     settings = named_values(setting or [])
     console = output()
@@ -44,7 +44,7 @@ def attack(
             settings=settings,
             progress=progress,
         )
-    console.print(result.text(), markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, result.text())
 
 
 def named_values(pairs: list[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def calibrate(
     import trilemma
     from trilemma.forecasting.calibration import path_here
     from trilemma.study.console import progress_bar
-    from trilemma.terminal import output
+    from trilemma.terminal import output, print_lines
     from trilemma.units import format_value
 
     console = output()
@@ -27,8 +27,8 @@ def calibrate(
     rates = ", ".join(f"{name} {format_value(rate, 'FLOP/s')}" for name, rate in found.machine.flops.items())
     timed = len(found.measured) + len(found.operations)
     unsteady = f"; {found.unsteady} of {timed} times were not steady" if found.unsteady else ""
-    for line in (
+    print_lines(
+        console,
         f"memory is read at {format_value(found.machine.bandwidth, 'bytes/s')}; products: {rates}",
         f"{len(found.measured)} passes timed{unsteady}; calibration: {out or path_here()}",
-    ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    )

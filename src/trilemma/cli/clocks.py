@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.options import Batch, Decode, Device, Length, Out, Precision, Report, counts, require_file
+from trilemma.cli.options import Batch, Decode, Device, Length, Out, Precision, Report, counts, require_files
 
 
 def clocks(
@@ -67,17 +67,15 @@ def clocks(
     from trilemma.errors import TrilemmaError
     from trilemma.study.console import progress_bar
     from trilemma.sweep_result import ClockSweep
-    from trilemma.terminal import output
+    from trilemma.terminal import output, print_lines
 
     console = output()
     if restore:
-        for sentence in recover_all() or ["no clocks are left changed"]:
-            console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        print_lines(console, *(recover_all() or ["no clocks are left changed"]))
         return
     if not models:
         raise TrilemmaError("name a model, e.g. gla:small, or a sweep that --out wrote")
-    require_file("out", out, ".parquet")
-    require_file("report", report, ".html")
+    require_files(out, report)
     bounds = Bounds.parse(slo)
     asked = None if queries is None else read_queries(queries)
     given = settings_of(batch=batch, length=length, decode=decode, precision=precision, device=device)
@@ -99,21 +97,19 @@ def clocks(
         with progress_bar(console, "profiling by clock frequency") as progress:
             found = commands.sweep_clocks(
                 settings,
-                counts("frequencies", frequencies) if frequencies else [],
+                counts("frequencies", frequencies or None),
                 allow=allow_frequency_control,
                 watts=None if watts is None else commands.watts_of(watts),
                 idle_watts=idle_watts,
                 progress=progress,
             )
     choices = found.choose(max_slowdown, bounds)
-    classes = None
-    if asked is not None:
-        classes = found.by_query(asked, max_slowdown, commands.tokenizers(sources))
+    classes = None if asked is None else found.by_query(asked, max_slowdown, commands.tokenizers(sources))
     if out is not None:
         found.save(out)
     found.show(console, choices, classes)
     if report is not None:
         found.report(report, choices, classes)
-        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+        print_lines(console, f"report: {report}")
     if not choices or not all(choice.met for choice in choices.values()):
         raise typer.Exit(1)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.runs import load, newest
+import trilemma
+from trilemma.cli.options import Json
+from trilemma.errors import TrilemmaError
 from trilemma.terminal import output
 
 COMPARED = (
@@ -20,10 +22,10 @@ def compare(
     b: Annotated[str, typer.Argument(help="Another candidate.")],
     run: Annotated[Path | None, typer.Option(help="A run folder; default the newest in runs.")] = None,
     metric: Annotated[str, typer.Option(help=f"One of {', '.join(COMPARED)}.")] = "robust_accuracy",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Test two candidates on the same items."""
-    comparison = load(run or newest()).compare(a, b, metric=metric)
+    comparison = trilemma.Result.load(run or newest()).compare(a, b, metric=metric)
     if json:
         typer.echo(comparison.to_json(orient="records"))
     else:
@@ -31,3 +33,16 @@ def compare(
         from trilemma.report.terminal import show
 
         show(output(), [comparison_sheet(comparison)])
+
+
+def newest() -> Path:
+    """The run folder in ``runs`` that was finished last.
+
+    Raises:
+        TrilemmaError: if there is none.
+    """
+    finished = sorted(Path("runs").glob("*/records.parquet"), key=lambda path: path.stat().st_mtime)
+    if not finished:
+        raise TrilemmaError("there is no finished study in runs; name its folder with --run")
+    typer.echo(f"run: {finished[-1].parent}", err=True)
+    return finished[-1].parent

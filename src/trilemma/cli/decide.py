@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.options import counts, names
+from trilemma.cli.options import Json, counts, names
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS
-from trilemma.terminal import output
+from trilemma.terminal import output, print_lines
 
 
 def decide(
@@ -58,7 +58,7 @@ def decide(
     at_least: Annotated[
         list[str] | None, typer.Option("--min", help="METRIC=LIMIT for any metric; may be repeated.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Find the best deployment under bounds; exit code 1 if none qualifies.
 
@@ -66,8 +66,7 @@ def decide(
     precision, batch size and number of devices by forecasts, with the accuracy and robustness of the run's
     candidates. Every rejection has its reasons.
     """
-    from trilemma import decision
-    from trilemma.cli.runs import load
+    import trilemma
 
     limits = {
         "max_cost": max_cost,
@@ -76,22 +75,21 @@ def decide(
         "min_clean": min_clean,
         "min_robust": min_robust,
     }
-    limits = {name: limit for name, limit in limits.items() if limit is not None}
     for side, given in (("max", at_most), ("min", at_least)):
         for text in given or []:
             metric, equals, limit = text.partition("=")
             name = f"{side}_{metric.strip()}"
-            if not equals or name in limits:
+            if not equals or limits.get(name) is not None:
                 raise TrilemmaError(f"cannot read --{side} {text!r}; write METRIC=LIMIT, each metric once")
             limits[name] = limit.strip()
-    found = decision.decide(
-        None if run is None else load(run),
-        models=names("models", models) if models is not None else (),
-        machines=names("machines", machines) if machines is not None else (),
+    found = trilemma.decide(
+        run,
+        models=names("models", models),
+        machines=names("machines", machines),
         at=at,
-        batches=counts("batch", batch) if batch is not None else (),
-        precisions=names("precision", precision) if precision is not None else (),
-        devices=names("devices", devices) if devices is not None else (),
+        batches=counts("batch", batch),
+        precisions=names("precision", precision),
+        devices=names("devices", devices),
         best=best,
         slo=slo,
         limits=limits,
@@ -99,6 +97,6 @@ def decide(
     if json:
         typer.echo(found.to_json())
     else:
-        output().print(found.text(), highlight=False, markup=False, soft_wrap=True)
+        print_lines(output(), found.text())
     if found.choice is None:
         raise typer.Exit(1)

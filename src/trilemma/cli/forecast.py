@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.options import Json, Out, Report, counts, names, require_file
+from trilemma.cli.options import Json, Out, Report, counts, names, require_files
 
 
 def forecast(
@@ -44,8 +44,7 @@ def forecast(
     from trilemma.operating_point import OperatingPoint
     from trilemma.terminal import output
 
-    require_file("out", out, ".parquet")
-    require_file("report", report, ".html")
+    require_files(out, report)
     points = [
         OperatingPoint(*point, decode) for point in product(counts("batch", batch), counts("length", length))
     ]

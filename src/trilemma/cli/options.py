@@ -26,26 +26,34 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; default t
 Out = Annotated[Path | None, typer.Option(help="Write the result to this .parquet file.")]
 Report = Annotated[Path | None, typer.Option(help="Write a page with charts to this .html file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(help="A run folder, e.g. runs/demo, or a .parquet file that --out wrote.", metavar="RUN"),
+]
 
 
-def names(option: str, text: str) -> list[str]:
-    """The parts between commas, each once.
+def names(option: str, text: str | None) -> list[str]:
+    """The parts between commas, each once; none where the option is not given.
 
     Raises:
         TrilemmaError: for an empty part, or one that is there twice.
     """
+    if text is None:
+        return []
     parts = [part.strip() for part in text.split(",")]
     if not all(parts) or len(set(parts)) < len(parts):
         raise TrilemmaError(f"--{option} {text!r} is not a list of different names; separate them by commas")
     return parts
 
 
-def counts(option: str, text: str) -> list[int]:
-    """Whole numbers from 1 between commas.
+def counts(option: str, text: str | None) -> list[int]:
+    """Whole numbers from 1 between commas; none where the option is not given.
 
     Raises:
         TrilemmaError: for anything else.
     """
+    if text is None:
+        return []
     parts = [part.strip() for part in text.split(",")]
     if not all(part.removeprefix("-").isascii() and part.removeprefix("-").isdecimal() for part in parts):
         raise TrilemmaError(
@@ -58,11 +66,12 @@ def counts(option: str, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def require_file(option: str, path: Path | None, suffix: str) -> None:
+def require_files(out: Path | None, report: Path | None) -> None:
     """Refuse a file that could not be written in the end, before anything is measured.
 
     Raises:
-        TrilemmaError: where it does not end in ``suffix``, or its folder does not exist.
+        TrilemmaError: where one does not end as it must, or its folder does not exist.
     """
-    if path is not None and (path.suffix != suffix or not path.parent.is_dir()):
-        raise TrilemmaError(f"--{option} {path} is not a {suffix} file in a folder that exists")
+    for option, path, suffix in (("out", out, ".parquet"), ("report", report, ".html")):
+        if path is not None and (path.suffix != suffix or not path.parent.is_dir()):
+            raise TrilemmaError(f"--{option} {path} is not a {suffix} file in a folder that exists")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trilemma.architectures import DEFAULT_VOCABULARY, SIZES, NewModel
-from trilemma.terminal import output
+from trilemma.terminal import output, print_lines
 
 
 def pretrain(
@@ -51,5 +51,4 @@ def pretrain(
             seed=seed,
             progress=progress,
         )
-    for line in summary(facts, out):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, *summary(facts, out))

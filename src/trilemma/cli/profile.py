@@ -1,4 +1,4 @@
-"""``trilemma profile``: measure what models cost here; and what ``trilemma show`` prints of saved files."""
+"""``trilemma profile``: measure what models cost here."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,13 +16,17 @@ from trilemma.cli.options import (
     Report,
     counts,
     names,
-    require_file,
+    require_files,
 )
+from trilemma.terminal import output, print_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from trilemma.profile_result import Profile
+
+FIELDS = {"precision": "precisions", "compile": "compiled"}
+"""Options whose field of the settings has another name."""
 
 
 def profile(
@@ -75,10 +79,8 @@ def profile(
     from trilemma import commands
     from trilemma.errors import TrilemmaError
     from trilemma.study.console import progress_bar
-    from trilemma.terminal import output
 
-    require_file("out", out, ".parquet")
-    require_file("report", report, ".html")
+    require_files(out, report)
     given = settings_of(
         batch=batch,
         length=length,
@@ -110,28 +112,21 @@ def profile(
 def settings_of(**options: Any) -> dict[str, Any]:
     """The options that were given, as the fields of settings; training is at the same points as inference."""
     from trilemma.commands import watts_of
+    from trilemma.profiling.grid import ProfileGrid
 
-    given = {name: value for name, value in options.items() if value is not None and value is not False}
-    fields: dict[str, Any] = {}
-    if "precision" in given:
-        fields["precisions"] = names("precision", given["precision"])
-    if "attention" in given:
-        fields["attention"] = names("attention", given["attention"])
-    if "compile" in given:
-        fields["compiled"] = True
-    if "device" in given:
-        fields["device"] = given["device"]
-    points = {name: counts(name, given[name]) for name in ("batch", "length") if name in given}
-    grid: dict[str, Any] = {
-        name: given[name] for name in ("decode", "rounds", "seconds", "energy") if name in given
+    lists = {"precision": names, "attention": names, "batch": counts, "length": counts}
+    given: dict[str, Any] = {
+        name: lists[name](name, value) if name in lists else value
+        for name, value in options.items()
+        if value is not None and value is not False
     }
     if "watts" in given:
-        grid["watts"] = watts_of(given["watts"])
+        given["watts"] = watts_of(given["watts"])
     if "training" in given:
-        grid["training"] = points
-    if grid or points:
-        fields["efficiency"] = grid | points
-    return fields
+        given["training"] = {name: given[name] for name in ("batch", "length") if name in given}
+    grid = {name: value for name, value in given.items() if name in ProfileGrid.model_fields}
+    fields = {FIELDS.get(name, name): value for name, value in given.items() if name not in grid}
+    return fields | ({"efficiency": grid} if grid else {})
 
 
 def hand_over(
@@ -148,23 +143,4 @@ def hand_over(
     found.show(console)
     for name, path in (("report", report), ("profile", out)):
         if path is not None:
-            console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)
-
-
-def show_file(path: Path, console: "Console", json: bool = False) -> None:
-    """Print a profile, a forecast or a sweep that was saved; nothing is measured.
-
-    Raises:
-        DataError: where the file holds none of them.
-    """
-    from trilemma.errors import TrilemmaError
-    from trilemma.profile_result import Profile
-    from trilemma.sweep_result import load_file
-
-    found = load_file(path)
-    if not json:
-        found.show(console)
-    elif isinstance(found, Profile):
-        typer.echo(found.to_json())
-    else:
-        raise TrilemmaError(f"{path} holds a sweep over clock frequencies, which is not printed as JSON")
+            print_lines(console, f"{name}: {path}")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.runs import RunFolder, load
+import trilemma
+from trilemma.cli.options import RunFolder
 
 
 def report(
@@ -21,4 +22,4 @@ def report(
 
         typer.echo(load_file(run).report(out or run.with_suffix(".html")))
         return
-    typer.echo(load(run).report(out or run / "report.html"))
+    typer.echo(trilemma.Result.load(run).report(out or run / "report.html"))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trilemma.terminal import output
+from trilemma.terminal import output, print_lines
 
 
 def run(
@@ -36,4 +36,4 @@ def run(
         return
     result = trilemma.run(spec, out=folder, store=store, console=console)
     result.show(console)
-    console.print(f"\nreport: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, "", f"report: {folder / 'report.html'}")

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli import profile
-from trilemma.cli.runs import AT, RunFolder, load
+import trilemma
+from trilemma.cli.options import RunFolder
+from trilemma.errors import TrilemmaError
 from trilemma.terminal import output
 
 
@@ -20,7 +21,10 @@ def show(
             help="efficiency by point or length; performance by task; robustness by level, method or task."
         ),
     ] = None,
-    at: Annotated[str | None, typer.Option(help=AT)] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Operating point; default batch=1,length=128 or the nearest that was measured."),
+    ] = None,
     format: Annotated[
         str,
         typer.Option(
@@ -30,9 +34,17 @@ def show(
 ) -> None:
     """Print the tables of a finished study, or a profile, forecast or sweep that was saved."""
     if run.is_file() or run.suffix == ".parquet":
-        profile.show_file(run, output(), json=format == "json")
+        from trilemma.sweep_result import ClockSweep, load_file
+
+        found = load_file(run)
+        if format != "json":
+            found.show(output())
+        elif isinstance(found, ClockSweep):
+            raise TrilemmaError(f"{run} holds a sweep over clock frequencies, which is not printed as JSON")
+        else:
+            typer.echo(found.to_json())
         return
-    result = load(run)
+    result = trilemma.Result.load(run)
     if format == "table":
         result.show(output(), table=table, by=by, at=at)
     else:

@@ -183,7 +183,7 @@ def _phases(
     told_apart = [name for name in forms if len({getattr(one, name) for one in records}) > 1]
     found: dict[tuple[Place, str], Record] = {}
     for one in records:
-        measured = one.known and one.basis == "measured" and metrics.get(one.phase) == one.metric
+        measured = one.value is not None and one.basis == "measured" and metrics.get(one.phase) == one.metric
         if measured and one.batch is not None and one.length is not None:
             form = " ".join(filter(None, (getattr(one, name) for name in told_apart)))
             point = OperatingPoint(one.batch, one.length, 0 if one.phase == "classify" else decode)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import model_info, try_to_load_from_cache
+from huggingface_hub import model_info, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
 from trilemma.errors import ModelError
@@ -48,6 +48,26 @@ def find(source: str | Path, *, weights: bool, allow_pickle: bool) -> ModelLocat
             f"the model folder {text!r} {what}; give a Hugging Face folder or a hub id like name/model"
         )
     return ModelLocation(text, local_files_only=_only_in_cache(text, weights, allow_pickle))
+
+
+def download(
+    name: str, *, trust_remote_code: bool, allow_pickle: bool, local_files_only: bool = False
+) -> Path:
+    """The folder of a hub model's snapshot: downloaded once, then found in the hub's cache.
+
+    Raises:
+        ModelError: where the hub cannot be reached and the cache has no snapshot.
+    """
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    patterns += ["*.py"] if trust_remote_code else []
+    patterns += ["*.bin"] if allow_pickle else []
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=local_files_only))
+    except Exception as error:  # what a failing connection raises depends on the hub library's version
+        raise ModelError(
+            f"cannot fetch {name} from the Hugging Face Hub ({type(error).__name__}); check the id and the "
+            "connection, or give the model as a folder"
+        ) from error
 
 
 def _check_folder(folder: Path, weights: bool, allow_pickle: bool) -> None:

@@ -14,8 +14,6 @@ from trilemma.architectures import DEFAULT_VOCABULARY, NewModel, parse_new_model
 from trilemma.errors import ModelError, TrilemmaError
 from trilemma.hardware.machine import Precision
 
-_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-
 # Fields of a config.json that change neither shapes nor mathematics, and so not efficiency.
 _SHAPELESS = {
     "_name_or_path",
@@ -183,7 +181,7 @@ def _packs(name: str, folder: Path, *, required: bool) -> bool:
 def _folder(text: str, made: Path, trust_remote_code: bool, allow_pickle: bool) -> Path:
     """A local folder with the model's files."""
     from trilemma.models.loading import require_buildable
-    from trilemma.models.source import find
+    from trilemma.models.source import download, find
 
     if new := parse_new_model(text):
         _create(new, made)
@@ -191,23 +189,14 @@ def _folder(text: str, made: Path, trust_remote_code: bool, allow_pickle: bool) 
     found = find(text, weights=True, allow_pickle=allow_pickle)
     folder = Path(found.name)
     if not folder.is_dir():
-        folder = _fetched(found.name, found.local_files_only, trust_remote_code, allow_pickle)
+        folder = download(
+            found.name,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            local_files_only=found.local_files_only,
+        )
     require_buildable(folder)
     return folder
-
-
-def _fetched(name: str, local: bool, trust_remote_code: bool, allow_pickle: bool) -> Path:
-    """The snapshot of a hub model, downloaded once."""
-    from huggingface_hub import snapshot_download
-
-    patterns = [*_FILES, *(["*.py"] if trust_remote_code else []), *(["*.bin"] if allow_pickle else [])]
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=local))
-    except Exception as error:  # what a failing connection raises depends on the hub library's version
-        raise ModelError(
-            f"cannot fetch {name} from the Hugging Face Hub ({type(error).__name__}); check the connection, "
-            "or name a folder"
-        ) from error
 
 
 def _create(new: NewModel, folder: Path) -> None:

@@ -1,21 +1,16 @@
 """The live display of a run: stage, rate and time left."""
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from trilemma.progress import Progress as ProgressCallback
 from trilemma.study.graph import Graph
 from trilemma.study.stage import Stage
-from trilemma.terminal import printable
-
-_NOISE = "mtime may not be reliable"
-"""Message of transformers on file systems with coarse times, where checkpoints are sorted by number: fine."""
+from trilemma.terminal import print_lines
 
 _FLOOR = 3e10
 """Operations that every stage is taken to cost beyond its estimate: loading, saving, starting."""
@@ -24,25 +19,41 @@ _FIRST_SHARE = 0.02
 """Share of all work that must be done before the time left can be estimated."""
 
 
-def _columns() -> tuple[ProgressColumn, ...]:
-    """Columns of a bar; what comes from outside, as the names of models, is not markup."""
-    return (
+def _display(console: Console) -> Progress:
+    """Bars on a terminal, nothing elsewhere; what comes from outside, as names of models, is not markup."""
+    return Progress(
         TextColumn("{task.fields[what]}", style="bold", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%", markup=False),
         TextColumn("{task.fields[rate]}", style="cyan", markup=False),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", style="green", markup=False),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     )
 
 
-def silence_noise() -> None:
-    """Keep a library's message that says nothing to the user out of the display."""
-    logging.getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
+def _add_bar(display: Progress, what: str) -> tuple[TaskID, ProgressCallback]:
+    """A bar with rate and time left, and what its work reports to."""
+    bar = display.add_task("", total=None, what=what, rate="", left="")
+    began = time.monotonic()
+
+    def report(done: float, total: float, unit: str) -> None:
+        elapsed = time.monotonic() - began
+        speed = done / elapsed if elapsed > 0 else 0.0
+        rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
+        left = f"{duration((total - done) * elapsed / done)} left" if done and elapsed > 1 else ""
+        display.update(bar, total=total, completed=done, rate=rate, left=left)
+
+    return bar, report
 
 
-def _is_not_noise(record: logging.LogRecord) -> bool:
-    return _NOISE not in str(record.msg)
+@contextmanager
+def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
+    """A live bar for one piece of work, with rate and time left."""
+    with _display(console) as display:
+        yield _add_bar(display, what)[1]
 
 
 class ConsoleListener:
@@ -51,13 +62,8 @@ class ConsoleListener:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = console.is_terminal
-        self._display = Progress(
-            *_columns(),
-            console=console,
-            transient=True,
-            disable=not self._live,
-        )
-        self._whole: TaskID | None = None
+        self._display = _display(console)
+        self._whole = self._display.add_task("", total=None, what="", rate="", left="")
         self._part: TaskID | None = None
         self._count = self._total = 0
         self._work_done = self._work_total = self._seconds = 0.0
@@ -71,38 +77,29 @@ class ConsoleListener:
 
     def preparing(self, what: str) -> None:
         """Show what happens before the first stage or after the last."""
-        if self._whole is None:
-            self._whole = self._display.add_task("", total=None, what=what, rate="", left="")
         self._display.update(self._whole, what=what)
         if not self._live:
-            self._line(f"{what} ...", "dim")
+            print_lines(self._console, f"{what} ...", style="dim")
 
     def notice(self, what: str) -> None:
         """Print what stays on the screen."""
-        self._line(what, "yellow")
-
-    def _line(self, text: str, style: str = "") -> None:
-        """One line as it is: a terminal breaks it, a file does not."""
-        self._console.print(Text(printable(text), style), highlight=False, soft_wrap=True)
+        print_lines(self._console, what, style="yellow")
 
     def planned(self, graph: Graph) -> None:
         """Show how many stages there are."""
         self._total = len(graph.stages)
         self._work_total = sum(stage.estimate.work + _FLOOR for stage in graph.stages)
-        assert self._whole is not None
         self._display.update(self._whole, total=1.0, completed=0.0)
 
     def started(self, stage: Stage) -> ProgressCallback:
         """Show a stage and return what it reports to."""
         began = time.monotonic()
-        self._part = self._display.add_task("", total=None, what=f"  {stage}", rate="", left="")
-        part = self._part
+        self._part, report_part = _add_bar(self._display, f"  {stage}")
 
         def report(done: float, total: float, unit: str) -> None:
-            elapsed = time.monotonic() - began
-            rate, left = _rate_and_left(done, total, unit, elapsed)
-            self._display.update(part, total=total, completed=done, rate=rate, left=left)
-            self._whole_progress(stage.estimate.work * done / total if total else 0.0, elapsed)
+            report_part(done, total, unit)
+            share = done / total if total else 0.0
+            self._whole_progress(stage.estimate.work * share, time.monotonic() - began)
 
         self._whole_progress(0.0, 0.0)
         return report
@@ -120,15 +117,13 @@ class ConsoleListener:
             self._seconds += seconds
         self._whole_progress(0.0, 0.0)
         if failure:
-            self._line(f"failed {stage}: {failure}", "yellow")
+            self.notice(f"failed {stage}: {failure}")
         elif not self._live:
             how = "reused" if reused else f"{seconds:.1f} s"
-            left = self._left(0.0, 0.0)
-            note = f", {left}" if left else ""
-            self._line(f"[{self._count}/{self._total}] {stage}: {how}{note}")
+            said = ", ".join(filter(None, (how, self._left(0.0, 0.0))))
+            print_lines(self._console, f"[{self._count}/{self._total}] {stage}: {said}")
 
     def _whole_progress(self, work: float, elapsed: float) -> None:
-        assert self._whole is not None
         done = self._work_done + work
         self._display.update(
             self._whole,
@@ -143,32 +138,6 @@ class ConsoleListener:
         if seconds < 2 or done < _FIRST_SHARE * self._work_total:
             return ""
         return f"{duration(max(0.0, self._work_total - done) * seconds / done)} left"
-
-
-@contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
-    """A live bar for one piece of work, with rate and time left."""
-    with Progress(
-        *_columns(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as display:
-        part = display.add_task("", total=None, what=what, rate="", left="")
-        began = time.monotonic()
-
-        def report(done: float, total: float, unit: str) -> None:
-            rate, left = _rate_and_left(done, total, unit, time.monotonic() - began)
-            display.update(part, total=total, completed=done, rate=rate, left=left)
-
-        yield report
-
-
-def _rate_and_left(done: float, total: float, unit: str, elapsed: float) -> tuple[str, str]:
-    speed = done / elapsed if elapsed > 0 else 0.0
-    rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
-    left = f"{duration((total - done) * elapsed / done)} left" if done and elapsed > 1 else ""
-    return rate, left
 
 
 def duration(seconds: float) -> str:

@@ -3,27 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from trilemma.records import AVERAGE, Record
-from trilemma.statistics.intervals import Interval
-
-_COLUMNS: dict[str, Any] = {
-    "metric": "energy_j_per_correct_answer",
-    "verdict": "",
-    "drift": None,
-    "drift_p": None,
-}
-"""Columns in which it differs from the energy that it rests on, beside its value."""
-
-
-class _Share(NamedTuple):
-    """The share of a candidate's answers that are right, with its 95% interval where there is one."""
-
-    value: float
-    interval: Interval | None
-    flags: tuple[str, ...]
-    note: str
 
 
 def joules_per_correct_answer(
@@ -56,7 +38,8 @@ def joules_per_correct_answer(
     for record in efficiency:
         if (record.metric, record.phase) != ("energy_j_per_example", "classify"):
             continue
-        derived = replace(record, task=AVERAGE, **_COLUMNS)
+        untimed: dict[str, Any] = {"verdict": "", "drift": None, "drift_p": None}
+        derived = replace(record, task=AVERAGE, metric="energy_j_per_correct_answer", **untimed)
         if record.value is None:
             yield derived  # once per model: the reason does not depend on its adaptation
             continue
@@ -65,8 +48,8 @@ def joules_per_correct_answer(
                 yield _divided(replace(derived, adaptation=adaptation), share)
 
 
-def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str]]) -> _Share | str:
-    """The mean over tasks of the mean over a task's sets, or why there is none.
+def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str]]) -> Record | str:
+    """The mean over tasks of the mean over a task's sets, with its 95% interval if any, or why there is none.
 
     Tasks are independent: the half widths of their intervals add in squares, each side by itself. Sets of one
     task are answered by the same trained models, so theirs add as they are, which is the most they can.
@@ -91,35 +74,27 @@ def _share(own: Mapping[tuple[str, str], Record], parts: Sequence[tuple[str, str
         else:
             below[task] += weight * (record.value - record.low)
             above[task] += weight * (record.high - record.value)
-    interval = Interval(value - math.hypot(*below.values()), value + math.hypot(*above.values()))
+    low, high = value - math.hypot(*below.values()), value + math.hypot(*above.values())
+    limits = (low, high) if bounded else (None, None)
     share = f"{value:.1%} of the answers to {', '.join(dict.fromkeys(tasks))} are right"
     notes = filter(None, (share, *(own[part].note for part in parts)))
     flags = dict.fromkeys(flag for part in parts for flag in own[part].flags)
-    return _Share(value, interval if bounded else None, tuple(flags), "; ".join(dict.fromkeys(notes)))
+    columns: dict[str, Any] = {"flags": tuple(flags), "note": "; ".join(dict.fromkeys(notes))}
+    return own[parts[0]].with_value(value, *limits, **columns)
 
 
-def _divided(energy: Record, share: _Share | str) -> Record:
+def _divided(energy: Record, share: Record | str) -> Record:
     """The energy of an answer, made that of a right one."""
-    if isinstance(share, str) or share.value == 0:
-        reason = share if isinstance(share, str) else "no answer is right"
-        return energy.without_value(reason)
-    assert energy.value is not None
-    low, high = _limits(energy.value, _interval(energy), share) or (None, None)
+    if isinstance(share, str) or not share.value:
+        return energy.without_value(share if isinstance(share, str) else "no answer is right")
+    joules, right = energy.value, share.value
+    assert joules is not None
+    value = joules / right
+    limits: tuple[float, ...] = ()
+    if energy.low and energy.high and share.low and share.high and min(energy.low, share.low) > 0:
+        below = math.hypot(math.log(joules / energy.low), math.log(share.high / right))
+        above = math.hypot(math.log(energy.high / joules), math.log(right / share.low))
+        limits = (value * math.exp(-below), value * math.exp(above))
     flags = tuple(dict.fromkeys((*energy.flags, *share.flags)))
     note = "; ".join(filter(None, (share.note, energy.note)))
-    return energy.with_value(energy.value / share.value, low, high, confidence=None, flags=flags, note=note)
-
-
-def _interval(record: Record) -> Interval | None:
-    return None if record.low is None or record.high is None else Interval(record.low, record.high)
-
-
-def _limits(joules: float, energy: Interval | None, share: _Share) -> Interval | None:
-    """The 95% interval of the quotient; None where one of the two has none, or reaches 0."""
-    right = share.interval
-    if energy is None or right is None or energy.low <= 0 or right.low <= 0:
-        return None
-    below = math.hypot(math.log(joules / energy.low), math.log(right.high / share.value))
-    above = math.hypot(math.log(energy.high / joules), math.log(share.value / right.low))
-    value = joules / share.value
-    return Interval(value * math.exp(-below), value * math.exp(above))
+    return energy.with_value(value, *limits, confidence=None, flags=flags, note=note)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trilemma.errors import DataError, StudyError, one_line
 from trilemma.files import expanded, sha256
-from trilemma.study.spec import AnyTask, SetSpec, Study, UserTaskSpec
+from trilemma.study.spec import SetSpec, Study, UserTaskSpec
 from trilemma.tasks import adversarial_from_user, from_user, get, open_source
 from trilemma.tasks.task import AdversarialExamples, Examples, Source, Task
 
@@ -28,7 +28,7 @@ class StudyData:
     def __init__(self, study: Study) -> None:
         self._study = study
         self._of_user: dict[str, Task] = {
-            spec.name: from_user(spec.block, study.base)[0]
+            spec.name: from_user(spec.model_dump(exclude={"adapt"}, exclude_unset=True), study.base)[0]
             for spec in study.tasks
             if isinstance(spec, UserTaskSpec)
         }
@@ -118,7 +118,8 @@ class StudyData:
 
     def _read_set(self, task: str, spec: SetSpec | str) -> list[AdversarialExamples]:
         if isinstance(spec, SetSpec):
-            return adversarial_from_user(spec.block, self._study.base, self.task(task))
+            block = spec.model_dump(exclude_unset=True)
+            return adversarial_from_user(block, self._study.base, self.task(task))
         known = self.task(task)
         return (known.data or self.source).adversarial(known, spec)
 
@@ -131,7 +132,12 @@ class StudyData:
         """
         for index, task in enumerate(self._study.tasks):
             with self._located("tasks", index):
-                self._check_task(task)
+                rows = len(self.examples(self.training_task(task.name), "train"))
+                if rows < 2:
+                    raise DataError(
+                        f"task {task.name}: the train split has {rows} rows; at least 2 are needed"
+                    )
+                self.evaluation(task.name)
         for index, spec in enumerate(self._study.robustness.sets):
             with self._located("robustness", "sets", index):
                 if not any([self._set(task.name, spec) for task in self._study.tasks]):
@@ -141,12 +147,6 @@ class StudyData:
                     )
         for task in self._study.tasks:
             self.adversarial(task.name)
-
-    def _check_task(self, spec: AnyTask) -> None:
-        train = self.examples(self.training_task(spec.name), "train")
-        if len(train) < 2:
-            raise DataError(f"task {spec.name}: the train split has {len(train)} rows; at least 2 are needed")
-        self.evaluation(spec.name)
 
     @contextmanager
     def _located(self, *location: int | str) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """A finished graph, as the records of its stages are formed from it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -93,36 +93,33 @@ class Finished:
                 none for the profile.
             columns: what is of this record alone.
         """
-        of_profile = self.models[model]
-        shared = {name: getattr(of_profile, name) for name in _SHARED}
-        return Record(model=model, **(shared | self._provenance(by) if by else shared), **columns)
+        return Record(model=model, **self._shared(model, by), **columns)
 
     def of_adapted(self, adapted: AdaptedModel, *by: Stage, **columns: Any) -> Record:
         """A record of an adapted model; arguments as those of :meth:`of_model`."""
         where = {"adaptation": adapted.adaptation, "task": adapted.task, "seed": adapted.seed}
         return self.of_model(adapted.model, *by, **where, **columns)
 
-    def _provenance(self, stages: Iterable[Stage]) -> dict[str, str]:
-        """What the stages were computed with."""
-        found = [self.facts.get(stage.key, {}) for stage in stages]
-        return {
-            name: " | ".join(dict.fromkeys(str(facts[name]) for facts in found if name in facts))
-            for name in ("hardware", "versions")
-        }
+    def _shared(self, model: str, by: Sequence[Stage]) -> dict[str, Any]:
+        """What all records of a candidate have from the profile, and what stages were computed with."""
+        shared = {name: getattr(self.models[model], name) for name in _SHARED}
+        for name in ("hardware", "versions") if by else ():
+            found = (self.facts.get(stage.key, {}) for stage in by)
+            shared[name] = " | ".join(dict.fromkeys(str(facts[name]) for facts in found if name in facts))
+        return shared
 
     def completed(self, record: Record) -> Record:
         """A record that was formed from answers, with the columns that answers do not have."""
-        shared = {name: getattr(self.models[record.model], name) for name in _SHARED}
-        by = (
+        by = [
             stage
             for adapted in self.graph.adapted
             if adapted.model == record.model and record.task in (adapted.task, AVERAGE)
             for stage in adapted.asked
             if stage.has_items
-        )
+        ]
         generated = (GENERATED,) if self._is_generated(record) else ()
         flags = tuple(dict.fromkeys((*record.flags, *generated)))
-        return replace(record, **(shared | self._provenance(by)), flags=flags)
+        return replace(record, **self._shared(record.model, by), flags=flags)
 
     def _is_generated(self, record: Record) -> bool:
         """Whether a score is, at least in part, on items of the embedded suite."""

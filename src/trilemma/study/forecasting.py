@@ -7,7 +7,7 @@ not seen.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from trilemma.errors import DeployError, ModelError
@@ -54,32 +54,37 @@ def forecasts(
     timed = [one for one in records if _key(one) in (*PASSES, SPEED) and one.value is not None]
     if not timed:
         return
+    from transformers import AutoConfig
+
     machine = roofline.find(device).machine
-    known = {name: _known(one) for one in models for name in one.names}
+    configs = {
+        name: AutoConfig.from_pretrained(one.folder, trust_remote_code=one.trust_remote_code)
+        for one in models
+        for name in one.names
+    }
+    cases = [(record, _pass_of(record, configs[record.model])) for record in timed]
     passes: dict[ForwardPass, float] = {}
-    for record in timed:
-        model = known[record.model]
-        if isinstance(model, _Model) and _key(record) in PASSES and record.value is not None:
-            passes[model.passed(record)] = record.value / 1e3
+    for record, case in cases:
+        if isinstance(case, ForwardPass) and _key(record) in PASSES and record.value is not None:
+            passes[case] = record.value / 1e3
     calibrated, basis = _calibration(device)
     before, operations = (calibrated.measured, calibrated.operations) if calibrated else ((), ())
     fitted: dict[Dimensions, tuple[Forecaster, str]] = {}
-    for record in timed:
-        model = known[record.model]
-        if isinstance(model, str):
-            yield _forecast(record, None, model)
+    for record, case in cases:
+        if isinstance(case, str):
+            yield _forecast(record, None, case)
             continue
-        case = model.passed(record)
         if not machine.multiplies(case.precision):
             yield _forecast(record, None, f"this machine has no rate for products in {case.precision}")
             continue
-        if model.shape not in fitted:
-            others = [Measured(one, t) for one, t in passes.items() if one.dimensions != model.shape]
-            unseen = [one for one in before if one.work.dimensions != model.shape]
+        shape = case.dimensions
+        if shape not in fitted:
+            others = [Measured(one, t) for one, t in passes.items() if one.dimensions != shape]
+            unseen = [one for one in before if one.work.dimensions != shape]
             usable = [one for one in (*others, *unseen) if machine.multiplies(one.work.precision)]
             note = f"from {len(others)} passes of the study's other models and {basis}"
-            fitted[model.shape] = Forecaster(machine, usable, operations), note
-        forecaster, note = fitted[model.shape]
+            fitted[shape] = Forecaster(machine, usable, operations), note
+        forecaster, note = fitted[shape]
         if not forecaster.measured(case.phase):
             yield _forecast(record, None, TOO_FEW)
             continue
@@ -91,31 +96,16 @@ def _key(record: Record) -> tuple[str, str]:
     return record.metric, record.phase
 
 
-@dataclass(frozen=True)
-class _Model:
-    """What a forecast needs to know of a model."""
-
-    shape: Dimensions
-    config: Any
-
-    def passed(self, record: Record) -> ForwardPass:
-        """The pass whose time the record holds; in decoding that over the middle context."""
-        assert record.batch is not None and record.length is not None
-        phase = PASSES.get(_key(record), "decode")
-        further = (record.decode or 1) - 1 if phase == "decode" else 0
-        precision = multiplied(self.config, record.precision)
-        return ForwardPass(self.shape, precision, phase, record.batch, record.length + further // 2)
-
-
-def _known(model: ModelUnderTest) -> _Model | str:
-    """What is known of it, or why too little."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(model.folder, trust_remote_code=model.trust_remote_code)
+def _pass_of(record: Record, config: Any) -> ForwardPass | str:
+    """The pass whose time a record holds, in decoding that over the middle context; or why it is unknown."""
+    assert record.batch is not None and record.length is not None
     try:
-        return _Model(dimensions_of(config), config)
+        dimensions = dimensions_of(config)
     except ModelError as error:
         return str(error)
+    phase = PASSES.get(_key(record), "decode")
+    length = record.length + (((record.decode or 1) - 1) // 2 if phase == "decode" else 0)
+    return ForwardPass(dimensions, multiplied(config, record.precision), phase, record.batch, length)
 
 
 def _calibration(device: str) -> tuple[Calibration | None, str]:
@@ -131,21 +121,12 @@ def _calibration(device: str) -> tuple[Calibration | None, str]:
 
 def _forecast(record: Record, seconds: Seconds | None, text: str) -> Record:
     """The forecast of what a record holds, with a note; or the reason why there is none."""
+    untimed: dict[str, Any] = {"n": None, "verdict": "", "drift": None, "drift_p": None, "note": ""}
+    derived = replace(record, basis="forecast", machine=HERE, **untimed)
     if seconds is None:
-        return record.without_value(text, **_COLUMNS, note="")
+        return derived.without_value(text)
     value, low, high = (1e3 * one for one in seconds)
     if _key(record) == SPEED:
         assert record.batch is not None
         value, low, high = (record.batch / one for one in (seconds.value, seconds.high, seconds.low))
-    return record.with_value(value, low, high, **_COLUMNS, confidence=CONFIDENCE, note=text)
-
-
-_COLUMNS: dict[str, Any] = {
-    "basis": "forecast",
-    "machine": HERE,
-    "n": None,
-    "verdict": "",
-    "drift": None,
-    "drift_p": None,
-}
-"""Columns in which a forecast differs from the measurement that it is of."""
+    return derived.with_value(value, low, high, confidence=CONFIDENCE, note=text)

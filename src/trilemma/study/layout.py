@@ -9,8 +9,8 @@ from trilemma.study.graph import Graph
 from trilemma.study.origin import Origin, fetch, require_loadable, resolve
 from trilemma.study.plugins import require_importable
 from trilemma.study.published import PublishedSizes
-from trilemma.study.spec import ModelSpec, Study
-from trilemma.study.stage import Source, Stage
+from trilemma.study.spec import Study
+from trilemma.study.stage import Source
 from trilemma.study.stages import KINDS, adapt, create, pretrain, tokenizer, transform
 from trilemma.study.stages.sweep import attacks_training
 
@@ -69,19 +69,16 @@ def _lay_out_sources(graph: Graph) -> None:
     shared = tokenizer.lay_out(graph) if any(model.from_scratch for model in study.models) else None
     for model in study.models:
         for seed in study.seeds:
-            source = _source(graph, model, seed, shared)
+            source: Source = graph.origins[model.label]
+            if shared is not None and model.from_scratch:
+                source = (
+                    pretrain.lay_out(graph, model, shared)
+                    if model.pretrain
+                    else create.lay_out(graph, model, seed, shared)
+                )
             for name in model.transforms:
                 source = transform.lay_out(graph, model, name, source, seed)
             graph.sources[model.label, seed] = source
-
-
-def _source(graph: Graph, model: ModelSpec, seed: int, shared: Stage | None) -> Source:
-    if not model.from_scratch:
-        return graph.origins[model.label]
-    assert shared is not None
-    if model.pretrain:
-        return pretrain.lay_out(graph, model, shared)
-    return create.lay_out(graph, model, seed, shared)
 
 
 def require_attacks(study: Study, data: StudyData) -> None:

@@ -61,20 +61,11 @@ def fetch(model: ModelSpec) -> Origin:
     Raises:
         ModelError: when the hub cannot be reached and the cache has no snapshot.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from trilemma.models.source import download
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    patterns += ["*.py"] if model.trust_remote_code else []
-    patterns += ["*.bin"] if model.allow_pickle else []
     assert model.id is not None
-    try:
-        folder = Path(snapshot_download(model.id, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise ModelError(
-            f"cannot fetch {model.id} from the Hugging Face Hub ({type(error).__name__}); check the id "
-            "and the connection, or give the model as a folder by `path`"
-        ) from error
+    flags = {"trust_remote_code": model.trust_remote_code, "allow_pickle": model.allow_pickle}
+    folder = download(model.id, **flags)
     return Origin(str(folder), f"{model.id}@{folder.name}", *_stored(folder))
 
 
@@ -95,11 +86,7 @@ def require_loadable(model: ModelSpec, origin: Origin) -> None:
 
 
 def _require_shape(model: ModelSpec, folder: Path) -> None:
-    """A folder for which arch and size are named has that shape.
-
-    Raises:
-        ModelError: naming both shapes.
-    """
+    """Refuse a folder that has not the shape of the arch and size that are named beside it."""
     if not (model.arch and model.size):
         return
     from transformers import AutoConfig, PretrainedConfig
@@ -185,9 +172,7 @@ def _stored(folder: Path) -> tuple[int | None, int | None]:
             raise ModelError(
                 f"{path} is not a readable safetensors file ({one_line(error)}); fetch the model again"
             ) from error
-        for name, count in counts.items():
-            if "embed" in name or name.startswith("lm_head"):
-                embeddings += count
-            else:
-                weights += count
+        inside = sum(n for name, n in counts.items() if "embed" in name or name.startswith("lm_head"))
+        embeddings += inside
+        weights += sum(counts.values()) - inside
     return (weights, embeddings) if weights else (None, None)

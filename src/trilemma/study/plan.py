@@ -14,8 +14,8 @@ from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out
 from trilemma.study.spec import Study
-from trilemma.study.stage import Stage
 from trilemma.study.store import has_artifact
+from trilemma.terminal import print_lines
 from trilemma.units import format_value
 
 
@@ -69,19 +69,11 @@ def plan(study: Study, store: Path | None = None) -> StudyPlan:
 
     graph = lay_out(study, offline=True)
     absent = [stage for stage in graph.stages if not (store and has_artifact(store, stage.kind, stage.key))]
-    kinds: dict[str, list[Stage]] = {}
-    for stage in graph.stages:
-        kinds.setdefault(stage.kind, []).append(stage)
-    planned = [
-        PlannedStages(
-            kind,
-            len(stages),
-            len(stages) - sum(stage.kind == kind for stage in absent),
-            sum(stage.estimate.work for stage in stages),
-            max(stage.estimate.memory for stage in stages),
-        )
-        for kind, stages in kinds.items()
-    ]
+    planned = []
+    for kind in dict.fromkeys(stage.kind for stage in graph.stages):
+        work, memory = zip(*(stage.estimate for stage in graph.stages if stage.kind == kind), strict=True)
+        present = len(work) - sum(stage.kind == kind for stage in absent)
+        planned.append(PlannedStages(kind, len(work), present, sum(work), max(memory)))
     operations = sum(stage.estimate.work for stage in absent)
     return StudyPlan(
         study=study.name,
@@ -117,30 +109,24 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         memory = format_value(row.memory, "bytes") if row.memory else unknown
         table.add_row(row.kind, str(row.all), str(row.present), work, memory)
     console.print(table)
-
-    def line(text: str, style: str = "") -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    for download in plan.downloads:
-        line(f"download: {download}")
+    print_lines(console, *(f"download: {download}" for download in plan.downloads))
     count, present = (sum(getattr(row, name) for row in plan.stages) for name in ("all", "present"))
     stages = f"{count - present} of {count} stages, the rest present" if present else f"{count} stages"
     if plan.unknown:
         rest = "; without them:" if plan.operations else ""
-        line(f"estimated time and memory of {', '.join(plan.unknown)}: unknown until fetched or opened{rest}")
+        names = ", ".join(plan.unknown)
+        print_lines(console, f"estimated time and memory of {names}: unknown until fetched or opened{rest}")
         if not rest:
             return
-    line(
-        f"estimated time on this machine, {stages}: about {duration(plan.seconds)}, within a factor of three"
-    )
     needed, available = format_value(plan.memory, "bytes"), format_value(plan.available, "bytes")
-    line(f"estimated peak memory: {needed} of {available}")
+    print_lines(
+        console,
+        f"estimated time on this machine, {stages}: about {duration(plan.seconds)}, within a factor of three",
+        f"estimated peak memory: {needed} of {available}",
+    )
     if plan.memory > plan.available:
-        line(
-            "this is more memory than the machine has: use adapt method lora or linear-probe, "
-            "a smaller batch, or a larger machine",
-            "yellow",
-        )
+        remedy = "use adapt method lora or linear-probe, a smaller batch, or a larger machine"
+        print_lines(console, f"this is more memory than the machine has: {remedy}", style="yellow")
 
 
 _SIZELESS = ("tokenizer", "create", "transform")

@@ -12,19 +12,12 @@ from trilemma.study.spec import Study
 from trilemma.tasks import TASKS
 from trilemma.transforms import TRANSFORMS
 
-REGISTRIES: tuple[Registry[Any], ...] = (
-    TASKS,
-    ARCHITECTURES,
-    ADAPTATIONS,
-    ATTACKS,
-    TRANSFORMS,
-    MEASUREMENTS,
-)
+ALL: tuple[Registry[Any], ...] = (TASKS, ARCHITECTURES, ADAPTATIONS, ATTACKS, TRANSFORMS, MEASUREMENTS)
 
 
 def installed() -> Iterator[tuple[str, str]]:
     """Every plug-in of an installed package, and the package; none is imported."""
-    for registry in REGISTRIES:
+    for registry in ALL:
         for name, package in registry.plugins().items():
             yield f"{registry.kind} {name}", f"from {package}"
 

@@ -8,46 +8,27 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from logging import LogRecord, getLogger
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress
-from trilemma.records import write_table
-from trilemma.study.console import silence_noise
+from trilemma.records import records_table, write_table
+from trilemma.study.console import ConsoleListener
 from trilemma.study.finished import Finished
-from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out, provenance
 from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
+from trilemma.study.stages import all_records
 from trilemma.study.store import DamagedError, Store
-from trilemma.study.tables import build_tables
 
 _FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
 
 
-class Listener(Protocol):
-    """Hears what a run does, for a display."""
-
-    def preparing(self, what: str) -> None:
-        """Something before the first stage or after the last: reading data, fetching a model, scoring."""
-
-    def planned(self, graph: Graph) -> None:
-        """The stages are known."""
-
-    def notice(self, what: str) -> None:
-        """Something that a reader should see and that stays on the screen."""
-
-    def started(self, stage: Stage) -> Progress:
-        """A stage begins; returns a callback for the work inside it."""
-
-    def finished(self, stage: Stage, seconds: float, *, reused: bool, failure: str) -> None:
-        """A stage ended; ``failure`` is the reason where it failed, else empty."""
-
-
-def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
+def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -> list[dict[str, Any]]:
     """Run a study to its two tables; a killed run resumes.
 
     Args:
@@ -57,13 +38,16 @@ def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
         store: the folder of artifacts.
         listener: hears of progress.
 
+    Returns:
+        The adapted models, as in ``checkpoints.json``: model, adaptation, task, seed and folder of each.
+
     Raises:
         TrilemmaError: for a fault in study, data or models, found before any work; or a refusing disk.
     """
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the listener shows progress
-    silence_noise()
+    getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
     listener.planned(graph)
@@ -76,10 +60,17 @@ def run_study(study: Study, run: Path, store: Path, listener: Listener) -> None:
     finally:
         gc.unfreeze()
     listener.preparing("scoring")
-    records, items = build_tables(finished)
-    write_text(run / "checkpoints.json", json.dumps(_checkpoints(finished), indent=1))
-    write_table(items, run / "items.parquet")
+    records = records_table(all_records(finished))
+    checkpoints = _checkpoints(finished)
+    write_text(run / "checkpoints.json", json.dumps(checkpoints, indent=1))
+    write_table(finished.items, run / "items.parquet")
     write_table(records, run / "records.parquet")
+    return checkpoints
+
+
+def _is_not_noise(record: LogRecord) -> bool:
+    """False for a message of file systems with coarse times, where checkpoints are sorted by number: fine."""
+    return "mtime may not be reliable" not in str(record.msg)
 
 
 def keep_study(study: Study, path: Path, notice: Callable[[str], None]) -> None:
@@ -96,7 +87,7 @@ class _Walk:
     """A walk over the graph: what is finished so far, and who hears of it."""
 
     so_far: Finished
-    listener: Listener
+    listener: ConsoleListener
 
     def advance(self, stage: Stage) -> None:
         """Reuse a stage's artifact, or compute it, or note why it cannot be."""
@@ -115,9 +106,8 @@ class _Walk:
         if found is None:
             progress = self.listener.started(stage)
             with store.computing(stage.kind, stage.key):
-                found = self._sound(stage)  # another study may have finished it meanwhile
-                if found is None:
-                    found = self._compute(stage, progress)
+                # Another study may have finished it meanwhile.
+                found = self._sound(stage) or self._compute(stage, progress)
         facts[stage.key] = found
         failure = str(found.get("failure", ""))
         if failure:
@@ -199,9 +189,3 @@ def _checkpoints(finished: Finished) -> list[dict[str, Any]]:
         for adapted in graph.adapted
         if adapted.task == graph.data.training_task(adapted.task) and not finished.failure(adapted.adapt)
     ]
-
-
-def checkpoints(run: Path) -> list[dict[str, Any]]:
-    """The adapted models of a finished run: model, adaptation, task, seed and folder of each."""
-    content = json.loads((run / "checkpoints.json").read_text("utf-8"))
-    return [{**entry, "folder": Path(entry["folder"])} for entry in content]

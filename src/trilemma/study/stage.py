@@ -23,9 +23,6 @@ class Estimate(NamedTuple):
     memory: float = 0.0
 
 
-_UNKNOWN = Estimate()
-
-
 @dataclass(frozen=True)
 class Loading:
     """Whether code that comes with a model may run, and weights that are not safetensors may be opened."""
@@ -54,7 +51,7 @@ class Stage(ABC):
     has_items: ClassVar[bool]
 
     title: str
-    estimate: Estimate = _UNKNOWN
+    estimate: Estimate = field(default_factory=Estimate)
 
     def __init_subclass__(
         cls, *, kind: str = "", version: int = 0, needs_all_inputs: bool = True, has_items: bool = False
@@ -95,10 +92,8 @@ class Stage(ABC):
     @property
     def description(self) -> dict[str, Any]:
         """Settings, and the keys of the inputs."""
-        return {
-            "settings": self.settings,
-            "inputs": {role: stage.key for role, stage in self.inputs.items()},
-        }
+        inputs = {role: stage.key for role, stage in self.inputs.items()}
+        return {"settings": self.settings, "inputs": inputs}
 
     def __str__(self) -> str:
         return f"{self.kind} {self.title}"

@@ -1,14 +1,13 @@
 """The store: a folder of artifacts, each whole or absent, found by the key of the stage that made it."""
 
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from trilemma.errors import StoreError
 from trilemma.files import disk_errors, held, sha256, sync, write_text
@@ -63,8 +62,8 @@ class Store:
                 path = folder / name
                 if not path.is_file() or sha256(path) != digest:
                     raise DamagedError(f"{name} is missing or differs from its checksum")
-            present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-            foreign = sorted(present - set(files) - {_FACTS, "README.md"})  # a model card is added later
+            # A model card is added later.
+            foreign = sorted(_files_in(folder) - set(files) - {_FACTS, "README.md"})
             if foreign:
                 raise DamagedError(f"it holds {foreign[0]}, which was not written with it")
             self._verified.add(key)
@@ -78,12 +77,9 @@ class Store:
             Where it is now: ``.damaged-KEY`` beside its place, with a number where there was one before.
         """
         folder = self.folder(kind, key)
-        number = 0
-        while True:
-            place = folder.with_name(f".damaged-{key}" + (f"-{number}" if number else ""))
-            if not os.path.lexists(place):
-                break
-            number += 1
+        endings = itertools.chain([""], (f"-{number}" for number in itertools.count(1)))
+        places = (folder.with_name(f".damaged-{key}{ending}") for ending in endings)
+        place = next(place for place in places if not os.path.lexists(place))
         with disk_errors(place):
             os.rename(folder, place)
         return place
@@ -95,18 +91,9 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    @contextmanager
-    def computing(self, kind: str, key: str) -> Iterator[None]:
+    def computing(self, kind: str, key: str) -> AbstractContextManager[None]:
         """Hold the stage, so that another study on the same store waits for it instead of repeating it."""
-        locks = self.root / "locks"
-        with disk_errors(locks):
-            locks.mkdir(exist_ok=True)
-            lock = FileLock(locks / f"{kind}-{key}.lock")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return held(self.root / "locks", name=f"{kind}-{key}.lock")
 
     @contextmanager
     def writing(
@@ -124,9 +111,7 @@ class Store:
         try:
             with disk_errors(final):
                 yield temporary, facts
-                names = sorted(
-                    p.relative_to(temporary).as_posix() for p in temporary.rglob("*") if p.is_file()
-                )
+                names = sorted(_files_in(temporary))
                 content = {
                     "kind": kind,
                     "key": key,
@@ -149,13 +134,13 @@ class Store:
         shutil.rmtree(self.root / "work" / f"{kind}-{key}", ignore_errors=True)
 
 
+def _files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold a run folder for this process.
-
-    Raises:
-        StoreError: when another process holds it.
-    """
+    """Hold a run folder for this process, as :func:`trilemma.files.held`."""
     busy = f"another process is running the study in {run}; wait for it or choose another --out"
     with held(run, busy):
         for name in RUN_FILES:

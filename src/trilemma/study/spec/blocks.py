@@ -1,11 +1,12 @@
 """The blocks of a study, each valid by itself."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -61,10 +62,16 @@ def fault(location: tuple[int | str, ...], message: str) -> ValidationError:
     return ValidationError.from_exception_data("study", [{"type": kind, "loc": location, "input": None}])
 
 
-def _require_known(registry: Registry[Any], names: Sequence[str]) -> None:
-    for name in names:
-        if name not in registry:
-            raise ValueError(registry.unknown(name))
+def _known_to(registry: Registry[Any]) -> AfterValidator:
+    """Refuses a name, or any of several, that a registry does not have."""
+
+    def check(names: Any) -> Any:
+        for name in [names] if isinstance(names, str) else names:
+            if name not in registry:
+                raise ValueError(registry.unknown(name))
+        return names
+
+    return AfterValidator(check)
 
 
 class _Block(BaseModel):
@@ -77,7 +84,9 @@ class ModelSpec(_Block):
     name: Name | None = Field(
         None, description="what the report calls it; default: from arch and size, or id"
     )
-    arch: str | None = Field(None, description="transformer-pp, gla, matmul-free, or a plug-in's name")
+    arch: Annotated[str, _known_to(ARCHITECTURES)] | None = Field(
+        None, description="transformer-pp, gla, matmul-free, or a plug-in's name"
+    )
     size: str | None = Field(None, description=f"one of {', '.join(SIZES)}, or a size that a plug-in has")
     id: str | None = Field(
         None, description="a Hugging Face Hub id; arch and size beside it are checked against it"
@@ -85,32 +94,18 @@ class ModelSpec(_Block):
     path: str | None = Field(None, description="a Hugging Face model folder, relative to the study file")
     package: str | None = Field(None, description="a model folder inside a Python package: module/folder")
     pretrain: bool = Field(False, description="pretrain it first, as the study's `pretrain` block says")
-    transforms: tuple[str, ...] = Field((), description="transforms applied before adaptation, in order")
+    transforms: Annotated[tuple[str, ...], _known_to(TRANSFORMS)] = Field(
+        (), description="transforms applied before adaptation, in order"
+    )
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
     allow_pickle: bool = Field(False, description="load weights that are not safetensors")
     note: str = Field("", description="what a reader of the report must know about this candidate")
     adapt: dict[str, Any] = Field(default_factory=dict, description="adapt settings for this model alone")
 
-    @field_validator("arch")
-    @classmethod
-    def _known_architecture(cls, arch: str | None) -> str | None:
-        _require_known(ARCHITECTURES, [arch] if arch else [])
-        return arch
-
-    @field_validator("transforms")
-    @classmethod
-    def _known_transforms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        _require_known(TRANSFORMS, names)
-        return names
-
-    @model_validator(mode="after")
-    def _known_size(self) -> "ModelSpec":
-        if self.size and (message := unknown_size(self.arch, self.size)):
-            raise ValueError(message)
-        return self
-
     @model_validator(mode="after")
     def _one_origin(self) -> "ModelSpec":
+        if self.size and (message := unknown_size(self.arch, self.size)):
+            raise ValueError(message)
         origins = [name for name in ("id", "path", "package") if getattr(self, name)]
         if len(origins) > 1:
             raise ValueError(f"give one of id, path, package, not {' and '.join(origins)}")
@@ -151,7 +146,8 @@ class TaskSpec(_Block):
 
     @model_validator(mode="after")
     def _known(self) -> "TaskSpec":
-        _require_known(TASKS, [self.name])
+        if self.name not in TASKS:
+            raise ValueError(TASKS.unknown(self.name))
         return self
 
 
@@ -167,11 +163,6 @@ class UserTaskSpec(UserTask):
         if name in TASKS:
             raise ValueError(f"a task called {name!r} exists already; give yours another name")
         return name
-
-    @property
-    def block(self) -> dict[str, Any]:
-        """The task as it was written, without what belongs to the study."""
-        return self.model_dump(exclude={"adapt"}, exclude_unset=True)
 
 
 AnyTask = TaskSpec | UserTaskSpec
@@ -197,23 +188,12 @@ class SetSpec(UserSet):
             )
         return self
 
-    @property
-    def block(self) -> dict[str, Any]:
-        """The set as it was written."""
-        return self.model_dump(exclude_unset=True)
-
 
 class AttackSpec(AttackSettings):
     """An attack of the study: a recipe's name, or ``{recipe: ..., and settings for it}``."""
 
-    recipe: Name = Field(description="a recipe's name")
+    recipe: Annotated[Name, _known_to(ATTACKS)] = Field(description="a recipe's name")
     name: Name | None = Field(None, description="what records call it; default: the recipe's name")
-
-    @field_validator("recipe")
-    @classmethod
-    def _known_recipe(cls, name: str) -> str:
-        _require_known(ATTACKS, [name])
-        return name
 
     @property
     def label(self) -> str:
@@ -221,17 +201,22 @@ class AttackSpec(AttackSettings):
         return self.name or self.recipe
 
 
-def _by_recipe(value: object) -> object:
-    return {"recipe": value} if isinstance(value, str) else value
+def _or_text(field: str, kind: Any) -> BeforeValidator:
+    """Takes a plain text for a block that has nothing but this field."""
+
+    def block(value: object) -> object:
+        return {field: value} if isinstance(value, str) else value
+
+    return BeforeValidator(block, json_schema_input_type=kind | Name)
 
 
 class RobustnessSpec(_Block):
     """What attacks the adapted models: fixed sets, and attacks that run on the model itself."""
 
     sets: tuple[SetSpec | Name, ...] = Field((), description="advglue, anli, or sets from your files")
-    attacks: tuple[
-        Annotated[AttackSpec, BeforeValidator(_by_recipe, json_schema_input_type=AttackSpec | Name)], ...
-    ] = Field((), description="attacks run on the adapted model: names of recipes, or recipes with settings")
+    attacks: tuple[Annotated[AttackSpec, _or_text("recipe", AttackSpec)], ...] = Field(
+        (), description="attacks run on the adapted model: names of recipes, or recipes with settings"
+    )
     attack_settings: AttackSettings = Field(
         AttackSettings(),
         description="settings of all recipes, e.g. similarity; those given with a recipe come first",
@@ -253,16 +238,10 @@ class PretrainSpec(_Block):
     )
     length: int = Field(256, ge=8, description="tokens per packed sequence")
     batch: int = Field(32, gt=0, description="sequences per step")
-    learning_rate: dict[str, Rate] = Field(
+    learning_rate: Annotated[dict[str, Rate], _known_to(ARCHITECTURES)] = Field(
         default_factory=dict, description="peak rate by architecture; default: the architecture's own"
     )
     seed: Seed = 0
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _of_known_architectures(cls, rates: dict[str, float]) -> dict[str, float]:
-        _require_known(ARCHITECTURES, list(rates))
-        return rates
 
 
 class Blocks(_Block):
@@ -282,6 +261,7 @@ class Blocks(_Block):
         Annotated[
             Annotated[TaskSpec, Tag("TaskSpec")] | Annotated[UserTaskSpec, Tag("UserTaskSpec")],
             Discriminator(_kind_of_task),
+            _or_text("name", TaskSpec | UserTaskSpec),
         ],
         ...,
     ] = Field(min_length=1, description="tasks by name, or from your files")
@@ -304,26 +284,16 @@ class Blocks(_Block):
             return value
         found = []
         for index, item in enumerate(value):
-            try:
-                new = parse_new_model(item) if isinstance(item, str) else None
-            except ModelError as error:
-                raise fault((index,), str(error)) from error
-            if new is not None:
-                found.append(new._asdict())
-            elif not isinstance(item, str):
-                found.append(item)
-            elif _means_a_folder(item, info.data.get("base", Path("."))):
-                raise fault((index,), f"a plain text is a hub id; for the folder write {{path: {item}}}")
-            else:
-                found.append({"id": item})
+            if isinstance(item, str):
+                try:
+                    new = parse_new_model(item)
+                except ModelError as error:
+                    raise fault((index,), str(error)) from error
+                if new is None and _means_a_folder(item, info.data.get("base", Path("."))):
+                    raise fault((index,), f"a plain text is a hub id; for the folder write {{path: {item}}}")
+                item = new._asdict() if new else {"id": item}
+            found.append(item)
         return found
-
-    @field_validator("tasks", mode="before", json_schema_input_type=_Some[TaskSpec | UserTaskSpec | Name])
-    @classmethod
-    def _task_names(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return value
-        return [{"name": item} if isinstance(item, str) else item for item in value]
 
     @field_validator("adapt", mode="before", json_schema_input_type=AdaptSettings | _Some[AdaptSettings])
     @classmethod
@@ -385,14 +355,11 @@ class Blocks(_Block):
         found = {name: getattr(settings, name) for name in settings.model_fields_set}
         for name in (PATHS | MODELS) & found.keys():
             written = found[name]
-            is_path = written not in (None, EMBEDDED) if name in PATHS else (written or "").startswith(_HERE)
-            if is_path:
+            given = written not in (None, EMBEDDED)
+            # Where a model's name may stand too, a path begins with one of these.
+            if given and (name in PATHS or written.startswith((".", "~"))):
                 found[name] = str((self.base / expanded(written)).resolve())
         return AttackSettings(**found)
-
-
-_HERE = (".", "~")
-"""How a path begins where a model's name may stand too."""
 
 
 def _means_a_folder(text: str, base: Path) -> bool:

@@ -13,30 +13,27 @@ def check(study: Blocks) -> None:
     Raises:
         ValidationError: at the place that is to be changed.
     """
-    for require in (_different_names, _usable_labels, _pretraining, _free_names, _fair_adaptation):
+    for require in (_different_names, _usable_models, _free_names, _fair_adaptation):
         require(study)
 
 
 def _different_names(study: Blocks) -> None:
     sets = [one if isinstance(one, str) else one.name for one in study.robustness.sets]
+    attacks = [attack.label for attack in study.robustness.attacks]
     for place, names, remedy in (
         (("models",), [model.label for model in study.models], "give each a different `name`"),
         (("tasks",), [task.name for task in study.tasks], "give each once"),
         (("seeds",), [str(seed) for seed in study.seeds], "give each once"),
         (("adapt",), [settings.method for settings in study.adapt], "give each method once"),
         (("robustness", "sets"), sets, "give each once, under a different name"),
-        (
-            ("robustness", "attacks"),
-            [attack.label for attack in study.robustness.attacks],
-            "give each once, or a different `name`",
-        ),
+        (("robustness", "attacks"), attacks, "give each once, or a different `name`"),
     ):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise fault((*place, index), f"{place[-1]} names {name} twice; {remedy}")
 
 
-def _usable_labels(study: Blocks) -> None:
+def _usable_models(study: Blocks) -> None:
     for index, model in enumerate(study.models):
         if not re.match(NAME, model.label):
             raise fault(
@@ -44,10 +41,6 @@ def _usable_labels(study: Blocks) -> None:
                 f"{model.label!r} cannot be its name in tables and files; give it a `name` of at most 80 "
                 "letters, digits and ._+-",
             )
-
-
-def _pretraining(study: Blocks) -> None:
-    for index, model in enumerate(study.models):
         if model.pretrain and study.pretrain is None:
             raise fault(
                 ("models", index, "pretrain"),

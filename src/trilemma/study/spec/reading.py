@@ -67,7 +67,7 @@ def _check_nodes(root: yaml.Node, path: Path) -> None:
     pending: list[yaml.Node] = [root]
     while pending:
         node = pending.pop()
-        where = f"{path}, line {node.start_mark.line + 1}"
+        where = _at(path, node)
         if id(node) in seen:
             raise StudyError(f"{where}: YAML aliases (*name) are not supported in a study")
         seen.add(id(node))
@@ -77,12 +77,14 @@ def _check_nodes(root: yaml.Node, path: Path) -> None:
             keys: set[str] = set()
             for key, value in node.value:
                 if not key.tag.endswith(":str"):
+                    scalar = isinstance(key, yaml.ScalarNode)
+                    written = f"`{one_line(key.value, 30)}`" if scalar else "a list or block"
                     raise StudyError(
-                        f"{path}, line {key.start_mark.line + 1}: {_as_written(key)} cannot name a field: "
-                        "put a name in quotes, and write the decimals of a number after a point, not a comma"
+                        f"{_at(path, key)}: {written} cannot name a field: put a name in quotes, and write "
+                        "the decimals of a number after a point, not a comma"
                     )
                 if str(key.value) in keys:
-                    raise StudyError(f"{path}, line {key.start_mark.line + 1}: `{key.value}` is given twice")
+                    raise StudyError(f"{_at(path, key)}: `{key.value}` is given twice")
                 keys.add(str(key.value))
                 pending.append(value)
         elif "\0" in node.value:
@@ -91,8 +93,8 @@ def _check_nodes(root: yaml.Node, path: Path) -> None:
             raise StudyError(f"{where}: {one_line(node.value, 30)} is a larger number than any field takes")
 
 
-def _as_written(key: yaml.Node) -> str:
-    return f"`{one_line(key.value, 30)}`" if isinstance(key, yaml.ScalarNode) else "a list or block"
+def _at(path: Path, node: yaml.Node) -> str:
+    return f"{path}, line {node.start_mark.line + 1}"
 
 
 def explain(
@@ -112,21 +114,25 @@ def explain(
         overrides: top-level fields that did not come from the file but from the command line.
     """
     located = [(_written(root, detail["loc"]), detail) for detail in error.errors(include_url=False)]
-    problems: list[str] = []
+    found: dict[str, None] = {}  # each once
     for location, detail in _informative(located):
-        if location and location[0] in overrides:
-            problem = f"--{_dotted(location)}: {_message(detail, model)}"
-        else:
-            problem = f"{place(root, path, location)}{_message(detail, model)}"
-        if problem not in problems:
-            problems.append(problem)
+        given = location and location[0] in overrides
+        where = f"--{_dotted(location)}: " if given else place(root, path, location)
+        found[f"{where}{_message(detail, model)}"] = None
+    problems = list(found)
     more = f" (and {_counted(len(problems) - 3, 'more fault')})" if len(problems) > 3 else ""
     return "\n".join(problems[:3]) + more
 
 
 def place(root: yaml.Node, path: Path, location: Location) -> str:
     """File, line and field of a place in a study, for the start of an error message."""
-    return f"{path}, line {_line(root, location)}: {_dotted(location)}: "
+    begins, node = root, root
+    for part in location:
+        key, inner = _entry(node, part)
+        if key is None or inner is None:
+            break
+        begins, node = key, inner
+    return f"{_at(path, begins)}: {_dotted(location)}: "
 
 
 def _dotted(location: Location) -> str:
@@ -138,7 +144,7 @@ def _written(root: yaml.Node, location: Location) -> tuple[int | str, ...]:
     node: yaml.Node | None = root
     found: list[int | str] = []
     for part in location:
-        inner = _inside(node, part)
+        inner = _entry(node, part)[1]
         if inner is None and isinstance(part, str) and _ALTERNATIVE.match(part):
             continue
         if isinstance(node, yaml.MappingNode) and part == 0:  # one block stands for a list of one
@@ -149,10 +155,6 @@ def _written(root: yaml.Node, location: Location) -> tuple[int | str, ...]:
 
 
 _ALTERNATIVE = re.compile(r"[A-Z]\w*$|constrained-\w+$|(float|int|str)$|\w+[-\w]*\[")
-
-
-def _inside(node: yaml.Node | None, part: int | str) -> yaml.Node | None:
-    return _entry(node, part)[1]
 
 
 def _entry(node: yaml.Node | None, part: int | str) -> tuple[yaml.Node | None, yaml.Node | None]:
@@ -247,14 +249,3 @@ def _blocks_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for inner in getattr(annotation, "__args__", ()):
         yield from _blocks_in(inner)
-
-
-def _line(root: yaml.Node, location: Location) -> int:
-    """Line (from 1) of the deepest node of ``location`` that exists."""
-    begins, node = root, root
-    for part in location:
-        key, inner = _entry(node, part)
-        if key is None or inner is None:
-            break
-        begins, node = key, inner
-    return int(begins.start_mark.line) + 1

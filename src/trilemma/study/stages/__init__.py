@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from trilemma.records import Record
+from trilemma.study.correct_answers import joules_per_correct_answer
 from trilemma.study.finished import Finished
 from trilemma.study.graph import AdaptedModel, Graph
 from trilemma.study.stage import Stage
@@ -41,3 +42,16 @@ KINDS = (
     Kind(profile.records, of_study=profile.lay_out),
 )
 """In the order in which their stages run, where a graph leaves it open."""
+
+
+def all_records(finished: Finished) -> list[Record]:
+    """The records of a finished study: first those of the profile, which has every candidate in order.
+
+    Raises:
+        StoreError: when an artifact is gone.
+    """
+    efficiency = list(profile.records(finished))
+    others = [kind.records(finished) for kind in KINDS if kind.records is not profile.records]
+    scores = [record for records in others for record in records]
+    candidates = dict.fromkeys((adapted.model, adapted.adaptation) for adapted in finished.graph.adapted)
+    return [*efficiency, *scores, *joules_per_correct_answer(efficiency, scores, candidates)]

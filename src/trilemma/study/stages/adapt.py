@@ -152,10 +152,8 @@ def _different(finished: Finished, adapted: AdaptedModel) -> Iterator[str]:
     study = finished.graph.study
     [model] = [model for model in study.models if model.label == adapted.model]
     [task] = [task for task in study.tasks if task.name == adapted.task]
-    for adaptation in study.adapt:
-        chosen = study.settings_for(adaptation, task, model)
-        if chosen.method == adapted.adaptation:
-            yield from different_settings(study.settings_for(adaptation, task), chosen)
+    usual = study.adapt[adapted.place]
+    return different_settings(study.settings_for(usual, task), study.settings_for(usual, task, model))
 
 
 def _share(train: Examples, rows: int) -> str:

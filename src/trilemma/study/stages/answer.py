@@ -1,6 +1,5 @@
 """The answers of an adapted model to an evaluation split or a fixed adversarial set."""
 
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -47,13 +46,9 @@ class Asking(Stage):
     def inputs(self) -> dict[str, Stage]:
         return {"model": self.adapted.adapt}
 
-    def compute(self, run: StageRun) -> None:
+    def classifier(self, run: StageRun) -> "Classifier":
         folder = str(run.artifact(self.adapted.adapt))
-        self.ask(_loaded(folder, self.adapted.max_length, self.adapted.load), run)
-
-    @abstractmethod
-    def ask(self, classifier: "Classifier", run: StageRun) -> None:
-        """Compute, with the adapted model."""
+        return _loaded(folder, self.adapted.max_length, self.adapted.load)
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +73,7 @@ class Answer(Asking, kind="answer", version=2, has_items=True):
     def settings(self) -> dict[str, Any]:
         return {**super().settings, "set": self.set, "examples": self.examples}
 
-    def ask(self, classifier: "Classifier", run: StageRun) -> None:
+    def compute(self, run: StageRun) -> None:
         data, task = run.data, self.adapted.task
         sets: list[Examples] = [*data.evaluation(task), *data.adversarial(task)]
         [examples] = [one for one in sets if one.split == self.set]
@@ -86,7 +81,7 @@ class Answer(Asking, kind="answer", version=2, has_items=True):
         if isinstance(examples, AdversarialExamples):
             originals = list(examples.originals)
         asked = [*examples.texts, *(text for text in originals if text is not None)]
-        probabilities = classifier.probabilities(asked, run.progress)
+        probabilities = self.classifier(run).probabilities(asked, run.progress)
         broken = int((~np.isfinite(probabilities).all(axis=1)).sum())
         if broken:
             raise DivergedError(

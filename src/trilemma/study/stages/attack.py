@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,6 @@ from trilemma.study.graph import AdaptedModel, Graph
 from trilemma.study.stage import StageRun
 from trilemma.study.stages.answer import Asking, write_items
 from trilemma.tasks.task import AdversarialExamples
-
-if TYPE_CHECKING:
-    from trilemma.inference.classifier import Classifier
 
 _TYPES = {
     pa.string(): ("id", "level", "by"),
@@ -58,19 +55,16 @@ class Attack(Asking, kind="attack", version=4, has_items=True):
     @property
     def settings(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json", exclude_unset=True)
+        as_they_are = ("name", "resources", "budget", "items", "examples")
         return {
             **super().settings,
+            **{field: getattr(self, field) for field in as_they_are},
             "attack": self.recipe,
-            "name": self.name,
             "options": {key: value for key, value in options.items() if key not in PATHS},
-            "resources": self.resources,
-            "budget": self.budget,
-            "items": self.items,
-            "examples": self.examples,
             "seed": self.adapted.seed,
         }
 
-    def ask(self, classifier: "Classifier", run: StageRun) -> None:
+    def compute(self, run: StageRun) -> None:
         """Items that are answered wrongly stay as they are, so that accuracy over all is that under attack.
 
         What a killed or failing run has finished is kept and not attacked again.
@@ -87,7 +81,7 @@ class Attack(Asking, kind="attack", version=4, has_items=True):
         try:
             made = run_attack(
                 build(self.recipe, self.options, run.data.task(self.adapted.task)),
-                classifier,
+                self.classifier(run),
                 [clean.texts[i] for i in chosen],
                 [int(clean.labels[i] or 0) for i in chosen],
                 self.options,
@@ -173,10 +167,5 @@ def shared_columns(finished: Finished, asked: Asking, attack: Attack) -> Record:
     """What all records of an attack's examples on a model have in common; there is no value yet."""
     levels: list[str] = finished.table(attack, "examples.parquet")["level"].to_pylist()
     where: dict[str, Any] = {"axis": "R", "metric": "", "set": asked.set, "made_on": asked.made_on}
-    where |= {
-        "level": levels[0] if levels else "",
-        "method": attack.name,
-        "status": "not measured",
-        "reason": "no value yet",
-    }
-    return finished.of_adapted(asked.adapted, **where)
+    where |= {"level": levels[0] if levels else "", "method": attack.name}
+    return finished.of_adapted(asked.adapted, **where, status="not measured", reason="no value yet")

@@ -43,12 +43,8 @@ def lay_out(graph: Graph, model: ModelSpec, tokenizer: Stage) -> Pretrain:
 
     block = graph.study.pretrain
     assert block is not None and model.arch is not None and model.size is not None
-    chosen = PretrainSettings(
-        tokens=block.tokens,
-        length=block.length,
-        batch=block.batch,
-        learning_rate=block.learning_rate.get(model.arch),
-    )
+    rate = block.learning_rate.get(model.arch)
+    chosen = PretrainSettings(tokens=block.tokens, length=block.length, batch=block.batch, learning_rate=rate)
     return graph.add(
         Pretrain(
             title=model.label,

@@ -44,12 +44,8 @@ class SharedShape:
     def settings(self) -> dict[str, Any]:
         """All that can change what is measured."""
         adaptations = [_of_step(settings) for settings in self.adaptations]
-        return {
-            "names": self.names,
-            "load": asdict(self.load),
-            "adaptations": adaptations,
-            **source_setting(self.source),
-        }
+        own = {"names": self.names, "load": asdict(self.load), "adaptations": adaptations}
+        return own | source_setting(self.source)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,18 +68,18 @@ class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
     @property
     def settings(self) -> dict[str, Any]:
         grid = self.grid.model_dump(mode="json", exclude={"watts"}) if self.grid else None
-        models = {_role(place): shape.settings for place, shape in enumerate(self.shapes)}
+        models = {f"model{place}": shape.settings for place, shape in enumerate(self.shapes)}
         return {"models": models, "grid": grid, **self.machine}
 
     @property
     def inputs(self) -> dict[str, Stage]:
-        sources = {_role(place): shape.source for place, shape in enumerate(self.shapes)}
+        sources = {f"model{place}": shape.source for place, shape in enumerate(self.shapes)}
         return {role: source for role, source in sources.items() if isinstance(source, Stage)}
 
     def compute(self, run: StageRun) -> None:
         from trilemma.profiling import EfficiencyGrid, ModelUnderTest, profile
 
-        failures = {shape: run.failures.get(_key(shape.source), "") for shape in self.shapes}
+        failures = {shape: run.failures.get(getattr(shape.source, "key", ""), "") for shape in self.shapes}
         models = [
             ModelUnderTest(
                 names=shape.names,
@@ -101,29 +97,14 @@ class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
 
             records = profile(models, self.grid, progress=run.progress)
             records = [*records, *forecasts(models, records)]
+        what: dict[str, Any] = {"axis": "E", "metric": "parameters", "unit": "count", "basis": "counted"}
         absent = (
-            Record(
-                model=name,
-                axis="E",
-                metric="parameters",
-                unit="count",
-                basis="counted",
-                status="failed",
-                reason=failure,
-            )
+            Record(model=name, **what, status="failed", reason=failure)
             for shape, failure in failures.items()
             for name in shape.names
             if failure
         )
         write_table(records_table([*records, *absent]), run.out / "records.parquet")
-
-
-def _role(place: int) -> str:
-    return f"model{place}"
-
-
-def _key(source: Source) -> str:
-    return source.key if isinstance(source, Stage) else ""
 
 
 def _of_step(settings: AdaptSettings) -> dict[str, Any]:
@@ -139,13 +120,14 @@ def lay_out(graph: Graph) -> Iterator[Profile]:
         same = model.from_scratch and (model.arch, model.size, model.transforms)
         adaptations = _adaptations(study, model)
         shape = repr((same or model.label, [_of_step(settings) for settings in adaptations]))
-        known = shapes.get(shape)
-        shapes[shape] = SharedShape(
-            names=(*known.names, model.label) if known else (model.label,),
-            source=known.source if known else graph.sources[model.label, study.seeds[0]],
-            load=known.load if known else Loading(model.trust_remote_code, model.allow_pickle),
+        first = SharedShape(
+            names=(),
+            source=graph.sources[model.label, study.seeds[0]],
+            load=Loading(model.trust_remote_code, model.allow_pickle),
             adaptations=adaptations,
         )
+        known = shapes.get(shape, first)
+        shapes[shape] = replace(known, names=(*known.names, model.label))
     grid = study.efficiency and study.efficiency.model_copy(update={"watts": None})
     yield Profile(
         title=f"of {len(shapes)} shapes",
@@ -160,8 +142,7 @@ def _adaptations(study: Study, model: ModelSpec) -> tuple[AdaptSettings, ...]:
     """How a candidate is fine-tuned: of each method the settings that come first in the study."""
     chosen = [study.settings_for(one, task, model) for task in study.tasks for one in study.adapt]
     methods = {settings.method: settings for settings in reversed(chosen)}
-    of_steps = (AdaptSettings.model_validate(_of_step(methods[name])) for name in sorted(methods))
-    return tuple(of_steps)
+    return tuple(AdaptSettings.model_validate(_of_step(methods[name])) for name in sorted(methods))
 
 
 def _estimate(origins: list[Origin], grid: EfficiencyGrid | None) -> Estimate:

@@ -51,10 +51,7 @@ class Training:
             attack = adapt["adversarial"]
             attack["settings"] = {k: v for k, v in attack["settings"].items() if k not in PATHS}
         return {
-            "task": self.task,
-            "labels": self.labels,
-            "metrics": self.metrics,
-            "train": self.train,
+            **{field: getattr(self, field) for field in ("task", "labels", "metrics", "train")},
             "adapt": adapt,
             "load": asdict(self.load),
             **({"adversarial_resources": self.attack_reads} if self.attack_reads else {}),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,6 @@ from trilemma.study.stages.answer import Asking
 from trilemma.study.stages.attack import Attack, shared_columns
 from trilemma.tasks.task import Text
 
-if TYPE_CHECKING:
-    from trilemma.inference.classifier import Classifier
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Transfer(Asking, kind="transfer", version=1):
@@ -32,13 +29,13 @@ class Transfer(Asking, kind="transfer", version=1):
     def inputs(self) -> dict[str, Stage]:
         return {**super().inputs, "examples": self.attack}
 
-    def ask(self, classifier: "Classifier", run: StageRun) -> None:
+    def compute(self, run: StageRun) -> None:
         table = pq.read_table(run.artifact(self.attack) / "examples.parquet")
         rows = [row for row in table.to_pylist() if row["success"]]
         texts: list[Text] = [tuple(row[name]) for name in ("original", "adversarial") for row in rows]
         answers = np.zeros(0, np.int64)
         if rows:
-            answers = classifier.probabilities(texts, run.progress).argmax(axis=1)
+            answers = self.classifier(run).probabilities(texts, run.progress).argmax(axis=1)
         columns: dict[str, list[Any]] = {
             "id": [row["id"] for row in rows],
             "gold": [row["gold"] for row in rows],
