@@ -17,6 +17,12 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
+def commands(path: Path) -> list[str]:
+    """The commands on the finished demo that a document shows."""
+    lines = [line for block in blocks(path, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith("trilemma ") and "runs/demo" in line]
+
+
 def execute(code: str, folder: Path, **environment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -29,21 +35,16 @@ def execute(code: str, folder: Path, **environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [p for p in EXAMPLES if blocks(p, "python")], ids=lambda path: path.name)
 def test_python_in_documents_runs(path: Path, finished_demo: Path) -> None:
-    code = "\n".join(blocks(path, "python"))
-    if not code:
-        pytest.skip(f"{path.name} shows no Python")
-    execute(code, finished_demo)
+    execute("\n".join(blocks(path, "python")), finished_demo)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [p for p in DOCUMENTS if commands(p)], ids=lambda path: path.name)
 def test_commands_on_a_finished_run_work(path: Path, finished_demo: Path) -> None:
-    lines = [line for block in blocks(path, "bash") for line in block.replace("\\\n", " ").splitlines()]
-    commands = [line for line in lines if line.startswith("trilemma ") and "runs/demo" in line]
-    if not commands:
-        pytest.skip(f"{path.name} shows no command on runs/demo")
-    for command in commands:
+    for command in commands(path):
         arguments = [sys.executable, "-m", *command.split("#")[0].split()]
         done = subprocess.run(arguments, cwd=finished_demo, capture_output=True, text=True, timeout=120)
         nobody = " decide " in command and done.stdout.startswith("No candidate")  # of this small run

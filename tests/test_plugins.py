@@ -36,6 +36,7 @@ def examples() -> dict[str, str]:
 SECTIONS = ["A task", "A model", "An adaptation", "An attack", "A transform", "A measurement"]
 
 
+@pytest.mark.slow
 def test_the_worked_examples_pass_their_checks(tmp_path: Path) -> None:
     """One after the other in one file, as the page says."""
     found = examples()
@@ -68,6 +69,7 @@ def trilemma(folder: Path, environment: dict[str, str], *arguments: str) -> subp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_study_plans_with_plugins_of_every_kind_by_entry_point(tmp_path: Path) -> None:
     environment = install(tmp_path / "site", "\n".join(examples().values()))
     (tmp_path / "study.yaml").write_text(STUDY)

@@ -61,6 +61,7 @@ def test_the_version_is_printed() -> None:
     assert re.fullmatch(r"trilemma \d+\.\d+\.\d+\n", trilemma("--version").stdout)
 
 
+@pytest.mark.slow
 def test_a_plan_counts_what_is_present_and_says_what_is_not_known(finished_demo: Path) -> None:
     done = trilemma("run", "studies/demo.yaml", "--dry-run", cwd=finished_demo)
     assert done.returncode == 0, done.stderr
@@ -122,6 +123,7 @@ def test_an_unknown_task_or_set_names_the_known(tmp_path: Path) -> None:
     assert "nope" in refused(trilemma("run", study, "--out", tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_opened_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "config.json").write_text('{"model_type": "bert"}')
@@ -161,6 +163,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "run the same command to resume" in errors and "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_a_terminal_without_unicode_is_no_error(finished_demo: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for arguments in (["show", "runs/demo"], ["show", "runs/demo", "--format", "markdown"], ["doctor"]):

@@ -62,6 +62,7 @@ def test_a_saved_profile_is_shown_as_it_was(first: tuple[Path, subprocess.Comple
     assert done.stdout == again.stdout + f"profile: {folder / 'p.parquet'}\n"
 
 
+@pytest.mark.slow
 def test_a_file_says_what_is_measured(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(GRID)
     page = tmp_path / "p.html"
