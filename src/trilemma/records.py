@@ -48,6 +48,9 @@ GENERATED = "generated data"
 SUSPECT = "suspect"
 """Flag of an attack whose success is held back by the model's gradients, not by its robustness (masking)."""
 
+FAKE_QUANTISED = "fake-quantised"
+"""Flag of what was measured of ternary weights before packing, which changes speed and memory."""
+
 BY_DESCRIPTION = "by description"
 """Flag of a forecast that rests on a machine's description alone: its interval is not a quantile."""
 

@@ -9,7 +9,7 @@ from trilemma.analysis.answers import LEVELS
 from trilemma.analysis.candidates import candidate_names, name_of, rows_of
 from trilemma.analysis.lookup import Estimate, attack_rows, benchmarks, flagged, here
 from trilemma.metrics import METRICS, recorded_metric
-from trilemma.records import ATTACK, AVERAGE, GENERATED, MEANINGLESS, PARTIAL
+from trilemma.records import ATTACK, AVERAGE, FAKE_QUANTISED, GENERATED, MEANINGLESS, PARTIAL
 from trilemma.units import join
 
 FLAG_SENTENCES = {
@@ -208,7 +208,8 @@ def _partial(records: pd.DataFrame) -> Iterator[str]:
     rows = rows[flagged(rows, PARTIAL)]
     if names := list(dict.fromkeys(f"{row['task']} {row['set']}".strip() for row in rows_of(rows))):
         yield f"Partial, with fewer rows than the official split: {', '.join(names)}."
-    rows = records[(records["metric"] == "training_rows") & (records["note"] != "")]
+    rows = records[records["metric"] == "training_rows"]
+    rows = rows[flagged(rows, PARTIAL)]
     if short := list(dict.fromkeys(f"{row['task']} ({row['note']})" for row in rows_of(rows))):
         yield f"Fine-tuned on fewer rows than the official training split: {', '.join(short)}."
 
@@ -225,7 +226,7 @@ def _other_benchmarks(records: pd.DataFrame) -> list[str]:
 
 def _kernels(records: pd.DataFrame) -> Iterator[str]:
     """Candidates whose weights were fake-quantised: packed weights would differ in speed and memory."""
-    faked = records.loc[records["kernel"].str.contains("fake-quantised"), "model"]
+    faked = records.loc[flagged(records, FAKE_QUANTISED), "model"]
     if names := list(dict.fromkeys(faked)):
         yield (
             f"{join(names)} {_were(names)} measured with fake-quantised weights; packed ternary weights "

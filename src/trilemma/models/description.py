@@ -33,6 +33,7 @@ class ModelDescription:
         kernel: path that mixes tokens.
         max_length: most positions the model can take; None for no limit.
         causal: whether a token sees only earlier ones.
+        fake_quantised: whether its weights act as -1, 0, 1 and are not packed.
     """
 
     arch: str
@@ -42,6 +43,7 @@ class ModelDescription:
     kernel: str
     max_length: int | None
     causal: bool
+    fake_quantised: bool = False
 
 
 _CONFIGURATIONS: dict[str, type[LanguageModelConfig]] = {
@@ -85,6 +87,7 @@ def describe(model: PreTrainedModel) -> ModelDescription:
         else getattr(model.config, "_attn_implementation", None) or "eager",
         max_length=_max_length(model),
         causal=isinstance(model, LanguageModel) or _is_causal(model.config),
+        fake_quantised=is_ternary(model.config) and not packed,
     )
 
 

@@ -25,7 +25,7 @@ from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.peaks import Peaks, peaks_by_process
 from trilemma.profiling.timing import CACHE_SENSITIVE_SECONDS, Key, Quantity, Run, Sample, interleave, warm_up
 from trilemma.progress import Progress, silent
-from trilemma.records import Record
+from trilemma.records import FAKE_QUANTISED, Record
 
 CROWDED = Unmeasured("out of memory beside the other models at this point")
 
@@ -405,6 +405,7 @@ class Session:
                 phase=phase,
                 unit=known.unit if known else unit,
                 basis="counted" if exact else "measured",
+                flags=(FAKE_QUANTISED,) if description.fake_quantised else (),
                 hardware=self._hardware,
                 kernel=description.kernel,
                 versions=self._versions,

@@ -313,10 +313,9 @@ def method(records: pd.DataFrame) -> str:
     facts = []
     if shared := measuring_notes(records):
         facts.append(f"<dt>Every model</dt><dd>{escape('; '.join(shared))}</dd>")
+    timed = records[records["axis"] == "E"] if (records["axis"] == "E").any() else records
     for title, column in (("Hardware", "hardware"), ("Versions", "versions"), ("Study", "study")):
-        values = [value for value in dict.fromkeys(records[column]) if value]
-        # Timing records the clock; beside it, the same machine without it says nothing.
-        values = [v for v in values if v not in {re.sub(r", \d+ MHz", "", o) for o in values if o != v}]
+        values = [value for value in dict.fromkeys(timed[column]) if value]
         facts.append(f"<dt>{title}</dt><dd>{escape('; '.join(values)) or '–'}</dd>")
     titles = ("Candidate", "Architecture", "Parameters", "Adaptation", "Kernel")
     training = training_sheet(records)

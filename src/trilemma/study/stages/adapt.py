@@ -143,7 +143,8 @@ def _trained(finished: Finished, adapted: AdaptedModel) -> Iterator[Record]:
         ("training_rows", "", "rows", float(rows), rows, _share(train, rows)),
         ("training_epochs", "", "epochs", float(found["epochs"]), rows, ""),
     ):
-        where: dict[str, Any] = {"axis": "E", "metric": metric, "phase": phase, "unit": unit, "flags": flags}
+        fewer = (PARTIAL,) if metric == "training_rows" and note else flags
+        where: dict[str, Any] = {"axis": "E", "metric": metric, "phase": phase, "unit": unit, "flags": fewer}
         yield finished.of_adapted(adapted, adapted.adapt, **where, value=value, n=n, note=note)
 
 
