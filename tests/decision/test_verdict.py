@@ -6,7 +6,7 @@ from trilemma.analysis.cautions import all_generated, cautions
 from trilemma.analysis.evidence import Evidence
 from trilemma.analysis.pareto import three_axes
 from trilemma.decision.verdict import Verdict, verdict
-from trilemma.records import GENERATED, MEANINGLESS
+from trilemma.records import GENERATED, MEANINGLESS, PARTIAL
 from trilemma.report.sheets import training_sheet
 from trilemma.units import join
 
@@ -29,7 +29,7 @@ def test_training_on_part_of_a_split_is_said_and_shown() -> None:
     records, _ = frames(models=2, seeds=(0,))
     own = records[(records["metric"] == "parameters")].assign(adaptation="full", task="mnli", seed=0)
     note = "partial training split: 900 of 392,702 official rows"
-    rows = own.assign(metric="training_rows", value=900.0, note=note)
+    rows = own.assign(metric="training_rows", value=900.0, note=note, flags=[(PARTIAL,)] * len(own))
     epochs = own.assign(metric="training_epochs", value=[2.0, 3.5], note="")
     rates = own.assign(metric="learning_rate", value=[0.001, 0.0005], note=["", "batch 8 (study: 32)"])
     records = pd.concat([records, rows, epochs, rates], ignore_index=True)

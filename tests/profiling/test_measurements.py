@@ -21,7 +21,7 @@ from trilemma.profiling.cost import cost_of
 from trilemma.profiling.measurements.training import PARTS
 from trilemma.profiling.models import opened
 from trilemma.profiling.session import Session
-from trilemma.records import Record, records_table
+from trilemma.records import FAKE_QUANTISED, Record, records_table
 
 DECODE = 4
 BLOCK: dict[str, Any] = {
@@ -259,6 +259,8 @@ def test_forms_are_columns_of_one_model(folders: Path) -> None:
     assert (step.status, step.reason) == ("not measured", "packed weights cannot be trained")
     assert {work.model.precision for work in peaks.asked if work.phase == "train"} == {"float32", "bfloat16"}
     assert not found.one("peak_memory_bytes", "train", precision="packed").value
+    flags = {one.precision: one.flags for one in found.all("weight_bytes")}
+    assert flags == {"float32": (FAKE_QUANTISED,), "bfloat16": (FAKE_QUANTISED,), "packed": ()}
     multiplied = {one.precision: one.note for one in found.all("machine_flops_per_s")}
     assert multiplied == {
         "float32": "products in int8",  # unpacked ternary weights are held as bytes

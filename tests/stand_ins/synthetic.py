@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from trilemma.analysis.scores import score
 from trilemma.metrics import METRICS
-from trilemma.records import ITEMS, Record, records_table, write_table
+from trilemma.records import FAKE_QUANTISED, ITEMS, Record, records_table, write_table
 from trilemma.tasks import get
 
 ARCHITECTURES = ("transformer", "gla", "hgrn_bit", "bert")
@@ -200,6 +200,7 @@ def _efficiency(model: int) -> list[Record]:
         columns |= {"metric": name, "phase": phase, "value": value, "unit": unit}
         columns["basis"] = "counted" if name in METRICS and METRICS[name].exact else "measured"
         columns["adaptation"] = "full" if phase == "train" else ""
+        columns["flags"] = (FAKE_QUANTISED,) if model % 4 == 2 else ()
         if value is None:
             columns["status"] = "not measured"
         if value is not None and width:

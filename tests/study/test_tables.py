@@ -130,6 +130,7 @@ def test_a_partial_training_split_is_flagged(
     assert records["mine", "training_seconds"].flags == ()
     said = f"partial training split: {n:,} of {n + 1:,} official rows" if partial else f"3 of {n:,} official"
     assert records["sst2", "training_rows"].note.startswith(said)
+    assert records["sst2", "training_rows"].flags == (PARTIAL,)
 
 
 def test_candidates_come_first_with_what_a_reader_must_know(finished: Finished) -> None:
