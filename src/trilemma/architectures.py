@@ -20,7 +20,7 @@ _BUILT_IN = {
     "gla": "trilemma.models.sizes:gla",
     "matmul-free": "trilemma.models.sizes:matmul_free",
 }
-ARCHITECTURES: Registry[Architecture] = Registry("architecture", _BUILT_IN)
+ARCHITECTURES: Registry[Architecture] = Registry("architecture", places=_BUILT_IN)
 
 SIZES = ("nano", "micro", "small", "370m", "1.3b", "2.7b")
 """Sizes that the built-in architectures have."""

@@ -1,16 +1,19 @@
-"""Named plug-ins: built-in ones by a lazy ``"module:attribute"`` string, others by entry point.
+"""Named plug-ins: built-in ones where they are written, others by entry point.
 
-A third party adds, say, an adaptation by an entry point in the group ``trilemma.adaptations``
-whose name is the plug-in's name; listing names imports no plug-in.
+A built-in plug-in is one function or class with the decorator :meth:`Registry.plugin` in a file of its
+kind's folder, or one call of :meth:`Registry.add`; nothing else names it. A third party adds, say, an
+adaptation by an entry point in the group ``trilemma.adaptations`` whose name is the plug-in's name.
 """
 
 import difflib
 import importlib
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from trilemma.errors import TrilemmaError
 
@@ -23,13 +26,40 @@ class Registry(Generic[T]):
     Args:
         kind: what the plug-ins are, in the singular; entry points are read from
             ``trilemma.<kind>s``.
-        builtin: name to ``"module:attribute"``.
+        files: the package in which every module holds one plug-in, of the module's name (``linear_probe.py``
+            is ``linear-probe``); a module is imported when its plug-in is asked for.
+        modules: a module, or a package of modules, that add plug-ins when they are imported, which is light.
+        places: name to ``"module:attribute"``, of plug-ins that have neither.
     """
 
-    def __init__(self, kind: str, builtin: dict[str, str]) -> None:
+    def __init__(
+        self, kind: str, *, files: str = "", modules: str = "", places: Mapping[str, str] | None = None
+    ) -> None:
         self.kind = kind
-        self._built_in = dict(builtin)
+        self._package, self._modules, self._attributes = files, modules, places or {}
+        self._built_in: set[str] = set()
+        self._places: dict[str, int] = {}
         self._loaded: dict[str, T] = {}
+
+    def plugin(self, place: int = 0) -> Callable[[T], T]:
+        """Decorate the built-in plug-in of a file; it goes by the file's name.
+
+        Args:
+            place: in the order of :meth:`in_order`.
+        """
+
+        def added(plugin: T) -> T:
+            name = _spelled(cast(Any, plugin).__module__.rpartition(".")[2])
+            self._places[name] = place
+            return self.add(name, plugin)
+
+        return added
+
+    def add(self, name: str, plugin: T) -> T:
+        """Add a built-in plug-in under ``name``."""
+        self._built_in.add(name)
+        self._loaded[name] = plugin
+        return plugin
 
     def register(self, name: str, plugin: T) -> T:
         """Add a plug-in of this process under ``name``; an existing name is refused."""
@@ -50,11 +80,18 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names, sorted."""
-        return sorted({*self._built_in, *self._loaded, *self._entry_points()})
+        return sorted({*self.built_in(), *self._loaded, *self._entry_points()})
 
     def built_in(self) -> list[str]:
         """Names of those that come with this package, sorted."""
-        return sorted(self._built_in)
+        self._search()
+        return sorted({*self._built_in, *self._files, *self._attributes})
+
+    def in_order(self) -> list[T]:
+        """Every plug-in: the built-in ones in the order of their places, then the others by name."""
+        found = {name: self.get(name) for name in self.names()}
+        last = len(found)
+        return [found[name] for name in sorted(found, key=lambda name: self._places.get(name, last))]
 
     def get(self, name: str) -> T:
         """The plug-in called ``name``.
@@ -62,17 +99,29 @@ class Registry(Generic[T]):
         Raises:
             TrilemmaError: if there is none, or its package cannot be imported.
         """
-        if name in self._loaded:
-            return self._loaded[name]
-        if name in self._built_in:
-            module, attribute = self._built_in[name].split(":")
-            plugin = cast(T, getattr(importlib.import_module(module), attribute))
-        elif name in (points := self._entry_points()):
-            plugin = self._imported(points[name])
-        else:
-            raise TrilemmaError(self.unknown(name))
-        self._loaded[name] = plugin
-        return plugin
+        self._search()
+        if name not in self._loaded and name in self._files:
+            importlib.import_module(self._files[name])
+        if name not in self._loaded and name in self._attributes:
+            module, attribute = self._attributes[name].split(":")
+            self.add(name, getattr(importlib.import_module(module), attribute))
+        if name not in self._loaded:
+            points = self._entry_points()
+            if name not in points:
+                raise TrilemmaError(self.unknown(name))
+            self._loaded[name] = self._imported(points[name])
+        return self._loaded[name]
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """Name to the module that holds the plug-in."""
+        return {_spelled(name.rpartition(".")[2]): name for name in _modules_of(self._package)}
+
+    def _search(self) -> None:
+        """Import the modules that add plug-ins, once."""
+        searched, self._modules = self._modules, ""
+        for name in (searched, *_modules_of(searched)) if searched else ():
+            importlib.import_module(name)
 
     def unknown(self, name: str) -> str:
         """The error message about a name that is not here: with the nearest one, and all there are."""
@@ -102,6 +151,16 @@ class Registry(Generic[T]):
 
     def _entry_points(self) -> dict[str, "importlib.metadata.EntryPoint"]:
         return {point.name: point for point in entry_points(group=f"trilemma.{self.kind}s")}
+
+
+def _modules_of(package: str) -> list[str]:
+    """Full names of a package's modules; none of a module, or of ""."""
+    path = getattr(importlib.import_module(package), "__path__", ()) if package else ()
+    return [module.name for module in pkgutil.iter_modules(path, f"{package}.")]
+
+
+def _spelled(module: str) -> str:
+    return module.replace("_", "-")
 
 
 def _package(point: "importlib.metadata.EntryPoint") -> str:

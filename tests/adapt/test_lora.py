@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from tests.stand_ins.tiny_adapt import ARCHITECTURES, SENTIMENT, model_folder, sentiment
 from trilemma.adapt import AdaptJob, AdaptSettings, adapt
-from trilemma.adapt.lora import LatentLora, LowRank
+from trilemma.adapt.methods.lora import LatentLora, LowRank
 from trilemma.errors import ModelError
 from trilemma.inference.classifier import Classifier
 from trilemma.models import loading

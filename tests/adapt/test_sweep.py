@@ -8,7 +8,7 @@ import pytest
 
 from tests.stand_ins.tiny_adapt import SENTIMENT, model_folder, sentiment
 from trilemma.adapt import ADAPTATIONS, AdaptJob, AdaptSettings, SweepFacts, sweep
-from trilemma.adapt.full import Full
+from trilemma.adapt.methods.full import Full
 from trilemma.adapt.rate_sweep import Trial, best_rate
 from trilemma.errors import DivergedError, StudyError
 

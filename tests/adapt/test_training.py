@@ -15,7 +15,7 @@ from tests.stand_ins.tiny_adapt import ARCHITECTURES, SCORE, SENTIMENT, model_fo
 from trilemma.adapt import ADAPTATIONS, Adaptation, AdaptFacts, AdaptJob, AdaptSettings, adapt
 from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.encoding import EncodedExamples
-from trilemma.adapt.full import Full
+from trilemma.adapt.methods.full import Full
 from trilemma.errors import DataError, DivergedError, ModelError, TrilemmaError
 from trilemma.inference.classifier import Classifier
 from trilemma.models import loading

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["trilemma.adapt.full", "trilemma.study.runner"])
+CONTEXT.set_forkserver_preload(["trilemma.adapt.methods.full", "trilemma.study.runner"])
 """The libraries are imported once, by a process that starts all others."""
 
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}

@@ -11,15 +11,7 @@ from trilemma.registry import Registry
 from trilemma.tasks.task import Task
 
 # Subclasses of trilemma.adapt.adaptation.Adaptation, which needs torch; settings are checked without it.
-ADAPTATIONS: Registry[type[Any]] = Registry(
-    "adaptation",
-    {
-        "adversarial-training": "trilemma.adapt.adversarial:AdversarialTraining",
-        "full": "trilemma.adapt.full:Full",
-        "linear-probe": "trilemma.adapt.linear_probe:LinearProbe",
-        "lora": "trilemma.adapt.lora:LowRank",
-    },
-)
+ADAPTATIONS: Registry[type[Any]] = Registry("adaptation", files="trilemma.adapt.methods")
 """Adaptations by name: built-in ones, and those that other packages bring by an entry point."""
 
 Rate = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
@@ -79,6 +71,10 @@ class AdversarialSettings(_Block):
         return recipe
 
 
+_USER_OF = {"lora": "lora", "adversarial": "adversarial-training"}
+"""Which built-in adaptation a block of settings is of; those of plug-ins may use any."""
+
+
 class AdaptSettings(_Block):
     """All settings of an adaptation.
 
@@ -86,9 +82,7 @@ class AdaptSettings(_Block):
     cuts it into that many equal parts, so it changes memory but not the mathematics.
     """
 
-    method: str = Field(
-        "full", description="full, linear-probe, lora, adversarial-training, or a plug-in's name"
-    )
+    method: str = Field("full", description="an adaptation's name, a built-in or a plug-in's")
     epochs: Positive = Field(3.0, description="passes over the training rows; may be fractional")
     learning_rate: Rate | RateSweep = Field(
         RateSweep(sweep=(1e-4, 3e-4, 1e-3)), description="peak rate, or {sweep: [...]} to choose it on train"
@@ -119,8 +113,6 @@ class AdaptSettings(_Block):
     @field_validator("method")
     @classmethod
     def _known(cls, method: str) -> str:
-        from trilemma.adapt.settings import ADAPTATIONS
-
         if method not in ADAPTATIONS:
             raise ValueError(f"unknown adaptation {method!r}; known: {', '.join(ADAPTATIONS.names())}")
         return method
@@ -134,10 +126,12 @@ class AdaptSettings(_Block):
             )
         if self.held_out >= 1 and self.held_out != int(self.held_out):
             raise ValueError(f"held_out is a fraction below 1 or a whole number of rows, not {self.held_out}")
-        if self.method in ("full", "linear-probe") and self.lora != LoraSettings():
-            raise ValueError(f"lora settings are not used by method {self.method}; write method: lora")
-        if self.method in ("full", "linear-probe", "lora") and self.adversarial != AdversarialSettings():
-            raise ValueError(f"adversarial settings are for method adversarial-training, not {self.method}")
+        others = (name for name in ADAPTATIONS.built_in() if name == self.method)
+        for method, block in ((one, name) for one in others for name in _USER_OF if _USER_OF[name] != one):
+            if getattr(self, block) != type(self).model_fields[block].default:
+                raise ValueError(
+                    f"{block} settings are not used by method {method}; write method: {_USER_OF[block]}"
+                )
         return self
 
     @property

@@ -1,8 +1,6 @@
 """What an attack is, what it is given and what it returns."""
 
-import importlib
 import itertools
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -142,13 +140,7 @@ class AttackRegistry(Registry[Attack]):
     """Former names of recipes."""
 
     def __init__(self) -> None:
-        super().__init__("attack", {})
-        self._searched = False
-
-    def names(self) -> list[str]:
-        """All names, sorted."""
-        self._find_recipes()
-        return super().names()
+        super().__init__("attack", modules="trilemma.attacks.recipes")
 
     def get(self, name: str) -> Attack:
         """The attack called ``name``.
@@ -156,7 +148,6 @@ class AttackRegistry(Registry[Attack]):
         Raises:
             TrilemmaError: if there is none, its package cannot be imported, or it is not an attack.
         """
-        self._find_recipes()
         found = super().get(name)
         if not isinstance(found, Attack):
             raise AttackError(
@@ -170,18 +161,6 @@ class AttackRegistry(Registry[Attack]):
         if name in self.renamed:
             return f"the attack {name!r} is called {self.renamed[name]} now; write that name"
         return super().unknown(name)
-
-    def add_recipe(self, name: str, recipe: Attack) -> None:
-        """Add a recipe of the package."""
-        self._loaded[name] = recipe
-
-    def _find_recipes(self) -> None:
-        """Import the modules of recipes once; each adds its own."""
-        if not self._searched:
-            package = importlib.import_module("trilemma.attacks.recipes")
-            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-                importlib.import_module(module.name)
-            self._searched = True
 
 
 ATTACKS = AttackRegistry()

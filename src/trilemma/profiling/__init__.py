@@ -39,14 +39,7 @@ Measurement = Callable[["Session"], Iterable[Record]]
 """Measures every model of a session; what cannot be measured is a record with its reason. No two records of a
 model are alike in all of metric, phase, adaptation and point."""
 
-# In the order in which they run: models are loaded once as classifiers, as they are trained, and as language
-# models; what only their configurations are needed for, and what is measured by other processes, comes then.
-_BUILTIN = {
-    name: f"trilemma.profiling.measurements.{name}:measure"
-    for name in ("parameters", "latency", "flops", "training", "generation", "work", "memory", "energy")
-}
-
-MEASUREMENTS: Registry[Measurement] = Registry("measurement", _BUILTIN)
+MEASUREMENTS: Registry[Measurement] = Registry("measurement", files="trilemma.profiling.measurements")
 
 
 def profile(
@@ -91,9 +84,10 @@ def measure(
     progress: Progress = silent,
 ) -> list[Record]:
     """Run measurements over one session; arguments, result and errors as for :func:`profile`."""
-    plugins = [name for name in MEASUREMENTS.names() if name not in _BUILTIN]
-    asked = [*_BUILTIN, *plugins] if measurements is None else measurements
-    functions = [MEASUREMENTS.get(one) if isinstance(one, str) else one for one in asked]
+    if measurements is None:  # in an order in which models are loaded once in each form
+        functions = MEASUREMENTS.in_order()
+    else:
+        functions = [MEASUREMENTS.get(one) if isinstance(one, str) else one for one in measurements]
     records: list[Record] = []
     for index, function in enumerate(functions):
         session.report_to(progress, index, len(functions))

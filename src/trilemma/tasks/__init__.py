@@ -6,17 +6,8 @@ attribute ``data`` is the :class:`Source` of its examples.
 
 from trilemma.errors import DataError, TrilemmaError
 from trilemma.files import expanded
-from trilemma.registry import Registry
-from trilemma.tasks.task import AdversarialExamples, Examples, Level, Source, Task, Text
+from trilemma.tasks.task import TASKS, AdversarialExamples, Examples, Level, Source, Task, Text
 from trilemma.tasks.user import UserSet, UserTask, adversarial_from_user, from_user
-
-TASKS: Registry[Task] = Registry(
-    "task",
-    {
-        name: f"trilemma.tasks.glue:{name.upper()}"
-        for name in ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli", "ax")
-    },
-)
 
 
 def get(name: str) -> Task:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from trilemma.registry import Registry
+
 Text = tuple[str, ...]
 """One item's input: one text, or two for a pair, in the order of :attr:`Task.fields`."""
 
@@ -110,3 +112,7 @@ class Source(Protocol):
         One object per published subset (MNLI has two in AdvGLUE); an empty list where the set has
         nothing for the task.
         """
+
+
+TASKS: Registry[Task] = Registry("task", modules="trilemma.tasks.glue")
+"""Tasks by name: GLUE's, and those that other packages bring by an entry point."""

@@ -13,4 +13,4 @@ from trilemma.registry import Registry
 Transform = Callable[[Path, Path, int], None]
 """Reads the folder ``source`` and writes ``out``; the same seed gives the same weights."""
 
-TRANSFORMS: Registry[Transform] = Registry("transform", {})
+TRANSFORMS: Registry[Transform] = Registry("transform", files="trilemma.transforms")

@@ -106,7 +106,7 @@ def recipe(
 
     def registered(builder: Builder) -> AttackRecipe:
         found = AttackRecipe(level, builder, reads, white_box, misclassifies)
-        ATTACKS.add_recipe(name, found)
+        ATTACKS.add(name, found)
         return found
 
     return registered

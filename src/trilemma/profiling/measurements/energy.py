@@ -26,6 +26,7 @@ from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
 from trilemma.hardware.meters import Meter, MeterError
 from trilemma.metrics import Phase
 from trilemma.operating_point import OperatingPoint
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.measurements import latency
 from trilemma.profiling.measurements.generation import generate
 from trilemma.profiling.measurements.training import StepOf, steps_of, with_labels
@@ -94,6 +95,7 @@ Windows = list[dict[str, Window]]
 """Windows of the kinds of work of one model, turn by turn."""
 
 
+@MEASUREMENTS.plugin(7)
 def measure(session: Session) -> Iterator[Record]:
     """Idle power, and joules per token and per example of classification, prefill, decoding and training."""
     if not session.grid.energy:

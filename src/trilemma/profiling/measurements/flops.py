@@ -19,12 +19,14 @@ from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
 from trilemma.inference.classifier import fixed_arguments
 from trilemma.operating_point import OperatingPoint
 from trilemma.ops import by_pytorch
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.session import LoadedModel, Session, beyond_positions, failure
 from trilemma.records import Record
 
 TensorShape = Sequence[int]
 
 
+@MEASUREMENTS.plugin(2)
 def measure(session: Session) -> Iterator[Record]:
     """FLOPs per token of the classifier's forward pass at each length, one sequence."""
     asked = [model for model in session.models if "classify" in session.phases(model)]

@@ -10,6 +10,7 @@ import torch
 from trilemma.hardware import Unmeasured
 from trilemma.metrics import Phase
 from trilemma.operating_point import OperatingPoint
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.measurements.latency import answer_values
 from trilemma.profiling.session import LoadedModel, Session, Value
 from trilemma.profiling.timing import Quantity, Run, Sample
@@ -19,6 +20,7 @@ DECODE = ("tpot_ms", "latency_ms", "throughput_tokens_per_s")
 """Metrics of the phase decode."""
 
 
+@MEASUREMENTS.plugin(4)
 def measure(session: Session) -> Iterator[Record]:
     """Times and rates of prefill, decoding and whole answers, for each batch and prompt length.
 

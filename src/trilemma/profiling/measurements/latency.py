@@ -9,6 +9,7 @@ import torch
 from trilemma.hardware import Unmeasured
 from trilemma.inference.classifier import fixed_arguments
 from trilemma.operating_point import OperatingPoint
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.session import LoadedModel, Session, Value
 from trilemma.profiling.timing import Quantity, Run, Sample
 from trilemma.records import Record
@@ -17,6 +18,7 @@ FEWEST_FOR_P95 = 20
 """With fewer repetitions the 95th percentile is between the two largest of them."""
 
 
+@MEASUREMENTS.plugin(1)
 def measure(session: Session) -> Iterator[Record]:
     """Median and 95th percentile of one batch's forward pass, and what is answered per second.
 

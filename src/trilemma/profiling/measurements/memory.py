@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from trilemma.hardware import Unmeasured
 from trilemma.metrics import Phase
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.peaks import Peak, Work
 from trilemma.profiling.session import Session, Value, beyond_positions
@@ -22,6 +23,7 @@ PARTS: dict[Phase, dict[str, str]] = {
 """Metrics of the parts that a phase has beside weights and activations, with their names in a peak."""
 
 
+@MEASUREMENTS.plugin(6)
 def measure(session: Session) -> Iterator[Record]:
     """Peak bytes of each phase, and its parts, at each point of the grids."""
     for model, point, absent in session.refused("generate"):

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.session import Session, Value
 from trilemma.profiling.timing import Quantity
 from trilemma.records import Record
 
 
+@MEASUREMENTS.plugin(0)
 def measure(session: Session) -> Iterator[Record]:
     """Parameters, those outside the embeddings, and bytes of the model in the form in which it answers."""
     for model in session.models:

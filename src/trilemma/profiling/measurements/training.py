@@ -12,6 +12,7 @@ from trilemma.adapt import ADAPTATIONS, AdaptSettings
 from trilemma.adapt.adaptation import TaskLoss
 from trilemma.hardware import Unmeasured
 from trilemma.operating_point import OperatingPoint
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.loading import OUTPUTS
 from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.session import LoadedModel, Session, Value
@@ -24,6 +25,7 @@ PARTS = ("data", "forward", "backward", "optimiser")
 METRICS = ("examples_per_s", "step_ms", *(f"{part}_ms" for part in PARTS))
 
 
+@MEASUREMENTS.plugin(3)
 def measure(session: Session) -> Iterator[Record]:
     """Examples per second and the time of a step, over the training grid, by each adaptation."""
     for method in session.methods:

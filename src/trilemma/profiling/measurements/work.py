@@ -7,6 +7,7 @@ from trilemma.errors import ModelError
 from trilemma.hardware import Unmeasured
 from trilemma.hardware.machine import Machine
 from trilemma.operating_point import OperatingPoint
+from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.cost import Cost, Pass, cost_of, multiplied, no_rate
 from trilemma.profiling.measurements.flops import counted
 from trilemma.profiling.models import ModelUnderTest
@@ -17,6 +18,7 @@ from trilemma.records import Record
 METRICS = ("flops", "bytes_moved", "roofline_ms")
 
 
+@MEASUREMENTS.plugin(5)
 def measure(session: Session) -> Iterator[Record]:
     """FLOPs, bytes and least time of one batch in classification, prefill and decoding; the machine's rates.
 

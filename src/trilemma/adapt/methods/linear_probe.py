@@ -6,10 +6,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trilemma.adapt.adaptation import Adaptation
-from trilemma.adapt.settings import AdaptSettings
+from trilemma.adapt.settings import ADAPTATIONS, AdaptSettings
 from trilemma.errors import ModelError
 
 
+@ADAPTATIONS.plugin()
 class LinearProbe(Adaptation):
     """Trains what is outside the backbone: one matrix, for some encoders a small MLP."""
 

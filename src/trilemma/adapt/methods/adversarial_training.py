@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedModel
 
-from trilemma.adapt.full import Full
-from trilemma.adapt.settings import AdaptJob
+from trilemma.adapt.methods.full import Full
+from trilemma.adapt.settings import ADAPTATIONS, AdaptJob
 from trilemma.attacks import AttackRun, build
 from trilemma.attacks.run import run_attack
 from trilemma.errors import DataError
@@ -24,6 +24,7 @@ _SECONDS = b"seconds"
 """Key of the attack's time in the metadata of its file, so that a resumed run counts it too."""
 
 
+@ADAPTATIONS.plugin()
 class AdversarialTraining(Full):
     """Full fine-tuning, an attack on the result with items of the training split, full fine-tuning again.
 

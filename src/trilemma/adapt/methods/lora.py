@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trilemma.adapt.adaptation import Adaptation
-from trilemma.adapt.settings import AdaptSettings, LoraSettings
+from trilemma.adapt.settings import ADAPTATIONS, AdaptSettings, LoraSettings
 from trilemma.errors import ModelError
 from trilemma.models.bit_linear import BitLinear
 from trilemma.ops.ternary import bit_linear
 
 
+@ADAPTATIONS.plugin()
 class LowRank(Adaptation):
     """Trains low-rank updates of the backbone's linear layers, and the head in full."""
 

@@ -6,9 +6,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trilemma.adapt.adaptation import Adaptation
-from trilemma.adapt.settings import AdaptSettings
+from trilemma.adapt.settings import ADAPTATIONS, AdaptSettings
 
 
+@ADAPTATIONS.plugin()
 class Full(Adaptation):
     """Trains all weights, head and backbone, at one rate."""
 
