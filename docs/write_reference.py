@@ -170,6 +170,19 @@ def _first_line(docstring: str | None) -> str:
     return (docstring or "").strip().split("\n\n")[0].replace("\n", " ")
 
 
+BESIDE = {
+    "majority_accuracy": "accuracy of always answering the most frequent class",
+    "chance_accuracy": "accuracy of answering at random",
+    "constant_f1": "F1 of always answering the positive class",
+    "chance_f1": "F1 of answering at random",
+    "training_rows": "rows that a model was adapted on",
+    "training_epochs": "passes over them",
+    "learning_rate": "peak rate of the adaptation, chosen or given",
+    "pretraining_tokens": "tokens that a model was pretrained on",
+}
+"""What the column `metric` may hold that is not in :data:`trilemma.metrics.METRICS`."""
+
+
 def metrics() -> Iterator[str]:
     """The page of metrics."""
     yield "# Metrics\n"
@@ -185,6 +198,10 @@ def metrics() -> Iterator[str]:
                 phases, unit = ", ".join(metric.phases), metric.unit or "currency"
                 yield f"| `{metric.name}` | {unit} | {metric.better} | {phases} | {metric.title} |"
         yield ""
+    yield "## Beside them\n\nBaselines and facts that are recorded, by which nothing is chosen:\n"
+    for name, meaning in BESIDE.items():
+        yield f"- `{name}`: {meaning}"
+    yield ""
     yield "## Aliases\n\n| alias | metric |\n| --- | --- |"
     for alias, name in ALIASES.items():
         yield f"| `{alias}` | `{name}` |"

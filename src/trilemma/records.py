@@ -89,7 +89,7 @@ class Record:
     Attributes:
         study: study name; "" outside a study.
         model: the candidate's name in the study, or the name under which a model was profiled.
-        arch: architecture (``transformer``, ``gla``, ``hgrn_bit``, ``bert``, ...).
+        arch: architecture (``transformer-pp``, ``gla``, ``matmul-free``, ``bert``, ...).
         parameters: total number of weights.
         adaptation: e.g. ``full``, ``lora``; ``""`` for values of the unadapted model.
         precision: of the weights: ``float32``, ``bfloat16``, ``float16``, ``int8`` or ``packed``; "" where it

@@ -6,7 +6,7 @@ import pytest
 
 from trilemma.analysis.cautions import masking_cautions
 from trilemma.analysis.scores.attacks import (
-    AttackRun,
+    AttackOutcome,
     TransferRun,
     attack_records,
     gap_records,
@@ -49,7 +49,7 @@ def rows(*queries: int, success: bool = True) -> list[dict[str, object]]:
 
 
 def test_what_attacks_took_is_a_mean_over_items_and_seeds() -> None:
-    runs = [AttackRun(TEMPLATE, rows(10, 20, 30)), AttackRun(replace(TEMPLATE, seed=1), rows(20, 40))]
+    runs = [AttackOutcome(TEMPLATE, rows(10, 20, 30)), AttackOutcome(replace(TEMPLATE, seed=1), rows(20, 40))]
     found = {(one.metric, one.seed): one for one in attack_records(runs)}
     assert found["queries_per_item", 0].value == pytest.approx(20)
     pooled = found["queries_per_item", None]
@@ -60,11 +60,11 @@ def test_what_attacks_took_is_a_mean_over_items_and_seeds() -> None:
 
 
 def test_what_an_attack_without_success_has_no_value_of_says_why() -> None:
-    failed = {one.metric: one for one in attack_records([AttackRun(TEMPLATE, rows(5, 6, success=False))])}
+    failed = {one.metric: one for one in attack_records([AttackOutcome(TEMPLATE, rows(5, 6, success=False))])}
     assert failed["queries_per_item"].value == 5.5
     none = failed["queries_per_success"]
     assert (none.value, none.status, none.reason) == (None, "not measured", "no success")
-    unmeasured = attack_records([AttackRun(TEMPLATE, rows(5), "no encoder")])
+    unmeasured = attack_records([AttackOutcome(TEMPLATE, rows(5), "no encoder")])
     assert {one.metric: one.reason for one in unmeasured}["similarity"] == "no encoder"
 
 
@@ -79,13 +79,13 @@ def test_transfer_counts_items_that_the_other_model_answers_correctly() -> None:
     assert (over_seeds.seed, over_seeds.value) == (None, 0.5)
 
 
-def outcomes(method: str, *successes: bool) -> AttackRun:
+def outcomes(method: str, *successes: bool) -> AttackOutcome:
     rows = [
         {"id": str(n), "attacked": True, "success": won, "queries": 5, "words_changed": 0.1}
         | {"similarity": None, "perplexity_ratio": None}
         for n, won in enumerate(successes)
     ]
-    return AttackRun(replace(TEMPLATE, set=f"attack:{method}", method=method), rows)
+    return AttackOutcome(replace(TEMPLATE, set=f"attack:{method}", method=method), rows)
 
 
 def test_a_white_box_attack_that_is_weaker_is_flagged() -> None:

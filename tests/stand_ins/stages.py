@@ -11,7 +11,7 @@ from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages.adapt import Adapt
 from trilemma.study.stages.answer import Answer, write_items
 from trilemma.study.stages.create import Create
-from trilemma.study.stages.profile import Profile
+from trilemma.study.stages.profile import ProfileStage
 from trilemma.study.stages.sweep import CHOICE, Sweep
 from trilemma.study.stages.tokenizer import Tokenizer
 from trilemma.tasks.task import AdversarialExamples
@@ -54,7 +54,7 @@ def write_answers(self: Answer, run: StageRun) -> None:
     write_items(run, examples, originals, np.eye(2, dtype=np.float32)[answer])
 
 
-def write_parameters(self: Profile, run: StageRun) -> None:
+def write_parameters(self: ProfileStage, run: StageRun) -> None:
     """A number of parameters for each candidate."""
     records = [
         Record(model=name, arch="gla", parameters=7, axis="E", metric="parameters", value=7.0, unit="count")
@@ -70,7 +70,7 @@ STUBS: dict[type[Stage], Any] = {
     Sweep: write_choice,
     Adapt: write_model,
     Answer: write_answers,
-    Profile: write_parameters,
+    ProfileStage: write_parameters,
 }
 
 

@@ -13,7 +13,7 @@ from trilemma.metrics import METRICS
 from trilemma.records import FAKE_QUANTISED, ITEMS, Record, records_table, write_table
 from trilemma.tasks import get
 
-ARCHITECTURES = ("transformer", "gla", "hgrn_bit", "bert")
+ARCHITECTURES = ("transformer-pp", "gla", "matmul-free", "bert")
 MODELS = ("transformer-pp-nano", "gla-nano", "matmul-free-nano", "minilm", "gla-b", "gla-c", "gla-d", "gla-e")
 LABELS = {
     "sst2": ("negative", "positive"),

@@ -13,7 +13,7 @@ from trilemma.report.sheets import attack_sheet
 from trilemma.study import load_study
 from trilemma.study.layout import lay_out
 from trilemma.study.stage import StageRun
-from trilemma.study.stages.attack import Attack
+from trilemma.study.stages.attack import AttackStage
 from trilemma.study.stages.transfer import Transfer
 
 STUDY = """\
@@ -93,7 +93,7 @@ def test_examples_are_shown_to_the_other_model(finished: Path) -> None:
 
 
 def test_a_finished_study_is_not_attacked_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Attack, "compute", lambda *_: pytest.fail("attacked again"))
+    monkeypatch.setattr(AttackStage, "compute", lambda *_: pytest.fail("attacked again"))
     before = (finished / "run" / "records.parquet").read_bytes()
     trilemma.run(finished / "study.yaml", out=finished / "run", store=finished / "store")
     assert (finished / "run" / "records.parquet").read_bytes() == before
@@ -143,9 +143,9 @@ def test_a_model_that_answers_no_numbers_fails_alone(tmp_path: Path, monkeypatch
 
     (tmp_path / "study.yaml").write_text(STUDY)
     graph = lay_out(load_study(tmp_path / "study.yaml"), machine={})
-    stage = next(stage for stage in graph.stages if isinstance(stage, Attack))
+    stage = next(stage for stage in graph.stages if isinstance(stage, AttackStage))
     run = StageRun(tmp_path, tmp_path, graph.data, artifact=lambda source: tmp_path)
-    monkeypatch.setattr(Attack, "classifier", lambda *_: Broken())
+    monkeypatch.setattr(AttackStage, "classifier", lambda *_: Broken())
     with pytest.raises(DivergedError, match=r"no(t a)? number.*check its weights"):
         stage.compute(run)
 

@@ -8,7 +8,7 @@ from trilemma.files import folder_fingerprint as fingerprint
 from trilemma.study import load_study
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out
-from trilemma.study.stages.profile import Profile
+from trilemma.study.stages.profile import ProfileStage
 from trilemma.transforms import TRANSFORMS
 
 STUDY = """\
@@ -129,7 +129,7 @@ def test_equal_candidates_are_computed_once_and_asked_under_both_names(tmp_path:
     once, both = laid_out(tmp_path), laid_out(tmp_path, twins)
     assert len(both.stages) == len(once.stages) and len(both.adapted) == 2 * len(once.adapted)
     assert [adapted.model for adapted in both.adapted] == ["gla-nano", "twin"]
-    [stage] = [stage for stage in both.stages if isinstance(stage, Profile)]
+    [stage] = [stage for stage in both.stages if isinstance(stage, ProfileStage)]
     assert [shape.names for shape in stage.shapes] == [("gla-nano", "twin")]
 
 

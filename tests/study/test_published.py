@@ -59,9 +59,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_look_alike_is_measured_on_all_three_axes(run: Path) -> None:
     records = pd.read_parquet(run / "run" / "records.parquet")
     assert dict(records.groupby("model")["arch"].first()) == {
-        "transformer-pp": "transformer",
+        "transformer-pp": "transformer-pp",
         "gla": "gla",
-        "matmul-free": "hgrn_bit",
+        "matmul-free": "matmul-free",
     }
     for _, own in records[records["value"].notna()].groupby("model"):
         assert {"E", "P", "R"} == set(own["axis"])

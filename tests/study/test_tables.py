@@ -57,7 +57,7 @@ def finished_study(folder: Path, text: str = STUDY, *more: Record) -> Finished:
     (folder / "study.yaml").write_text(text)
     graph = lay_out(load_study(folder / "study.yaml"), machine={})
     store = Store(folder / "store")
-    [stage] = [stage for stage in graph.stages if isinstance(stage, profile.Profile)]
+    [stage] = [stage for stage in graph.stages if isinstance(stage, profile.ProfileStage)]
     place = store.folder(stage.kind, stage.key)
     place.mkdir(parents=True)
     write_table(records_table(measured(*more)), place / "records.parquet")

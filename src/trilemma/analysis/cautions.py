@@ -238,9 +238,12 @@ def _not_measured(records: pd.DataFrame) -> Iterator[str]:
     """One sentence for each reason, naming what has no value because of it; the minor ones last, in one."""
     rows = records[records["value"].isna() & (records["status"] != "failed")]
     rows = rows[rows["metric"] != "pretraining_tokens"]
-    minor = rows[rows["metric"] == _MINOR]
+    point = ["model", "adaptation", "phase", "batch", "length", "decode"]
+    timed = records[records["value"].notna() & (records["metric"] == "latency_ms")][point]
+    few = (rows["metric"] == _MINOR) & rows[point].apply(tuple, axis=1).isin(timed.apply(tuple, axis=1))
+    minor = rows[few]
     reasons: dict[str, list[dict[str, Any]]] = {}
-    for row in rows_of(rows[rows["metric"] != _MINOR]):
+    for row in rows_of(rows[~few]):
         reasons.setdefault(str(row["reason"]), []).append(row)
     names = candidate_names(records)
     yield from (_absent(reason, cells, names) for reason, cells in reasons.items())
@@ -251,7 +254,7 @@ def _not_measured(records: pd.DataFrame) -> Iterator[str]:
 
 
 _MINOR = "latency_p95_ms"
-"""A metric that no verdict rests on."""
+"""A metric that no verdict rests on; where the median is there and it is not, repetitions were too few."""
 
 
 def _absent(reason: str, cells: Sequence[dict[str, Any]], names: Mapping[tuple[str, str], str]) -> str:

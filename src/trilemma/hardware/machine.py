@@ -134,7 +134,7 @@ def require_device(device: str | None) -> None:
         if kind not in ("cpu", "cuda") or (kind == "cuda" and device not in ("cuda", *known)):
             raise RuntimeError
         torch.empty(1, device=device)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
         raise TrilemmaError(f"there is no device {device!r} here; known: {', '.join(known)}") from error
 
 

@@ -26,7 +26,7 @@ class ModelDescription:
     """Facts of a model.
 
     Attributes:
-        arch: Hugging Face model type.
+        arch: name in :mod:`trilemma.architectures`; of other models Hugging Face's model type.
         parameters: all parameters, shared ones once.
         non_embedding_parameters: without input embedding, language-model head and learned positions.
         weight_bytes: bytes of all parameters, packed ones at two bits each.
@@ -76,7 +76,7 @@ def describe(model: PreTrainedModel) -> ModelDescription:
     }
     packed = [module for module in model.modules() if isinstance(module, PackedBitLinear)]
     return ModelDescription(
-        arch=model.config.model_type,
+        arch=family_of(model.config),
         parameters=sum(p.numel() for p in parameters.values()) + sum(p.weights for p in packed),
         non_embedding_parameters=sum(p.numel() for key, p in parameters.items() if key not in embedding)
         + sum(layer.weights for layer in packed if layer not in outside),

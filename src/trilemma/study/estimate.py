@@ -5,7 +5,7 @@ copies of the weights beside weights and gradients, all float32.
 """
 
 from trilemma.study.origin import Origin
-from trilemma.study.stage import Estimate
+from trilemma.study.stage import StageEstimate
 from trilemma.tasks.task import Examples
 
 _TOKENS_PER_WORD = 1.4
@@ -24,14 +24,14 @@ def tokens(examples: Examples, max_length: int) -> float:
     return sum(min(max_length, count * _TOKENS_PER_WORD + 2) for count in words) / max(1, len(words))
 
 
-def training(origin: Origin, tokens: float, tokens_per_step: float) -> Estimate:
+def training(origin: Origin, tokens: float, tokens_per_step: float) -> StageEstimate:
     """Training on ``tokens`` tokens."""
     weights, embeddings = origin.weights or 0, origin.embeddings or 0
     activations = weights * tokens_per_step * _ACTIVATION_BYTES
-    return Estimate(6 * weights * tokens, 16 * (weights + embeddings) + activations)
+    return StageEstimate(6 * weights * tokens, 16 * (weights + embeddings) + activations)
 
 
-def answering(origin: Origin, tokens: float) -> Estimate:
+def answering(origin: Origin, tokens: float) -> StageEstimate:
     """A forward pass over ``tokens`` tokens."""
     weights, embeddings = origin.weights or 0, origin.embeddings or 0
-    return Estimate(2 * weights * tokens, 4.0 * (weights + embeddings))
+    return StageEstimate(2 * weights * tokens, 4.0 * (weights + embeddings))

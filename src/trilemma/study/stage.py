@@ -16,7 +16,7 @@ from trilemma.study.data import Corpus, StudyData
 from trilemma.study.origin import Origin
 
 
-class Estimate(NamedTuple):
+class StageEstimate(NamedTuple):
     """What a stage will take, roughly: floating-point operations and peak bytes."""
 
     work: float = 0.0
@@ -51,7 +51,7 @@ class Stage(ABC):
     has_items: ClassVar[bool]
 
     title: str
-    estimate: Estimate = field(default_factory=Estimate)
+    estimate: StageEstimate = field(default_factory=StageEstimate)
 
     def __init_subclass__(
         cls, *, kind: str = "", version: int = 0, needs_all_inputs: bool = True, has_items: bool = False

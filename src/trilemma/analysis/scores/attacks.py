@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class AttackRun:
+class AttackOutcome:
     """One attack on one adapted model.
 
     Attributes:
@@ -45,7 +45,7 @@ class TransferRun:
     answers: Sequence[Row]
 
 
-def attack_records(runs: Sequence[AttackRun]) -> Iterator[Record]:
+def attack_records(runs: Sequence[AttackOutcome]) -> Iterator[Record]:
     """What each attack took and how far it went, by seed and over seeds.
 
     - ``words_changed``: mean share of words changed, of successes;
@@ -66,7 +66,7 @@ def attack_records(runs: Sequence[AttackRun]) -> Iterator[Record]:
         yield _mean(record, "perplexity_ratio", won, "perplexity_ratio", unnamed)
 
 
-def gap_records(runs: Sequence[AttackRun], white_box: Collection[str]) -> Iterator[Record]:
+def gap_records(runs: Sequence[AttackOutcome], white_box: Collection[str]) -> Iterator[Record]:
     """How much more often a black-box attack succeeds than a white-box one of its level, on the same items.
 
     An attack that sees the gradients should not find less. If it does, the gradients mislead (Athalye et al.
@@ -79,7 +79,7 @@ def gap_records(runs: Sequence[AttackRun], white_box: Collection[str]) -> Iterat
         runs: all attacks of a study.
         white_box: names of those that see gradients.
     """
-    attacked: dict[Record, dict[str, dict[int | None, AttackRun]]] = {}
+    attacked: dict[Record, dict[str, dict[int | None, AttackOutcome]]] = {}
     for run in runs:
         alike = run.record.without_value("not yet", set="", method="", seed=None, note="")
         attacked.setdefault(alike, {}).setdefault(run.record.method, {})[run.record.seed] = run
@@ -105,7 +105,7 @@ def gap_records(runs: Sequence[AttackRun], white_box: Collection[str]) -> Iterat
                 )
 
 
-def _successes(run: AttackRun) -> list[float]:
+def _successes(run: AttackOutcome) -> list[float]:
     """By item, in the order of their names: the same items in every run."""
     return [float(bool(row["success"])) for row in sorted(run.examples, key=lambda row: str(row["id"]))]
 
@@ -129,7 +129,7 @@ def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:
         yield _mean(record, "transfer_success_rate", wrong, "wrong", none, "proportion")
 
 
-Run = TypeVar("Run", AttackRun, TransferRun)
+Run = TypeVar("Run", AttackOutcome, TransferRun)
 
 
 def _by_seed(runs: Sequence[Run]) -> Iterator[tuple[Record, list[Run]]]:

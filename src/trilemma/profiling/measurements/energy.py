@@ -76,7 +76,7 @@ PARTS: dict[Phase, tuple[Part, ...]] = {
 
 
 @dataclass(frozen=True)
-class Work:
+class MeteredWork:
     """The kinds of work of one model at one point.
 
     Attributes:
@@ -169,22 +169,22 @@ class _Metering:
                 yield from self._grid("train", partial(self._step, step_of), method)
         yield from self._grid("generate", self._generation)
 
-    def _forward(self, loaded: LoadedModel, point: OperatingPoint) -> Work:
-        return Work({"forward": latency.prepared(self._session, loaded, point)})
+    def _forward(self, loaded: LoadedModel, point: OperatingPoint) -> MeteredWork:
+        return MeteredWork({"forward": latency.prepared(self._session, loaded, point)})
 
-    def _generation(self, loaded: LoadedModel, point: OperatingPoint) -> Work:
+    def _generation(self, loaded: LoadedModel, point: OperatingPoint) -> MeteredWork:
         prompt = self._session.inputs(loaded, point)["input_ids"]
         kinds = {"prefill": 1, "generate": point.decode}
         # A window times its work as a whole: no waiting for the device in between.
         once = {name: partial(generate, loaded.module, prompt, n, lambda: 0.0) for name, n in kinds.items()}
-        return Work(once)
+        return MeteredWork(once)
 
-    def _step(self, step_of: StepOf, loaded: LoadedModel, point: OperatingPoint) -> Work:
+    def _step(self, step_of: StepOf, loaded: LoadedModel, point: OperatingPoint) -> MeteredWork:
         batch = with_labels(self._session.inputs(loaded, point))
-        return Work({"step": partial(step_of(loaded), batch)})
+        return MeteredWork({"step": partial(step_of(loaded), batch)})
 
     def _grid(
-        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], Work], method: str = ""
+        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], MeteredWork], method: str = ""
     ) -> Iterator[Record]:
         """Records of every model at every point."""
         for model, point, windows in self._metered(phase, prepare, method):
@@ -195,7 +195,7 @@ class _Metering:
                 )
 
     def _metered(
-        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], Work], method: str
+        self, phase: Phase, prepare: Callable[[LoadedModel, OperatingPoint], MeteredWork], method: str
     ) -> Iterator[tuple[ModelUnderTest, OperatingPoint, Windows | Unmeasured]]:
         """Windows of the models in turn, or why there are none; first of the models that are refused."""
         yield from self._session.refused(phase, method)
@@ -206,14 +206,14 @@ class _Metering:
             self._done += 1
             self._session.advance(self._done, self._all)
 
-    def _settle(self, loaded: LoadedModel, work: Work) -> float:
+    def _settle(self, loaded: LoadedModel, work: MeteredWork) -> float:
         for name, once in work.once.items():
             if loaded.model.compiled:
                 once()  # compiles for these shapes
             work.seconds[name] = warm_up(self._session.timed(name, once), self._seconds)
         return max(work.seconds.values())
 
-    def _windows(self, begun: Sequence[Warm[Work] | Unmeasured]) -> list[Windows | Unmeasured]:
+    def _windows(self, begun: Sequence[Warm[MeteredWork] | Unmeasured]) -> list[Windows | Unmeasured]:
         """Windows of every model, or why there are none."""
         found: list[Windows | Unmeasured] = [one if isinstance(one, Unmeasured) else [] for one in begun]
         places = list(range(len(begun)))
@@ -232,7 +232,7 @@ class _Metering:
             places = places[1:] + places[:1]
         return found
 
-    def _window(self, work: Work, name: str) -> Window:
+    def _window(self, work: MeteredWork, name: str) -> Window:
         once, times = work.once[name], math.ceil(self._seconds / max(work.seconds[name], 1e-9))
         if times > 1:
             once()  # the work is under way when the window opens

@@ -13,7 +13,7 @@ from trilemma.study.graph import AdaptedModel, Graph
 from trilemma.study.spec import AnyTask, ModelSpec
 from trilemma.study.spec.consistency import different_settings
 from trilemma.study.stage import Loading, Source, Stage, StageRun, source_setting
-from trilemma.study.stages.sweep import CHOICE, Sweep, Training, attacks_training
+from trilemma.study.stages.sweep import CHOICE, Sweep, TrainingInputs, attacks_training
 from trilemma.tasks.task import Examples
 
 
@@ -21,7 +21,7 @@ from trilemma.tasks.task import Examples
 class Adapt(Stage, kind="adapt", version=2):
     """Adapts a model to a task with one seed, at the rate that was given or chosen."""
 
-    training: Training
+    training: TrainingInputs
     source: Source
     seed: int
     sweep: Sweep | None
@@ -93,7 +93,7 @@ def lay_out(
         )
 
 
-def _training(graph: Graph, model: ModelSpec, task: AnyTask, adaptation: AdaptSettings) -> Training:
+def _training(graph: Graph, model: ModelSpec, task: AnyTask, adaptation: AdaptSettings) -> TrainingInputs:
     chosen = graph.study.settings_for(adaptation, task, model)
     reads: Mapping[str, str] = {}
     if attacks_training(chosen):
@@ -105,7 +105,7 @@ def _training(graph: Graph, model: ModelSpec, task: AnyTask, adaptation: AdaptSe
         reads = fingerprint(attack.recipe, absolute)
     name = graph.data.training_task(task.name)
     known = graph.data.task(name)
-    return Training(
+    return TrainingInputs(
         task=name,
         labels=known.labels,
         metrics=known.metrics,

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trilemma.analysis.scores.attacks import AttackRun as ScoredRun
-from trilemma.analysis.scores.attacks import attack_records, gap_records
+from trilemma.analysis.scores.attacks import AttackOutcome, attack_records, gap_records
 from trilemma.attacks.settings import PATHS, AttackSettings
 from trilemma.errors import AttackError, DivergedError
 from trilemma.records import Record, write_table
@@ -33,7 +32,7 @@ EXAMPLES = pa.schema([(name, kind) for kind, names in _TYPES.items() for name in
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Attack(Asking, kind="attack", version=4, has_items=True):
+class AttackStage(Asking, kind="attack", version=4, has_items=True):
     """Attacks an adapted model on the items of an evaluation split that it answers correctly.
 
     Attributes:
@@ -120,7 +119,7 @@ class Attack(Asking, kind="attack", version=4, has_items=True):
         }
 
 
-def lay_out(graph: Graph, adapted: AdaptedModel) -> Iterator[Attack]:
+def lay_out(graph: Graph, adapted: AdaptedModel) -> Iterator[AttackStage]:
     """One stage per attack; none on a regression or a split without labels."""
     from trilemma.attacks import fingerprint
 
@@ -132,7 +131,7 @@ def lay_out(graph: Graph, adapted: AdaptedModel) -> Iterator[Attack]:
     queries = robustness.items * robustness.budget * graph.tokens(clean, adapted.max_length)
     for attack in robustness.attacks:
         settings = study.attack_settings(attack)
-        yield Attack(
+        yield AttackStage(
             title=f"{adapted.adapt.title}: {attack.label}",
             estimate=estimate.answering(adapted.origin, queries),
             adapted=adapted,
@@ -152,18 +151,18 @@ def records(finished: Finished) -> Iterator[Record]:
     """What attacks took; accuracy under attack is scored with all other answers."""
     runs, white_box = [], set()
     for stage in finished.graph.asked:
-        if not isinstance(stage, Attack) or finished.failure(stage):
+        if not isinstance(stage, AttackStage) or finished.failure(stage):
             continue
         facts = finished.facts[stage.key]
         examples = finished.table(stage, "examples.parquet").to_pylist()
         record = shared_columns(finished, stage, stage)
-        runs.append(ScoredRun(record, examples, str(facts.get("similarity_note", ""))))
+        runs.append(AttackOutcome(record, examples, str(facts.get("similarity_note", ""))))
         white_box |= {stage.name} if facts.get("white_box") else set()
     for record in (*attack_records(runs), *gap_records(runs, white_box)):
         yield finished.completed(record)
 
 
-def shared_columns(finished: Finished, asked: Asking, attack: Attack) -> Record:
+def shared_columns(finished: Finished, asked: Asking, attack: AttackStage) -> Record:
     """What all records of an attack's examples on a model have in common; there is no value yet."""
     levels: list[str] = finished.table(attack, "examples.parquet")["level"].to_pylist()
     where: dict[str, Any] = {"axis": "R", "metric": "", "set": asked.set, "made_on": asked.made_on}

@@ -14,7 +14,7 @@ from trilemma.study.finished import Finished
 from trilemma.study.graph import Graph
 from trilemma.study.origin import Origin
 from trilemma.study.spec import ModelSpec, Study
-from trilemma.study.stage import Estimate, Loading, Source, Stage, StageRun, source_setting
+from trilemma.study.stage import Loading, Source, Stage, StageEstimate, StageRun, source_setting
 
 _OPERATIONS_PER_SECOND = 3e10
 """Those of a small processor in small models: what turns the grid's time into work."""
@@ -49,7 +49,7 @@ class SharedShape:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
+class ProfileStage(Stage, kind="profile", version=6, needs_all_inputs=False):
     """Measures all candidates in rounds that interleave, and forecasts each from the others.
 
     It is one stage, so that a drift of the machine hits all candidates alike.
@@ -112,7 +112,7 @@ def _of_step(settings: AdaptSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", include={"method", "lora"})
 
 
-def lay_out(graph: Graph) -> Iterator[Profile]:
+def lay_out(graph: Graph) -> Iterator[ProfileStage]:
     """One stage for all candidates."""
     study = graph.study
     shapes: dict[str, SharedShape] = {}
@@ -129,7 +129,7 @@ def lay_out(graph: Graph) -> Iterator[Profile]:
         known = shapes.get(shape, first)
         shapes[shape] = replace(known, names=(*known.names, model.label))
     grid = study.efficiency and study.efficiency.model_copy(update={"watts": None})
-    yield Profile(
+    yield ProfileStage(
         title=f"of {len(shapes)} shapes",
         estimate=_estimate([graph.origins[shape.names[0]] for shape in shapes.values()], grid),
         shapes=tuple(shapes.values()),
@@ -145,10 +145,10 @@ def _adaptations(study: Study, model: ModelSpec) -> tuple[AdaptSettings, ...]:
     return tuple(AdaptSettings.model_validate(_of_step(methods[name])) for name in sorted(methods))
 
 
-def _estimate(origins: list[Origin], grid: EfficiencyGrid | None) -> Estimate:
+def _estimate(origins: list[Origin], grid: EfficiencyGrid | None) -> StageEstimate:
     """The time of the grid; the memory of its largest training step, which needs most."""
     if grid is None:
-        return Estimate()
+        return StageEstimate()
     points = len(grid.batch) * len(grid.length) * (2 if grid.decode else 1)
     training = grid.points("train")
     points += len(training)
@@ -156,7 +156,7 @@ def _estimate(origins: list[Origin], grid: EfficiencyGrid | None) -> Estimate:
     seconds += len(origins) * _PROCESS_SECONDS
     step = max((point.tokens for point in training), default=0)
     memory = max(estimate.training(origin, 0, step).memory for origin in origins)
-    return Estimate(seconds * _OPERATIONS_PER_SECOND, memory)
+    return StageEstimate(seconds * _OPERATIONS_PER_SECOND, memory)
 
 
 def records(finished: Finished) -> Iterator[Record]:

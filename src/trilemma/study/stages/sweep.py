@@ -17,7 +17,7 @@ CHOICE = "sweep.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingInputs:
     """What a model is adapted to and how: shared by the sweep and by the training of every seed.
 
     Attributes:
@@ -74,7 +74,7 @@ def attacks_training(settings: AdaptSettings) -> bool:
 class Sweep(Stage, kind="sweep", version=2):
     """Trains shortly at each rate, with the first seed, and keeps the best rate."""
 
-    training: Training
+    training: TrainingInputs
     source: Source
     seed: int
 

@@ -15,7 +15,7 @@ from trilemma.study.finished import Finished
 from trilemma.study.graph import AdaptedModel, Graph
 from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages.answer import Asking
-from trilemma.study.stages.attack import Attack, shared_columns
+from trilemma.study.stages.attack import AttackStage, shared_columns
 from trilemma.tasks.task import Text
 
 
@@ -23,7 +23,7 @@ from trilemma.tasks.task import Text
 class Transfer(Asking, kind="transfer", version=1):
     """Shows an adapted model the successful examples of an attack on another, and their originals."""
 
-    attack: Attack
+    attack: AttackStage
 
     @property
     def inputs(self) -> dict[str, Stage]:
@@ -56,7 +56,7 @@ def lay_out(graph: Graph) -> Iterator[Transfer]:
     for target in graph.adapted:
         for source in alike[target.place, target.task, target.seed]:
             for attack in source.asked if source.model != target.model else ():
-                if not isinstance(attack, Attack):
+                if not isinstance(attack, AttackStage):
                     continue
                 made = f"{attack.name} made on {source.model}"
                 clean = graph.data.evaluation(target.task)[0]

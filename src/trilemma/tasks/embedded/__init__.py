@@ -13,7 +13,7 @@ from functools import lru_cache
 from trilemma.errors import DataError
 from trilemma.tasks.columns import fingerprint, fingerprinted, item_origins
 from trilemma.tasks.embedded import answer, duplicates, entailment, perturb, sentiment
-from trilemma.tasks.embedded.grammar import Draw, Item
+from trilemma.tasks.embedded.grammar import Draw, GeneratedItem
 from trilemma.tasks.task import AdversarialExamples, Examples, Level, Task, Text
 
 SEED = "trilemma embedded suite 1"
@@ -86,21 +86,21 @@ class EmbeddedSource:
             for subset, split in _SUITES[task.name].adversarial.items()
         ]
 
-    def _splits(self, task: Task) -> Mapping[str, list[Item]]:
+    def _splits(self, task: Task) -> Mapping[str, list[GeneratedItem]]:
         if task.name not in _SUITES:
             raise DataError(f"the embedded suite has no task {task.name!r}; it has {', '.join(_SUITES)}")
         return _generate(task.name)
 
 
 @lru_cache
-def _generate(name: str) -> Mapping[str, list[Item]]:
+def _generate(name: str) -> Mapping[str, list[GeneratedItem]]:
     """All splits of a task: labels in turn, no text twice, neither within a split nor across splits."""
     suite = _SUITES[name]
     seen: set[Text] = set()
-    splits: dict[str, list[Item]] = {}
+    splits: dict[str, list[GeneratedItem]] = {}
     for split, draw in suite.draws.items():
         rng = random.Random(f"{SEED}, {name}, {split}")
-        items: list[Item] = []
+        items: list[GeneratedItem] = []
         while len(items) < (TRAIN_ROWS if split == "train" else VALIDATION_ROWS):
             item = draw(rng, len(items) % suite.classes)
             if item.text not in seen:
@@ -111,14 +111,14 @@ def _generate(name: str) -> Mapping[str, list[Item]]:
     return splits
 
 
-def _adversarial(task: Task, subset: str, clean: list[Item], known: set[str]) -> AdversarialExamples:
+def _adversarial(task: Task, subset: str, clean: list[GeneratedItem], known: set[str]) -> AdversarialExamples:
     """Each of the chosen clean items gives one adversarial item per level; half of them by each method."""
     rng = random.Random(f"{SEED}, {subset}")
     half = ADVERSARIAL_ROWS // 2
     shuffled = rng.sample(clean, len(clean))
     swapped = [item for item in shuffled if any(map(perturb.has_synonyms, item.text))][:half]
     others = [item for item in shuffled if item not in swapped][:half]
-    rows: list[tuple[Level, str, Item, Text]] = []
+    rows: list[tuple[Level, str, GeneratedItem, Text]] = []
     for item in swapped:
         word = _one_field(rng, item.text, lambda part: perturb.synonym(rng, part))
         rows += [("word", "synonym", item, word), ("sentence", "rewrite", item, item.rewritten)]

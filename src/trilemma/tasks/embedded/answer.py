@@ -8,7 +8,7 @@ decides is which one is asked for.
 import random
 from collections.abc import Callable, Mapping
 
-from trilemma.tasks.embedded.grammar import Item, sentence, word
+from trilemma.tasks.embedded.grammar import GeneratedItem, sentence, word
 from trilemma.tasks.embedded.word_lists import NAMES, PLACES, SETS, WORDS
 
 _CIRCUMSTANCES: Mapping[str, Callable[[random.Random], str]] = {
@@ -22,7 +22,7 @@ _CIRCUMSTANCES: Mapping[str, Callable[[random.Random], str]] = {
 _ORDER = tuple(_CIRCUMSTANCES)
 
 
-def draw(rng: random.Random, label: int) -> Item:
+def draw(rng: random.Random, label: int) -> GeneratedItem:
     """The sentence answers the question (label 0, entailment) or does not (1)."""
     asked, *others = rng.sample(_ORDER, 3)
     given = others[: rng.choice((0, 1, 1, 2))]
@@ -35,4 +35,4 @@ def draw(rng: random.Random, label: int) -> Item:
     plain = sentence(" ".join([f"{name} {verb} the {thing}", *circumstances]))
     fronted = sentence(", ".join([*reversed(circumstances), f"the {thing} was {verb} by {name}"]))
     template = wordings["template"].format(deed=f"{name} {verb} the {thing}")
-    return Item(label, (question, plain), (question, fronted), (template, plain))
+    return GeneratedItem(label, (question, plain), (question, fronted), (template, plain))

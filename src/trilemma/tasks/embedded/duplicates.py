@@ -6,13 +6,13 @@ others differ in intent, or now and then in the topic, and share most of their w
 
 import random
 
-from trilemma.tasks.embedded.grammar import Item
+from trilemma.tasks.embedded.grammar import GeneratedItem
 from trilemma.tasks.embedded.word_lists import WORDS
 
 _OPENERS = ("", "", "", "", "", "", "Please tell me: ", "Serious question: ", "Just curious: ")
 
 
-def draw(rng: random.Random, label: int) -> Item:
+def draw(rng: random.Random, label: int) -> GeneratedItem:
     """Duplicates (label 1) or questions that differ (0)."""
     topic, other_topic = rng.sample(WORDS["topics"], 2)
     intent, other_intent = rng.sample(WORDS["intents"], 2)
@@ -26,7 +26,7 @@ def draw(rng: random.Random, label: int) -> Item:
     first_text = rng.choice(_OPENERS) + first_words.format(t=topic)
     second_text = rng.choice(_OPENERS) + second_words.format(t=second_topic)
     rewritten = second["rewritten"].format(t=second_topic)
-    return Item(
+    return GeneratedItem(
         label,
         (first_text, second_text),
         (first_text, rewritten[0].upper() + rewritten[1:]),

@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trilemma.tasks.embedded.grammar import Item, sentence
+from trilemma.tasks.embedded.grammar import GeneratedItem, sentence
 from trilemma.tasks.embedded.word_lists import NAMES, PLACES, SCALES, WORDS
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
@@ -49,28 +49,28 @@ class Genre:
 TOWN, COUNTRY = (Genre(**WORDS["genres"][name]) for name in ("town", "country"))
 
 
-def draw_matched(rng: random.Random, label: int) -> Item:
+def draw_matched(rng: random.Random, label: int) -> GeneratedItem:
     """Three classes, in the genre of training."""
     return _draw(rng, label, TOWN)
 
 
-def draw_mismatched(rng: random.Random, label: int) -> Item:
+def draw_mismatched(rng: random.Random, label: int) -> GeneratedItem:
     """Three classes, in a genre that training lacks."""
     return _draw(rng, label, COUNTRY)
 
 
-def draw_two_way(rng: random.Random, label: int) -> Item:
+def draw_two_way(rng: random.Random, label: int) -> GeneratedItem:
     """Two classes as in RTE: entailment (0), and (1) neutral or contradiction."""
     three_way = ENTAILMENT if label == 0 else rng.choice((NEUTRAL, CONTRADICTION))
     return replace(_draw(rng, three_way, TOWN), label=label)
 
 
-def _draw(rng: random.Random, label: int, genre: Genre) -> Item:
+def _draw(rng: random.Random, label: int, genre: Genre) -> GeneratedItem:
     kind = rng.choice((_implicative, _implicative, _quantifier, _quantifier, _scale))
     return kind(rng, label, genre)
 
 
-def _implicative(rng: random.Random, label: int, genre: Genre) -> Item:
+def _implicative(rng: random.Random, label: int, genre: Genre) -> GeneratedItem:
     cases = _DID[label]
     kind, did = rng.choices(cases, [2 if asserted else 1 for _, asserted in cases])[0]
     name, place, (infinitive, past) = rng.choice(NAMES), rng.choice(PLACES), rng.choice(genre.deeds)
@@ -86,7 +86,7 @@ def _implicative(rng: random.Random, label: int, genre: Genre) -> Item:
     )
 
 
-def _quantifier(rng: random.Random, label: int, genre: Genre) -> Item:
+def _quantifier(rng: random.Random, label: int, genre: Genre) -> GeneratedItem:
     given, claimed = rng.choice(_QUANTIFIED[label])
     group, place, state = rng.choice(genre.groups), rng.choice(PLACES), rng.choice(genre.states)
     return _item(
@@ -98,7 +98,7 @@ def _quantifier(rng: random.Random, label: int, genre: Genre) -> Item:
     )
 
 
-def _scale(rng: random.Random, label: int, genre: Genre) -> Item:
+def _scale(rng: random.Random, label: int, genre: Genre) -> GeneratedItem:
     scale, other_scale = rng.sample(SCALES, 2)
     side, opposite = rng.sample(scale, 2)
     thing, place = rng.choice(genre.things), rng.choice(PLACES)
@@ -116,6 +116,6 @@ def _scale(rng: random.Random, label: int, genre: Genre) -> Item:
     )
 
 
-def _item(label: int, premise: str, rewritten: str, hypothesis: str, template: str) -> Item:
+def _item(label: int, premise: str, rewritten: str, hypothesis: str, template: str) -> GeneratedItem:
     given, claim = sentence(premise), sentence(hypothesis)
-    return Item(label, (given, claim), (sentence(rewritten), claim), (given, sentence(template)))
+    return GeneratedItem(label, (given, claim), (sentence(rewritten), claim), (given, sentence(template)))

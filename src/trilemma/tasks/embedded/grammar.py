@@ -9,7 +9,7 @@ from trilemma.tasks.task import Text
 
 
 @dataclass(frozen=True)
-class Item:
+class GeneratedItem:
     """One drawn meaning and its wordings, which share the label by construction.
 
     Attributes:
@@ -25,7 +25,7 @@ class Item:
     template: Text
 
 
-Draw = Callable[[random.Random, int], Item]
+Draw = Callable[[random.Random, int], GeneratedItem]
 """Draws an item with the given label."""
 
 

@@ -6,7 +6,7 @@ the other polarity, so that no single word decides.
 
 import random
 
-from trilemma.tasks.embedded.grammar import Item, sentence, word
+from trilemma.tasks.embedded.grammar import GeneratedItem, sentence, word
 from trilemma.tasks.embedded.word_lists import SETS
 
 _SUBJECTS = ("the", "its")
@@ -16,7 +16,7 @@ _ADVERBS = ("", "", "really ", "quite ")
 _OPENERS = ("", "", "", "overall, ", "honestly, ", "in the end, ")
 
 
-def draw(rng: random.Random, label: int) -> Item:
+def draw(rng: random.Random, label: int) -> GeneratedItem:
     """An item whose main clause is positive (label 1) or negative (0)."""
     shape = rng.choice(("plain", "plain", "plain", "plain", "and", "but", "although"))
     noun, other_noun = (
@@ -33,7 +33,7 @@ def draw(rng: random.Random, label: int) -> Item:
             "although": (f"{main}, although {other}", f"while it may be that {other_cleft}, {main}"),
         }[shape]
     text = rng.choice(_OPENERS) + text
-    return Item(label, (sentence(text),), (sentence(rewritten),), (_template(rng, noun, label),))
+    return GeneratedItem(label, (sentence(text),), (sentence(rewritten),), (_template(rng, noun, label),))
 
 
 def _clause(rng: random.Random, noun: str, label: int) -> tuple[str, str]:
