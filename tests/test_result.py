@@ -2,6 +2,7 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -132,3 +133,11 @@ def test_a_notebook_shows_the_summary_the_verdict_and_the_cautions(result: Resul
     assert page.count("<table>") == 2 and "Caution: " in page and "Efficiency at batch 1, length 128" in page
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert "empty" in Result(result.records.iloc[:0], result.items.iloc[:0])._repr_html_()
+
+
+def test_a_run_without_records_is_one_sentence(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", models=2, seeds=(0,))
+    table = pq.read_table(run / "records.parquet")
+    pq.write_table(table.slice(0, 0), run / "records.parquet")
+    with pytest.raises(StoreError, match="holds no records"):
+        Result.load(run)

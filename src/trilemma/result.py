@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
+from trilemma.errors import StoreError
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import ITEMS, RECORDS, read_table
 
@@ -47,6 +48,8 @@ class Result:
         """
         records = read_table(Path(run) / "records.parquet", RECORDS)
         items = read_table(Path(run) / "items.parquet", ITEMS)
+        if len(records) == 0:
+            raise StoreError(f"{run} holds no records: there is nothing to show; run the study again")
         return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))
 
     def __repr__(self) -> str:
