@@ -94,7 +94,8 @@ def decide(run: "Result | str | Path | None" = None, **asked: Any) -> "Decision"
     Args:
         run: a result or a run folder; None for forecasts of ``models`` alone.
         **asked: as :func:`trilemma.decision.query.decide` takes them: ``models``, ``machines``, ``at``,
-            ``batches``, ``precisions``, ``devices``, ``best``, ``slo`` and ``limits``.
+            ``batches``, ``precisions``, ``devices``, ``best``, ``slo`` and ``limits``; a limit may stand by
+            itself, as ``max_memory="8GB"``.
 
     Raises:
         TrilemmaError: for what does not apply, cannot be read, or was not measured.
@@ -105,7 +106,9 @@ def decide(run: "Result | str | Path | None" = None, **asked: Any) -> "Decision"
     from trilemma.decision.query import decide as decided
     from trilemma.result import Result
 
-    return decided(Result.load(run) if isinstance(run, str | Path) else run, **asked)
+    alone = {name: asked.pop(name) for name in list(asked) if name.startswith(("max_", "min_"))}
+    limits = {**(asked.pop("limits", None) or {}), **alone}
+    return decided(Result.load(run) if isinstance(run, str | Path) else run, limits=limits, **asked)
 
 
 def pretrain(

@@ -64,6 +64,7 @@ class Profile:
         path = Path(path)
         file = open_profile(path)
         metadata = file.schema_arrow.metadata or {}
+        refuse_others(path, file.schema_arrow, "a profile")
         if metadata.get(_VERSION, b"") != str(SCHEMA_VERSION).encode():
             raise DataError(f"{path} was written by another version of trilemma; {AGAIN}")
         table = read_columns(file, RECORDS, path, AGAIN)
@@ -165,6 +166,25 @@ def open_profile(path: Path) -> "pq.ParquetFile":
             f"{path} is JSON, as profiles of earlier versions of trilemma were, which this one does not "
             f"read; {AGAIN}"
         ) from error
+
+
+def refuse_others(path: Path, schema: pa.Schema, wanted: str) -> None:
+    """Refuse what another command wrote: a table of a study, a profile or a sweep in the other's place.
+
+    Raises:
+        DataError: naming what the file is, and the command that shows it.
+    """
+    names = set(schema.names)
+    kind = ""
+    if {"original_answer", "probabilities"} <= names:
+        kind = "a study's answers"
+    elif {"study", "metric"} <= names and _NOTES not in (schema.metadata or {}):
+        kind = "a study's records"
+    elif b"trilemma_sweep" in (schema.metadata or {}) and wanted != "a sweep":
+        kind = "a sweep over clock frequencies"
+    if kind:
+        place = path if kind.startswith("a sweep") else path.parent
+        raise DataError(f"{path} holds {kind}, not {wanted}; `trilemma show {place}` shows it")
 
 
 def notes_in(metadata: dict[bytes, bytes], key: bytes) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ class Result:
         Raises:
             StoreError: when they are absent or not what this version writes.
         """
+        if Path(run).is_file():
+            raise StoreError(f"{run} is a file: name a run folder; `trilemma show {run}` shows a profile")
         records = read_table(Path(run) / "records.parquet", RECORDS)
         items = read_table(Path(run) / "items.parquet", ITEMS)
         if len(records) == 0:

@@ -60,7 +60,11 @@ def parse_quantity(text: str | float, unit: str, name: str) -> float:
         raise TrilemmaError(f"cannot read {text!r} as a limit on {name}; write {example}")
     value = number * factor
     if unit == "fraction" and abs(value) > 1:
+        if suffix or abs(value) > 100:
+            raise TrilemmaError(f"{name} is a fraction, which {text} cannot be: write 0 to 1, or 0% to 100%")
         raise TrilemmaError(f"{name} is a fraction: write {text} as {value / 100:g} or {value:g}%")
+    if value < 0 and unit != "fraction":
+        raise TrilemmaError(f"{name} cannot be {text}: it is never below 0")
     return value
 
 

@@ -8,6 +8,7 @@ import trilemma
 from trilemma.cli.options import RunFolder
 from trilemma.errors import TrilemmaError
 from trilemma.terminal import output
+from trilemma.units import join
 
 
 def show(
@@ -36,8 +37,13 @@ def show(
     if run.is_file() or run.suffix == ".parquet":
         from trilemma.sweep_result import ClockSweep, load_file
 
+        given = {"--table": table, "--by": by, "--at": at}
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise TrilemmaError(f"{join(unused)} is for a study's tables; {run} holds a profile or a sweep")
+        if format not in ("table", "json"):
+            raise TrilemmaError(f"--format {format} is of a study's tables; a profile is printed, or json")
         found = load_file(run)
-        if format != "json":
+        if format == "table":
             found.show(output())
         elif isinstance(found, ClockSweep):
             raise TrilemmaError(f"{run} holds a sweep over clock frequencies, which is not printed as JSON")

@@ -229,11 +229,11 @@ class Decision:
 
     def _legend(self) -> Iterator[str]:
         shown = [one for row in self.ranked for one in (row.best, *(check.value for check in row.checks))]
-        shares = sorted({f"{one.confidence:.0%}" for one in shown if one.confidence})
-        yield (
-            f"{join(shares or ['95%'])} intervals in brackets; a bound is met only if the interval's limit "
-            "meets it, where there is one."
-        )
+        limited = [one for one in shown if one.low is not None]
+        shares = sorted({f"{one.confidence:.0%}" for one in limited if one.confidence})
+        intervals = f"{join(shares)} intervals" if shares else "limits"
+        if limited:
+            yield f"{intervals.capitalize()} in brackets; a bound is met only if the limit meets it."
         described = (one.note for one in shown if BY_DESCRIPTION in one.flags)
         yield from dict.fromkeys(f"Forecasts {note}." for note in described if note)
 
@@ -324,7 +324,7 @@ def _hold(option: Option, best: Metric, bounds: Sequence[Bound], unskilled: bool
 
 
 _REMEDIES = {
-    "cost_per_million": "; give each machine a `price` per hour in a YAML file of machines",
+    "cost_per_million": "; a cost is forecast: name machines, each with a `price` per hour",
     "energy_j_per_example": "; give each machine its `watts` in a YAML file of machines, or meter them",
 }
 
@@ -333,7 +333,7 @@ def _absent(metric: Metric, values: Sequence[Estimate]) -> str:
     """That no option has a metric, so that a bound on it would reject all of them, whatever they are."""
     reasons = sorted({value.absence for value in values})
     remedy = _REMEDIES.get(metric.name, "")
-    if metric.axis == "E" and reasons == ["not measured"]:
+    if metric.axis == "E" and reasons == ["not measured"] and not remedy:
         remedy = "; name what is to be measured in the study's `efficiency` block and run it again"
     return f"no candidate has a value of {metric.key}: {'; '.join(reasons)}{remedy}"
 
