@@ -2,13 +2,16 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.stand_ins.synthetic import write_run
+from tests.stand_ins.synthetic import tables, write_run
+from trilemma.cli.main import app
 from trilemma.errors import StoreError, TrilemmaError
+from trilemma.profile_result import Profile
 from trilemma.result import Result
 
 
@@ -141,3 +144,23 @@ def test_a_run_without_records_is_one_sentence(tmp_path: Path) -> None:
     pq.write_table(table.slice(0, 0), run / "records.parquet")
     with pytest.raises(StoreError, match="holds no records"):
         Result.load(run)
+
+
+def test_files_in_each_others_place_are_called_what_they_are(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", models=2, seeds=(0,))
+    for name, what in (("records", "a study's records"), ("items", "a study's answers")):
+        done = CliRunner().invoke(app, ["show", str(run / f"{name}.parquet")])
+        assert isinstance(done.exception, TrilemmaError)
+        assert what in str(done.exception) and f"trilemma show {run}" in str(done.exception)
+    with pytest.raises(StoreError, match="is a file: name a run folder"):
+        Result.load(run / "records.parquet")
+
+
+@pytest.mark.parametrize(
+    "option", ["--table=efficiency", "--by=length", "--at=batch=1,length=8", "--format=zzz"]
+)
+def test_options_of_tables_are_refused_for_a_profile(tmp_path: Path, option: str) -> None:
+    records, _ = tables(models=1, seeds=(0,))
+    profile = Profile(records.filter(pc.equal(records["axis"], "E"))).save(tmp_path / "p.parquet")
+    done = CliRunner().invoke(app, ["show", str(profile), option])
+    assert isinstance(done.exception, TrilemmaError) and option.split("=")[0] in str(done.exception)

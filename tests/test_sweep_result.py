@@ -47,7 +47,7 @@ def test_a_profile_is_not_a_sweep(tmp_path: Path) -> None:
     assert isinstance(load_file(path), Profile)
     with pytest.raises(DataError, match="is not a sweep of this version"):
         ClockSweep.load(path)
-    with pytest.raises(DataError, match="another version"):
+    with pytest.raises(DataError, match="holds a sweep over clock frequencies, not a profile"):
         Profile.load(a_sweep().save(tmp_path / "sweep.parquet"))
 
 

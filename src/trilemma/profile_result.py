@@ -178,7 +178,7 @@ def refuse_others(path: Path, schema: pa.Schema, wanted: str) -> None:
     kind = ""
     if {"original_answer", "probabilities"} <= names:
         kind = "a study's answers"
-    elif {"study", "metric"} <= names and _NOTES not in (schema.metadata or {}):
+    elif path.name == "records.parquet" and (path.parent / "items.parquet").is_file():
         kind = "a study's records"
     elif b"trilemma_sweep" in (schema.metadata or {}) and wanted != "a sweep":
         kind = "a sweep over clock frequencies"
