@@ -1,14 +1,17 @@
 """What a user holds after a study: its two tables and everything that can be asked of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from trilemma.errors import StoreError
 from trilemma.operating_point import OperatingPoint
-from trilemma.records import ITEMS, RECORDS, read_table
+from trilemma.records import ITEMS, RECORDS, read_table, what_it_is
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +48,11 @@ class Result:
         Raises:
             StoreError: when they are absent or not what this version writes.
         """
+        if Path(run).is_file():
+            kind = "a file, not a run folder; run folders are in runs, for example runs/demo"
+            with suppress(OSError, pa.ArrowException):
+                kind = what_it_is(Path(run), pq.read_schema(run)) or kind
+            raise StoreError(f"{run} is {kind}")
         records = read_table(Path(run) / "records.parquet", RECORDS)
         items = read_table(Path(run) / "items.parquet", ITEMS)
         return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))

@@ -40,7 +40,14 @@ def test_a_saved_sweep_is_shown(saved: Path) -> None:
     code, text = run("report", saved)
     assert code == 0 and text.strip() == str(saved.with_suffix(".html"))
     assert "Time and energy by clock frequency" in saved.with_suffix(".html").read_text("utf-8")
-    assert "is not printed as JSON" in run("show", saved, "--format", "json")[1]
+    for word in ("json", "zzz"):
+        assert f"printed as a table, not as --format {word}" in run("show", saved, "--format", word)[1]
+    code, text = run("show", saved, "--table", "efficiency", "--at", "batch=1")
+    assert code == 2 and text.endswith("leave out --table and --at")
+    assert "--watts and" not in run("clocks", "--restore", "--watts", "3")[1]
+    assert run("clocks", "--restore", "gla:nano", "--watts", "3")[1].endswith(
+        "leave out MODEL... and --watts"
+    )
 
 
 def test_queries_are_given_frequencies_by_their_length(saved: Path, tmp_path: Path) -> None:
