@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -117,7 +117,7 @@ class Result:
         precisions: Sequence[str] = (),
         devices: Sequence[int | str] = (),
         slo: str = "",
-        **limits: "str | float | None",
+        **limits: Any,
     ) -> "Decision":
         """The best candidate, or deployment on named machines, under limits.
 
@@ -149,7 +149,7 @@ class Result:
             precisions=precisions,
             devices=devices,
             slo=slo,
-            limits=limits,
+            **limits,
         )
 
     def compare(self, a: str, b: str, metric: str = "robust_accuracy") -> pd.DataFrame:

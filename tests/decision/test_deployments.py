@@ -190,7 +190,7 @@ def test_what_cannot_be_forecast_says_why() -> None:
     [
         (
             {"limits": {"max_cost": 3}},
-            "cost_per_million: not forecast: the machine has no price; give each machine",
+            "cost_per_million: not forecast: the machine has no price; name machines with a",
         ),
         (
             {"best": "energy"},

@@ -144,11 +144,17 @@ class AttackRegistry(Registry[Attack]):
     def __init__(self) -> None:
         super().__init__("attack", {})
         self._searched = False
+        self._recipes: set[str] = set()
 
     def names(self) -> list[str]:
         """All names, sorted."""
         self._find_recipes()
         return super().names()
+
+    def built_in(self) -> list[str]:
+        """Names of the recipes of the package, sorted."""
+        self._find_recipes()
+        return sorted(self._recipes)
 
     def get(self, name: str) -> Attack:
         """The attack called ``name``.
@@ -173,6 +179,7 @@ class AttackRegistry(Registry[Attack]):
 
     def add_recipe(self, name: str, recipe: Attack) -> None:
         """Add a recipe of the package."""
+        self._recipes.add(name)
         self._loaded[name] = recipe
 
     def _find_recipes(self) -> None:

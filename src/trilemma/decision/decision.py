@@ -17,7 +17,7 @@ from trilemma.analysis.lookup import Estimate
 from trilemma.decision.bounds import ORDER, Bound, Check, Standing
 from trilemma.decision.options import Option
 from trilemma.errors import TrilemmaError
-from trilemma.metrics import METRICS, Metric
+from trilemma.metrics import METRICS, PER_ATTACK, Metric
 from trilemma.notebook import paragraph, table
 from trilemma.records import BY_DESCRIPTION
 from trilemma.terminal import printable
@@ -230,10 +230,8 @@ class Decision:
     def _legend(self) -> Iterator[str]:
         shown = [one for row in self.ranked for one in (row.best, *(check.value for check in row.checks))]
         shares = sorted({f"{one.confidence:.0%}" for one in shown if one.confidence})
-        yield (
-            f"{join(shares or ['95%'])} intervals in brackets; a bound is met only if the interval's limit "
-            "meets it, where there is one."
-        )
+        start = f"{join(shares)} intervals in brackets; a" if shares else "A"
+        yield f"{start} bound is met only if the interval's limit meets it, where there is one."
         described = (one.note for one in shown if BY_DESCRIPTION in one.flags)
         yield from dict.fromkeys(f"Forecasts {note}." for note in described if note)
 
@@ -324,16 +322,21 @@ def _hold(option: Option, best: Metric, bounds: Sequence[Bound], unskilled: bool
 
 
 _REMEDIES = {
-    "cost_per_million": "; give each machine a `price` per hour in a YAML file of machines",
+    "cost_per_million": "; name machines with a `price` per hour, from a YAML file of machines",
     "energy_j_per_example": "; give each machine its `watts` in a YAML file of machines, or meter them",
 }
 
 
 def _absent(metric: Metric, values: Sequence[Estimate]) -> str:
     """That no option has a metric, so that a bound on it would reject all of them, whatever they are."""
+    if metric.name in PER_ATTACK:
+        return (
+            f"{metric.key} is recorded per attack only, so candidates cannot be ranked by it; choose another "
+            "metric, for example robust_accuracy"
+        )
     reasons = sorted({value.absence for value in values})
     remedy = _REMEDIES.get(metric.name, "")
-    if metric.axis == "E" and reasons == ["not measured"]:
+    if metric.axis == "E" and reasons == ["not measured"] and metric.name != "cost_per_million":
         remedy = "; name what is to be measured in the study's `efficiency` block and run it again"
     return f"no candidate has a value of {metric.key}: {'; '.join(reasons)}{remedy}"
 
