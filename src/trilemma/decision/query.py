@@ -133,8 +133,9 @@ def decide(
             found = (forecast or made_here)(list(names), foreseen, points, **options_of)
         except TrilemmaError as error:
             strange = [name for place, name in names.items() if place == name and name in str(error)]
-            start = f"{strange[0]!r} is no candidate of the run ({join(c.name for c in known)}): "
-            raise type(error)(start * bool(strange and known) + _called(str(error), names)) from error
+            who = ", ".join(map(repr, strange))
+            start = f"{who} is no candidate of the run ({join(c.name for c in known)}): "
+            raise type(error)(start * bool(who and known) + _called(str(error), names)) from error
         renamed = (
             replace(one, model=names.get(one.model, one.model), reason=_called(one.reason, names))
             for one in found
