@@ -81,3 +81,13 @@ def test_links_between_documents_lead_somewhere() -> None:
     for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}, which does not exist"
+
+
+def test_the_number_of_attacks_is_the_true_one() -> None:
+    from trilemma.attacks.attack import ATTACKS
+
+    recipes = ATTACKS.built_in()
+    for name in ("README.md", "CHANGELOG.md"):
+        assert re.findall(r"(\d+) attacks\b", (ROOT / name).read_text("utf-8"))[:1] == [str(len(recipes))]
+    reference = (ROOT / "docs" / "reference" / "studies.md").read_text("utf-8")
+    assert "deepwordbug" in recipes and f"attacks: {', '.join(recipes)}" in reference

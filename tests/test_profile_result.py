@@ -19,7 +19,9 @@ from tests.report.test_html import Page
 from tests.stand_ins.profiles import lacking, two_models, value
 from trilemma.errors import DataError, StoreError, TrilemmaError
 from trilemma.profile_result import Profile
-from trilemma.records import RECORDS, Record, records_table
+from trilemma.records import ITEMS, RECORDS, Record, records_table, write_table
+from trilemma.result import Result
+from trilemma.sweep_result import load_file
 
 
 def a_profile(*more: Record) -> Profile:
@@ -68,7 +70,7 @@ def test_a_file_is_written_whole_or_not(tmp_path: Path) -> None:
 
 
 def write(path: Path, table: pa.Table, **metadata: str) -> Path:
-    marks = {"trilemma_schema": "2"} | metadata
+    marks = {"trilemma_schema": "2", "trilemma_notes": "[]"} | metadata
     pq.write_table(table.replace_schema_metadata({k: v for k, v in marks.items() if v}), path)
     return path
 
@@ -86,6 +88,29 @@ def test_a_profile_of_an_earlier_version_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('\n{"version": 1, "models": []}')
     with pytest.raises(DataError, match=r"is JSON, as profiles of earlier versions .* run `trilemma profile"):
         Profile.load(tmp_path / "a.json")
+
+
+def test_another_table_is_named_with_the_command_for_it(tmp_path: Path) -> None:
+    items, records = tmp_path / "items.parquet", tmp_path / "records.parquet"
+    write_table(ITEMS.empty_table(), items)
+    write_table(RECORDS.empty_table(), records)
+    old = write(tmp_path / "old.parquet", RECORDS.empty_table(), trilemma_schema="", trilemma_notes="")
+    other = write(tmp_path / "other.parquet", pa.table({"a": [1]}), trilemma_notes="")
+    for path, expected in (
+        (items, f"is a table of a study; name its run folder, for example in `trilemma show {tmp_path}`"),
+        (records, "is a table of a study; name its run folder"),
+        (old, "written by another version of trilemma; run `trilemma run STUDY` again"),
+        (other, "is of another kind; name a Parquet file that"),
+    ):
+        for read in (Profile.load, load_file, *([Result.load] if path != other else [])):
+            with pytest.raises(TrilemmaError) as refused:
+                read(path)
+            assert expected in str(refused.value)
+    for path in (other, Path(__file__)):
+        with pytest.raises(TrilemmaError, match="is a file, not a run folder"):
+            Result.load(path)
+    with pytest.raises(TrilemmaError, match="is a profile or forecast; print it by `trilemma show"):
+        Result.load(a_profile().save(tmp_path / "profile.parquet"))
 
 
 def test_a_strangers_notes_are_not_believed(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def test_a_sweep_comes_back(tmp_path: Path) -> None:
 def test_a_profile_is_not_a_sweep(tmp_path: Path) -> None:
     path = Profile(two_models()).save(tmp_path / "profile.parquet")
     assert isinstance(load_file(path), Profile)
-    with pytest.raises(DataError, match="is not a sweep of this version"):
+    with pytest.raises(DataError, match="is a profile or forecast; print it by"):
         ClockSweep.load(path)
-    with pytest.raises(DataError, match="holds a sweep over clock frequencies, not a profile"):
+    with pytest.raises(DataError, match="is a sweep over clock frequencies; print it by"):
         Profile.load(a_sweep().save(tmp_path / "sweep.parquet"))
 
 

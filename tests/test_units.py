@@ -82,3 +82,18 @@ def test_limits_share_the_values_unit_and_decimals() -> None:
     assert format_value(1.3e9, "bytes", 0.9e9, 2e9) == "1.30 GB [0.90, 2.00]"
     assert format_value(0.5, "fraction", 0.412, 0.588) == "50.0% [41.2, 58.8]"
     assert format_value(0.5, "fraction", None, None) == "50.0%"
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        ("150%", "fraction", "cannot be above 100%"),
+        ("150", "fraction", "cannot be above 100%"),
+        ("88", "fraction", "write 88 as 0.88 or 88%"),
+        ("-3ms", "ms", "cannot be below 0"),
+        ("-1GB", "bytes", "cannot be below 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(text: str, unit: str, expected: str) -> None:
+    with pytest.raises(TrilemmaError, match=expected):
+        parse_quantity(text, unit, "x")

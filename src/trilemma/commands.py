@@ -13,6 +13,7 @@ from trilemma.operating_point import OperatingPoint
 from trilemma.profile_result import Profile
 from trilemma.progress import Progress, silent
 from trilemma.sweep_result import ClockSweep
+from trilemma.units import listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,8 +95,8 @@ def decide(run: "Result | str | Path | None" = None, **asked: Any) -> "Decision"
     Args:
         run: a result or a run folder; None for forecasts of ``models`` alone.
         **asked: as :func:`trilemma.decision.query.decide` takes them: ``models``, ``machines``, ``at``,
-            ``batches``, ``precisions``, ``devices``, ``best``, ``slo`` and ``limits``; a limit may stand by
-            itself, as ``max_memory="8GB"``.
+            ``batches``, ``precisions``, ``devices``, ``best``, ``slo``,
+            and limits such as ``max_memory="8GB"``.
 
     Raises:
         TrilemmaError: for what does not apply, cannot be read, or was not measured.
@@ -145,7 +146,7 @@ def pretrain(
 
     chosen = read(**({"tokens": "10M"} | settings))
     tokenizer = DEFAULT_VOCABULARY if tokenizer is None else tokenizer
-    return trained(model, corpus, out, chosen, tokenizer=tokenizer, seed=seed, progress=progress)
+    return trained(model, listed(corpus), out, chosen, tokenizer=tokenizer, seed=seed, progress=progress)
 
 
 def calibrate(out: str | Path | None = None, *, progress: Progress = silent) -> "Calibration":
@@ -223,7 +224,12 @@ def forecast(
 
     plans = plans or (ParallelPlan(),)
     records = records_of(
-        models, machines, points, precisions=precisions, plans=plans, calibration=calibration
+        listed(models),
+        listed(machines),
+        listed(points),
+        precisions=listed(precisions),
+        plans=plans,
+        calibration=calibration,
     )
     if not any(one.metric == "peak_memory_bytes" and one.value is not None for one in records):
         reasons = dict.fromkeys(one.reason for one in records if one.reason)
@@ -264,6 +270,7 @@ def sweep_clocks(
     from trilemma.profiling import profile as measure
 
     asked = _settings(models, settings)
+    frequencies = listed(frequencies)
     if not frequencies:
         raise TrilemmaError("name at least one frequency in MHz, for example --frequencies 1200,2400")
     if allow and watts is not None:

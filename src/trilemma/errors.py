@@ -26,7 +26,7 @@ class StoreError(TrilemmaError):
 
 
 class DivergedError(TrilemmaError):
-    """Training whose loss is no longer a number; ends its cell, not the study."""
+    """Training whose loss is no longer a number; ends that adapted model, not the study."""
 
 
 class AttackError(TrilemmaError):

@@ -90,6 +90,12 @@ _TABLE = files("trilemma").joinpath("metrics.csv").read_text("utf-8")
 METRICS: dict[str, Metric] = {row["name"]: _read(row) for row in csv.DictReader(_TABLE.splitlines())}
 """The metrics of ``metrics.csv`` by name."""
 
+PER_ATTACK = (
+    *("attack_success_rate", "transfer_success_rate", "white_box_gap", "words_changed"),
+    *("queries_per_item", "queries_per_success", "perplexity_ratio", "similarity"),
+)
+"""Metrics that are recorded for each attack alone, and not over a benchmark."""
+
 AGGREGATED = {
     metric.average: metric.name for metric in METRICS.values() if metric.average not in ("", metric.name)
 }

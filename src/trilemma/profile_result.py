@@ -15,6 +15,7 @@ from trilemma.files import require_suffix
 from trilemma.metrics import Phase
 from trilemma.operating_point import LARGEST
 from trilemma.records import (
+    NOTES_KEY,
     RECORDS,
     SCHEMA_VERSION,
     Basis,
@@ -22,6 +23,7 @@ from trilemma.records import (
     Status,
     Steadiness,
     records_table,
+    what_it_is,
     write_table,
 )
 from trilemma.untrusted import open_parquet, read_columns
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 REMEDY = "name a Parquet file that `trilemma profile --out` or `trilemma forecast --out` wrote"
 AGAIN = "run `trilemma profile MODEL... --out FILE.parquet` again"
 
-_NOTES = b"trilemma_notes"
 _VERSION = b"trilemma_schema"
 
 
@@ -62,15 +63,14 @@ class Profile:
             DataError: where the file is absent, not a profile, damaged, or of another version.
         """
         path = Path(path)
-        file = open_profile(path)
+        file = open_profile(path, NOTES_KEY)
         metadata = file.schema_arrow.metadata or {}
-        refuse_others(path, file.schema_arrow, "a profile")
         if metadata.get(_VERSION, b"") != str(SCHEMA_VERSION).encode():
             raise DataError(f"{path} was written by another version of trilemma; {AGAIN}")
         table = read_columns(file, RECORDS, path, AGAIN)
         if fault := _fault(table.to_pandas()):
             raise DataError(f"{path} is damaged: {fault}; {AGAIN}")
-        return cls(table, notes_in(metadata, _NOTES))
+        return cls(table, notes_in(metadata, NOTES_KEY))
 
     def save(self, path: str | Path) -> Path:
         """Write the records to a ``.parquet`` file, whole or not at all, and return its path.
@@ -79,7 +79,7 @@ class Profile:
             TrilemmaError: where the path has another ending, or cannot be written.
         """
         path = require_suffix(path, ".parquet")
-        metadata = {_VERSION: str(SCHEMA_VERSION).encode(), _NOTES: json.dumps(self.notes).encode()}
+        metadata = {_VERSION: str(SCHEMA_VERSION).encode(), NOTES_KEY: json.dumps(self.notes).encode()}
         write_table(self._table.replace_schema_metadata(metadata), path)
         return path
 
@@ -146,14 +146,24 @@ class Profile:
         return "".join(table(sheet.header, sheet.rows, sheet.title) for sheet in sheets(self.records))
 
 
-def open_profile(path: Path) -> "pq.ParquetFile":
+def open_profile(path: Path, *keys: bytes) -> "pq.ParquetFile":
     """Open a file of :meth:`Profile.save` or :meth:`~trilemma.sweep_result.ClockSweep.save`.
 
+    Args:
+        path: the file.
+        keys: its metadata has one of these.
+
     Raises:
-        DataError: where it is not one; a profile of an earlier version, which was JSON, is named as such.
+        DataError: where it is not one, with what it is where that is known; profiles of earlier versions were
+            JSON.
     """
     try:
-        return open_parquet(path, REMEDY)
+        file = open_parquet(path, REMEDY)
+        if not any(key in (file.schema_arrow.metadata or {}) for key in keys):
+            raise DataError(
+                f"{path} is {what_it_is(path, file.schema_arrow) or f'of another kind; {REMEDY}'}"
+            )
+        return file
     except DataError as error:
         start = b""
         with suppress(OSError):
@@ -166,25 +176,6 @@ def open_profile(path: Path) -> "pq.ParquetFile":
             f"{path} is JSON, as profiles of earlier versions of trilemma were, which this one does not "
             f"read; {AGAIN}"
         ) from error
-
-
-def refuse_others(path: Path, schema: pa.Schema, wanted: str) -> None:
-    """Refuse what another command wrote: a table of a study, a profile or a sweep in the other's place.
-
-    Raises:
-        DataError: naming what the file is, and the command that shows it.
-    """
-    names = set(schema.names)
-    kind = ""
-    if {"original_answer", "probabilities"} <= names:
-        kind = "a study's answers"
-    elif path.name == "records.parquet" and (path.parent / "items.parquet").is_file():
-        kind = "a study's records"
-    elif b"trilemma_sweep" in (schema.metadata or {}) and wanted != "a sweep":
-        kind = "a sweep over clock frequencies"
-    if kind:
-        place = path if kind.startswith("a sweep") else path.parent
-        raise DataError(f"{path} holds {kind}, not {wanted}; `trilemma show {place}` shows it")
 
 
 def notes_in(metadata: dict[bytes, bytes], key: bytes) -> tuple[str, ...]:
@@ -219,7 +210,7 @@ def _fault(records: pd.DataFrame) -> str:
         *("batch", "length", "decode", "basis", "machine", "plan"),
     ]
     faults: dict[str, pd.Series[bool]] = {
-        "is not of axis E: it is a study's; show its run folder": records["axis"] != "E",
+        "is not of axis E": records["axis"] != "E",
         "names no model or no metric": (records["model"] == "") | (records["metric"] == ""),
         "has an unknown phase": another("phase", Phase),
         "has an unknown basis": another("basis", Basis),

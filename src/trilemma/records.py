@@ -17,6 +17,8 @@ from trilemma.files import replacing
 from trilemma.metrics import Axis, Phase
 
 _VERSION_KEY = b"trilemma_schema"
+NOTES_KEY, SWEEP_KEY = b"trilemma_notes", b"trilemma_sweep"
+"""In the metadata of a file with a profile or forecast, and with a sweep over clock frequencies."""
 
 SCHEMA_VERSION = 2
 """Raised when a column of the records changes its meaning or goes away; kept in the files' metadata."""
@@ -213,6 +215,27 @@ def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet (zstd), whole or not at all; errors as for :func:`trilemma.files.replacing`."""
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def what_it_is(path: Path, schema: pa.Schema) -> str:
+    """What a Parquet file of this package holds, and the command for it; "" for any other file."""
+    metadata, columns = schema.metadata or {}, set(schema.names)
+    for key, what, name in (
+        (SWEEP_KEY, "a sweep over clock frequencies", "ClockSweep"),
+        (NOTES_KEY, "a profile or forecast", "Profile"),
+    ):
+        if key in metadata:
+            return f"{what}; print it by `trilemma show {path}`, or read it by `trilemma.{name}.load`"
+    if "data_construction" in columns:
+        return "an adversarial set; name it in a study's `robustness.sets`"
+    if not columns >= {"study", "model", "adaptation", "task"}:
+        return ""
+    if "metric" in columns and metadata.get(_VERSION_KEY) != RECORDS.metadata[_VERSION_KEY]:
+        return (
+            "a table of a study, written by another version of trilemma; run `trilemma run STUDY` again: its "
+            "adapted models and answers are used again"
+        )
+    return f"a table of a study; name its run folder, for example in `trilemma show {path.parent}`"
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:

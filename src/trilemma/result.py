@@ -1,15 +1,17 @@
 """What a user holds after a study: its two tables and everything that can be asked of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from trilemma.errors import StoreError
 from trilemma.operating_point import OperatingPoint
-from trilemma.records import ITEMS, RECORDS, read_table
+from trilemma.records import ITEMS, RECORDS, read_table, what_it_is
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +49,10 @@ class Result:
             StoreError: when they are absent or not what this version writes.
         """
         if Path(run).is_file():
-            raise StoreError(f"{run} is a file: name a run folder; `trilemma show {run}` shows a profile")
+            kind = "a file, not a run folder; run folders are in runs, for example runs/demo"
+            with suppress(OSError, pa.ArrowException):
+                kind = what_it_is(Path(run), pq.read_schema(run)) or kind
+            raise StoreError(f"{run} is {kind}")
         records = read_table(Path(run) / "records.parquet", RECORDS)
         items = read_table(Path(run) / "items.parquet", ITEMS)
         if len(records) == 0:
@@ -114,7 +119,7 @@ class Result:
         precisions: Sequence[str] = (),
         devices: Sequence[int | str] = (),
         slo: str = "",
-        **limits: "str | float | None",
+        **limits: Any,
     ) -> "Decision":
         """The best candidate, or deployment on named machines, under limits.
 
@@ -146,7 +151,7 @@ class Result:
             precisions=precisions,
             devices=devices,
             slo=slo,
-            limits=limits,
+            **limits,
         )
 
     def compare(self, a: str, b: str, metric: str = "robust_accuracy") -> pd.DataFrame:

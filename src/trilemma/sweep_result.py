@@ -13,7 +13,7 @@ from trilemma.errors import DataError, TrilemmaError
 from trilemma.files import require_suffix
 from trilemma.operating_point import OperatingPoint
 from trilemma.profile_result import Profile, notes_in, open_profile
-from trilemma.records import write_table
+from trilemma.records import NOTES_KEY, SWEEP_KEY, write_table
 from trilemma.statistics.intervals import Interval
 from trilemma.units import format_value
 from trilemma.untrusted import read_columns
@@ -38,7 +38,7 @@ SWEEP = pa.schema(
 
 VERSION = b"1"
 AGAIN = "run `trilemma clocks MODEL... --out FILE.parquet` again"
-_VERSION, _FACTS = b"trilemma_sweep", b"trilemma_facts"
+_FACTS = b"trilemma_facts"
 
 
 class ClockSweep:
@@ -59,10 +59,10 @@ class ClockSweep:
     def load(cls, path: str | Path) -> "ClockSweep":
         """Read a sweep that :meth:`save` wrote; as :meth:`trilemma.profile_result.Profile.load`."""
         path = Path(path)
-        file = open_profile(path)
+        file = open_profile(path, SWEEP_KEY)
         metadata = file.schema_arrow.metadata or {}
-        if metadata.get(_VERSION) != VERSION:
-            raise DataError(f"{path} is not a sweep of this version of trilemma; {AGAIN}")
+        if metadata[SWEEP_KEY] != VERSION:
+            raise DataError(f"{path} is a sweep of another version of trilemma; {AGAIN}")
         places: dict[Place, dict[str, list[Setting]]] = {}
         try:
             for row in read_columns(file, SWEEP, path, AGAIN).to_pylist():
@@ -79,7 +79,7 @@ class ClockSweep:
     def save(self, path: str | Path) -> Path:
         """Write the sweep to a ``.parquet`` file; as :meth:`trilemma.profile_result.Profile.save`."""
         path = require_suffix(path, ".parquet")
-        metadata = {_VERSION: VERSION, _FACTS: json.dumps(self.facts).encode()}
+        metadata = {SWEEP_KEY: VERSION, _FACTS: json.dumps(self.facts).encode()}
         rows = [
             {"model": place.model, "form": place.form, "phase": phase, **place.point._asdict(), **_row(one)}
             for place, phases in self.places.items()
@@ -218,8 +218,8 @@ def load_file(path: str | Path) -> Profile | ClockSweep:
     Raises:
         DataError: where it holds neither, or is damaged.
     """
-    metadata = open_profile(Path(path)).schema_arrow.metadata or {}
-    return ClockSweep.load(path) if _VERSION in metadata else Profile.load(path)
+    metadata = open_profile(Path(path), SWEEP_KEY, NOTES_KEY).schema_arrow.metadata
+    return ClockSweep.load(path) if SWEEP_KEY in metadata else Profile.load(path)
 
 
 def _row(one: Setting) -> dict[str, Any]:

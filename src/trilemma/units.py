@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from trilemma.errors import TrilemmaError
 
@@ -43,7 +44,7 @@ def parse_quantity(text: str | float, unit: str, name: str) -> float:
         name: what the quantity is of, for the error.
 
     Raises:
-        TrilemmaError: when it cannot be read, or a fraction is outside -1 to 1.
+        TrilemmaError: when it cannot be read, or cannot be: a fraction outside -1 to 1, a negative time.
     """
     if isinstance(text, (int, float)):
         number, suffix = float(text), ""
@@ -59,6 +60,10 @@ def parse_quantity(text: str | float, unit: str, name: str) -> float:
         example = _EXAMPLES.get(kind, "a number")
         raise TrilemmaError(f"cannot read {text!r} as a limit on {name}; write {example}")
     value = number * factor
+    if unit == "fraction" and abs(value) > (1 if suffix else 100):
+        raise TrilemmaError(f"{name} is a fraction, which cannot be above 100%, as {text} is")
+    if value < 0 and unit not in ("fraction", "cosine", "ratio", ""):
+        raise TrilemmaError(f"{name} cannot be below 0, as {text} is; give a positive limit")
     if unit == "fraction" and abs(value) > 1:
         if suffix or abs(value) > 100:
             raise TrilemmaError(f"{name} is a fraction, which {text} cannot be: write 0 to 1, or 0% to 100%")
@@ -66,6 +71,22 @@ def parse_quantity(text: str | float, unit: str, name: str) -> float:
     if value < 0 and unit != "fraction":
         raise TrilemmaError(f"{name} cannot be {text}: it is never below 0")
     return value
+
+
+def parse_slo(text: str) -> list[tuple[str, str]]:
+    """Names and limits of bounds on times: ``ttft=200ms,tpot=40ms``.
+
+    Raises:
+        TrilemmaError: for another form, or a name that is there twice.
+    """
+    pairs = [
+        [piece.strip() for piece in part.partition("=")[::2]] for part in text.split(",") if part.strip()
+    ]
+    if not all(name and limit for name, limit in pairs) or len({name for name, _ in pairs}) < len(pairs):
+        raise TrilemmaError(
+            f"cannot read the SLO {text[:60]!r}; write bounds like ttft=200ms,tpot=40ms, each once"
+        )
+    return [(name, limit) for name, limit in pairs]
 
 
 def parse_count(value: object) -> object:
@@ -118,6 +139,19 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
 def _decimals(number: float) -> int:
     """Decimals that show three significant digits."""
     return 0 if number == 0 else min(6, max(0, 2 - math.floor(math.log10(abs(float(f"{number:.3g}"))))))
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 entry``, ``2 entries``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+def listed(value: Any) -> list[Any]:
+    """Several things as they are given: a list, or one thing alone."""
+    alone = isinstance(value, str) or not isinstance(value, Iterable) or hasattr(value, "_fields")
+    return [value] if alone else list(value)
 
 
 def join(words: Iterable[str]) -> str:

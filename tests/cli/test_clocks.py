@@ -26,9 +26,9 @@ def saved(tmp_path: Path) -> Path:
 
 def test_a_saved_sweep_is_chosen_from_again(saved: Path) -> None:
     code, text = run("clocks", saved)
-    assert code == 0 and "least energy, estimate within 5% more time: prefill at 1600 MHz" in text
+    assert code == 0 and "least energy, estimate with at most 5% more time: prefill at 1600 MHz" in text
     code, text = run("clocks", saved, "--max-slowdown", "1.5")
-    assert code == 0 and "within 150% more time: prefill at 800 MHz" in text
+    assert code == 0 and "with at most 150% more time: prefill at 800 MHz" in text
     code, text = run("clocks", saved, "--slo", "ttft=1.2s", "--report", saved.with_suffix(".html"))
     assert code == 1 and "no frequency meets TTFT at most 1200 ms: TTFT is 1500 ms at the fastest" in text
     assert "What to run at" in saved.with_suffix(".html").read_text("utf-8")
@@ -40,7 +40,14 @@ def test_a_saved_sweep_is_shown(saved: Path) -> None:
     code, text = run("report", saved)
     assert code == 0 and text.strip() == str(saved.with_suffix(".html"))
     assert "Time and energy by clock frequency" in saved.with_suffix(".html").read_text("utf-8")
-    assert "is not printed as JSON" in run("show", saved, "--format", "json")[1]
+    for word in ("json", "zzz"):
+        assert f"printed as a table, not as --format {word}" in run("show", saved, "--format", word)[1]
+    code, text = run("show", saved, "--table", "efficiency", "--at", "batch=1")
+    assert code == 2 and text.endswith("leave out --table and --at")
+    assert "--watts and" not in run("clocks", "--restore", "--watts", "3")[1]
+    assert run("clocks", "--restore", "gla:nano", "--watts", "3")[1].endswith(
+        "leave out MODEL... and --watts"
+    )
 
 
 def test_queries_are_given_frequencies_by_their_length(saved: Path, tmp_path: Path) -> None:
@@ -73,7 +80,7 @@ SWEPT = ["gla:nano", "--frequencies", "800"]
         ([*SWEPT, "--watts", "65", "--allow-frequency-control"], "leave out one of the two"),
         ([*SWEPT, "--watts", "5", "--idle-watts", "6"], "are not powers of one device"),
         ([*SWEPT, "--watts", "l5"], "'l5' is neither a number of watts nor a machine"),
-        ([*SWEPT, "--watts", "65", "--slo", "speed=1ms"], "is not a bound like"),
+        ([*SWEPT, "--watts", "65", "--slo", "speed=1ms"], "is not a bound here"),
         ([*SWEPT, "--watts", "65", "--queries", "absent.txt"], "is not a file"),
         ([*SWEPT, "--device", "cuda:9"], "no device"),
         ([*SWEPT, "--out", "sweep.json"], "is not a .parquet file"),
@@ -112,7 +119,7 @@ def test_an_estimate_touches_no_clock_and_is_saved(tmp_path: Path) -> None:
     code, text = run("clocks", "gla:nano", *asked, *estimate, "--slo", "ttft=1000s,tpot=1s", **environment)
     assert code == 0 and not (tmp_path / "state").exists()
     assert "the clocks were not touched" in text and "energy of the batch, estimate" in text
-    assert "least energy, estimate within 900% more time: prefill at" in text
+    assert "least energy, estimate with at most 900% more time: prefill at" in text
     assert "least energy, estimate with TTFT at most 1e+06 ms, TPOT at most 1000 ms: prefill at" in text
     code, again = run("show", tmp_path / "s.parquet")
     assert code == 0 and "gla:nano, batch 1, length 8, 3 tokens generated" in again

@@ -254,7 +254,7 @@ def test_bounds_are_read(text: str, bounds: Bounds) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["speed=1ms", "ttft", "ttft=soon", "ttft=1", "ttft=1ms,ttft=2ms", "tpot=-1ms", "tpot=0ms", "ttft=1e9h"],
+    ["speed=1ms", "ttft", "ttft=soon", "ttft=1ns", "ttft=1ms,ttft=2ms", "tpot=-1ms", "tpot=0ms", "ttft=1e9h"],
 )
 def test_what_is_not_a_bound_is_refused(text: str) -> None:
     if text == "ttft=1e9h":
@@ -274,7 +274,8 @@ def test_a_choice_within_a_slowdown_says_what_it_saves() -> None:
     choice = choose(PHASES, 10, 0.05)
     assert {name: one.mhz for name, one in choice.settings.items()} == {"prefill": 2000, "decode": 1000}
     assert choice.met and choice.sentences == (
-        "least energy within 5% more time: prefill at 2000 MHz, decode at 1000 MHz; saves 43% of the energy "
+        "least energy with at most 5% more time: prefill at 2000 MHz, decode at 1000 MHz; saves 43% "
+        "of the energy "
         "and adds 2.0% to the time; the best single frequency, 2000 MHz, saves 0%",
     )
 
@@ -324,7 +325,7 @@ def test_energies_whose_intervals_overlap_are_not_told_apart() -> None:
     estimates = [Setting(1000, 1.0, 4.0, estimate=True)]
     (sentence,) = choose({"prefill": estimates}, 1, 0.05).sentences
     assert sentence == (
-        "least energy, estimate within 5% more time: prefill at 1000 MHz; "
+        "least energy, estimate with at most 5% more time: prefill at 1000 MHz; "
         "no lower frequency saves energy within it"
     )
 

@@ -105,7 +105,7 @@ def test_bad_queries_are_refused(result: Result) -> None:
         result.decide(best="robust_accuracy", max_energy_j_per_token=10)
     with pytest.raises(TrilemmaError, match="two bounds are given on the max of peak_memory_bytes"):
         result.decide(max_memory="8GB", max_peak_memory_bytes="9GB")
-    with pytest.raises(TrilemmaError, match="no candidate has a value of words_changed"):
+    with pytest.raises(TrilemmaError, match="words_changed is recorded per attack only"):
         result.decide(best="words_changed")
 
 
@@ -249,3 +249,18 @@ def test_an_f1_is_called_a_score_and_never_certain() -> None:
     best = decision.ranked[0].best
     assert best.value == 1.0 and best.low is not None and best.low < 0.995
     assert "the best clean score" in Result(records, items).decide(best="accuracy").answer()
+
+
+def test_a_cost_is_of_machines_with_a_price(result: Result) -> None:
+    with pytest.raises(TrilemmaError, match=r"cost_per_million: not measured; name machines with a `price`"):
+        result.decide(max_cost=3)
+
+
+def test_limits_are_keywords_or_a_mapping(result: Result) -> None:
+    by_mapping = result.decide(best="accuracy", limits={"max_latency_ms": 4})
+    assert by_mapping.text() == result.decide(best="accuracy", max_latency_ms=4).text()
+
+
+def test_no_interval_is_announced_where_there_is_none(result: Result) -> None:
+    assert "intervals in brackets" not in result.decide(best="parameters").text()
+    assert "95% intervals in brackets" in result.decide(best="accuracy").text()

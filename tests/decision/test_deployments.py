@@ -190,7 +190,7 @@ def test_what_cannot_be_forecast_says_why() -> None:
     [
         (
             {"limits": {"max_cost": 3}},
-            "cost_per_million: not forecast: the machine has no price; give each machine",
+            "cost_per_million: not forecast: the machine has no price; name machines with a",
         ),
         (
             {"best": "energy"},
@@ -337,3 +337,21 @@ def test_an_unknown_candidate_has_no_why(result: Result) -> None:
     with pytest.raises(TrilemmaError, match="no candidate is called 'x'; this decision has: gla-nano"):
         result.decide().why("x")
     assert result.decide().why("gla-nano") == "gla-nano: chosen"
+
+
+def test_metrics_of_generation_are_read_at_one_point(result: Result) -> None:
+    both = decide(result, machines=["measured", "slow"], slo="tpot=100s", forecast=Forecaster())
+    points = {row.option.deployment.point._replace(batch=1) for row in both.ranked}
+    (point,) = points
+    assert point.decode and "not forecast" not in both.text()
+    assert decide(result, machines="slow", batches=1, precisions="auto", forecast=Forecaster()).ranked
+
+
+def test_a_refusal_names_the_model_as_the_user_does(result: Result) -> None:
+    def refuses(models: list[str], *_: object, **__: object) -> list[Record]:
+        raise TrilemmaError(f"{models[0]} has no ternary weights")
+
+    with pytest.raises(TrilemmaError, match=r"^transformer-pp-nano has no ternary weights"):
+        decide(result, machines=["slow"], forecast=refuses)
+    with pytest.raises(TrilemmaError, match=r"'nope' is no candidate of the run \(transformer-pp-nano, "):
+        decide(result, models=["nope"], machines=["slow"], forecast=refuses)

@@ -69,3 +69,9 @@ def test_this_machine_may_be_given_a_price(tmp_path: Path) -> None:
         find_machine(f"{file}:other", lambda: HERE)
     with pytest.raises(DeployError, match="the catalogue lacks"):
         machines_in(str(file))
+
+
+def test_a_named_machine_is_read_alone(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("- {name: mine, like: l4}\n- {name: bad, zzz: 3}\n")
+    (mine,) = machines_in(f"{tmp_path / 'm.yaml'}:mine")
+    assert mine.name == "mine"

@@ -44,7 +44,7 @@ class ItemMetric:
 
     @property
     def name(self) -> str:
-        """As in the records."""
+        """The name of the metric, as in the records."""
         return self.metric.name
 
     def missing(self, matrix: AnswerMatrix) -> str:

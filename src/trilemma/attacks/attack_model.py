@@ -3,11 +3,13 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from trilemma.attacks.attack import AttackRun, Victim, build, require_misclassification
 from trilemma.attacks.journal import AttackJournal
@@ -18,6 +20,7 @@ from trilemma.progress import Progress, silent
 from trilemma.records import write_table
 from trilemma.tasks import get, open_source
 from trilemma.tasks.task import Examples, Task
+from trilemma.units import counted
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,11 @@ class AttackResult:
             *(f"  left out, {reason}: {count}" for reason, count in self.dropped.items()),
         ]
         if self.path is None:
-            lines.append(f"{len(self.kept)} examples are kept")
+            lines.append(f"{counted(len(self.kept), 'example')} kept")
         elif not self.kept:
             lines.append(f"no example is left to keep; {self.path} is empty")
         else:
-            lines.append(f"{len(self.kept)} examples in {self.path}; in a study:")
+            lines.append(f"{counted(len(self.kept), 'example')} in {self.path}; in a study:")
             block = f"name: made-{self.path.stem}, task: {self.task}, file: {self.path.name}"
             lines.append(f"  robustness: {{sets: [{{{block}}}]}}")
         return "\n".join(lines)
@@ -135,13 +138,21 @@ def attack(
     built = build(recipe, chosen, known)
     clean = open_source(data).load(known, split or known.evaluation_splits[0])
     picked = _picked(clean, known, items, seed)
+    victim = find_victim(model, known)
+    if path is not None and path.is_file():
+        with suppress(OSError, pa.ArrowException):
+            others = {*pq.read_table(path, columns=["method"])["method"].to_pylist()} - {recipe}
+            if others:
+                raise AttackError(
+                    f"{path} holds examples of {', '.join(map(str, others))}; name another file"
+                )
     journal = None
     if path is not None and isinstance(model, str | Path):
         asked = (str(model), task, recipe, data, split, picked, budget, seed, chosen.model_dump(mode="json"))
         journal = AttackJournal(path.with_suffix(".journal"), len(picked), json.dumps(asked))
     attacked = run_attack(
         built,
-        find_victim(model, known),
+        victim,
         [clean.texts[i] for i in picked],
         [int(clean.labels[i] or 0) for i in picked],
         chosen,

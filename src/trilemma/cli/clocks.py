@@ -5,10 +5,22 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.options import Batch, Decode, Device, Length, Out, Precision, Report, counts, require_files
+from trilemma.cli.options import (
+    Batch,
+    Decode,
+    Device,
+    Length,
+    Out,
+    Precision,
+    Report,
+    counts,
+    refuse_options,
+    require_files,
+)
 
 
 def clocks(
+    context: typer.Context,
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -71,6 +83,7 @@ def clocks(
 
     console = output()
     if restore:
+        refuse_options(context, "--restore gives clocks back and measures nothing", but=("restore",))
         print_lines(console, *(recover_all() or ["no clocks are left changed"]))
         return
     if not models:
@@ -82,14 +95,18 @@ def clocks(
     if idle_watts and watts is None:
         raise TrilemmaError("--idle-watts goes with --watts; give both, or neither to measure")
     if Path(models[0]).suffix == ".parquet":
-        if len(models) > 1 or given or out is not None or any((frequencies, watts, allow_frequency_control)):
-            raise TrilemmaError(
-                f"{models[0]} was swept already; give only --max-slowdown, --slo, --queries and --report"
-            )
+        again = ("models", "max_slowdown", "slo", "queries", "report")
+        refuse_options(context, f"{models[0]} was swept already, and is only chosen from again", but=again)
+        if len(models) > 1:
+            raise TrilemmaError(f"{models[0]} was swept already; name no other model beside it")
         found = ClockSweep.load(models[0])
         sources = [place.model for place in found.places]
     else:
         if commands.is_settings_file(models[0]):
+            own = ("batch", "length", "decode", "precision", "device")
+            refuse_options(context, f"{models[0]} says what is measured", of=own)
+            if len(models) > 1:
+                raise TrilemmaError(f"{models[0]} says what is measured; name no other model beside it")
             settings = commands.read_settings(Path(models[0]))
         else:
             settings = commands.profile_settings({"models": models, **given})

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from trilemma.cli.options import Json, counts, names
+from trilemma.cli.options import Json, counts, names, refuse_options
 from trilemma.errors import TrilemmaError
-from trilemma.metrics import METRICS
+from trilemma.metrics import METRICS, PER_ATTACK
 from trilemma.terminal import output, print_lines
 
 
 def decide(
+    context: typer.Context,
     run: Annotated[Path | None, typer.Argument(help="A run folder, e.g. runs/demo.", metavar="RUN")] = None,
     models: Annotated[
         str | None,
@@ -43,7 +44,7 @@ def decide(
         str,
         typer.Option(
             help="What to optimise among those that qualify; default robust_accuracy, or examples_per_s "
-            f"without a run. One of {', '.join(METRICS)}, or METRIC@PHASE."
+            f"without a run. One of {', '.join(m for m in METRICS if m not in PER_ATTACK)}, or METRIC@PHASE."
         ),
     ] = "",
     slo: Annotated[str, typer.Option(help="Bounds on times: ttft=200ms,tpot=40ms,latency=1s.")] = "",
@@ -82,10 +83,14 @@ def decide(
             if not equals or limits.get(name) is not None:
                 raise TrilemmaError(f"cannot read --{side} {text!r}; write METRIC=LIMIT, each metric once")
             limits[name] = limit.strip()
+    places = names("machines", machines)
+    if not (places or models) or places == ["measured"]:
+        of = ("models", "batch", "precision", "devices")
+        refuse_options(context, "nothing is forecast unless --machines names machines to forecast for", of=of)
     found = trilemma.decide(
         run,
         models=names("models", models),
-        machines=names("machines", machines),
+        machines=places,
         at=at,
         batches=counts("batch", batch),
         precisions=names("precision", precision),

@@ -1,5 +1,6 @@
 """Options that several commands have: lists between commas, and files that will be written."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from trilemma.errors import TrilemmaError
 from trilemma.operating_point import LARGEST
+from trilemma.units import join
 
 Batch = Annotated[str | None, typer.Option(help="Batch sizes, e.g. 1,4,16; default 1,16.")]
 Length = Annotated[
@@ -64,6 +66,31 @@ def counts(option: str, text: str | None) -> list[int]:
     if any(len(part) > len(str(LARGEST)) or int(part) > LARGEST for part in parts):
         raise TrilemmaError(f"--{option} {text[:60]!r} holds a number above {LARGEST:,}; give a smaller one")
     return [int(part) for part in parts]
+
+
+def refuse_options(
+    context: typer.Context, sentence: str, *, but: Collection[str] = (), of: Collection[str] | None = None
+) -> None:
+    """Refuse what was given on the command line beside what applies.
+
+    Args:
+        context: of the command.
+        sentence: why, for the error.
+        but: parameters that apply.
+        of: the parameters that do not; by default all others.
+
+    Raises:
+        TrilemmaError: naming the options.
+    """
+    given = [
+        max(one.opts) if one.param_type_name == "option" else str(one.metavar or one.name)
+        for one in context.command.params
+        if one.name not in but
+        and (of is None or one.name in of)
+        and getattr(context.get_parameter_source(str(one.name)), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise TrilemmaError(f"{sentence}; leave out {join(given)}")
 
 
 def require_files(out: Path | None, report: Path | None) -> None:

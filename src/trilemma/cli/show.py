@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 import trilemma
-from trilemma.cli.options import RunFolder
+from trilemma.cli.options import RunFolder, refuse_options
 from trilemma.errors import TrilemmaError
 from trilemma.terminal import output
-from trilemma.units import join
 
 
 def show(
+    context: typer.Context,
     run: RunFolder,
     table: Annotated[
         str | None, typer.Option(help="efficiency, performance or robustness in full; default a summary.")
@@ -37,18 +37,16 @@ def show(
     if run.is_file() or run.suffix == ".parquet":
         from trilemma.sweep_result import ClockSweep, load_file
 
-        given = {"--table": table, "--by": by, "--at": at}
-        if unused := [name for name, value in given.items() if value is not None]:
-            raise TrilemmaError(f"{join(unused)} is for a study's tables; {run} holds a profile or a sweep")
-        if format not in ("table", "json"):
-            raise TrilemmaError(f"--format {format} is of a study's tables; a profile is printed, or json")
         found = load_file(run)
+        what = "a sweep over clock frequencies" if isinstance(found, ClockSweep) else "a profile"
+        known = "as a table" if isinstance(found, ClockSweep) else "as a table or json"
+        refuse_options(context, f"{run} holds {what}, whole and without groups", but=("run", "format"))
         if format == "table":
             found.show(output())
-        elif isinstance(found, ClockSweep):
-            raise TrilemmaError(f"{run} holds a sweep over clock frequencies, which is not printed as JSON")
-        else:
+        elif format == "json" and not isinstance(found, ClockSweep):
             typer.echo(found.to_json())
+        else:
+            raise TrilemmaError(f"{run} holds {what}, which is printed {known}, not as --format {format}")
         return
     result = trilemma.Result.load(run)
     if format == "table":

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from trilemma.errors import DeployError
 from trilemma.statistics.intervals import Interval
-from trilemma.units import parse_quantity
+from trilemma.units import parse_quantity, parse_slo
 
 SLOWDOWN = 0.05
 """Share of time that may be added to each phase, where nothing else is asked for."""
@@ -195,20 +195,16 @@ class Bounds(NamedTuple):
         """Read ``ttft=200ms,tpot=40ms``; "" is no bound.
 
         Raises:
-            DeployError: for another name, a name twice, or what is not a time.
+            TrilemmaError: for another name, a name twice, or what is not a time.
         """
         found: dict[str, float] = {}
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            name, equals, value = (piece.strip() for piece in part.partition("="))
-            if not equals or name not in cls._fields or name in found or value.lstrip("0123456789.") == "":
+        for name, limit in parse_slo(text):
+            if name not in cls._fields:
+                raise DeployError(f"{name[:40]!r} is not a bound here; known: {', '.join(cls._fields)}")
+            found[name] = parse_quantity(limit, "ms", name) / 1e3
+            if not found[name]:
                 raise DeployError(
-                    f"{part[:40]!r} is not a bound like ttft=200ms; known, each once: "
-                    f"{', '.join(cls._fields)}, in ms, us or s"
-                )
-            found[name] = parse_quantity(value, "s", name)
-            if found[name] <= 0:
-                raise DeployError(
-                    f"{part[:40]!r} is not a bound that anything could meet; give a positive time"
+                    f"{name}={limit} is not a bound that anything could meet; give a positive time"
                 )
         return cls(**found)
 
@@ -253,7 +249,9 @@ def choose(
 def _within_slowdown(phases: Phases, slowdown: float) -> tuple[Mapping[str, Setting], str]:
     choice = frequency_by_phase(phases, slowdown)
     estimate = ", estimate" if choice.estimate else ""
-    within = f"least energy{estimate} within {slowdown:.0%} more time: {clocks_in_words(choice.settings)}"
+    within = (
+        f"least energy{estimate} with at most {slowdown:.0%} more time: {clocks_in_words(choice.settings)}"
+    )
     lowered = [name for name, one in choice.settings.items() if one != choice.fastest[name]]
     if not lowered:
         return choice.settings, f"{within}; no lower frequency saves energy within it"

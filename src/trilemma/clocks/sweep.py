@@ -48,7 +48,7 @@ _ENERGIES = {
 
 
 class Place(NamedTuple):
-    """What was measured where.
+    """Where a phase was measured: model, form and operating point.
 
     Attributes:
         model: its name.

@@ -9,7 +9,7 @@ from trilemma.analysis.evidence import NO_SKILL
 from trilemma.analysis.lookup import Estimate
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import Metric
-from trilemma.units import format_value, parse_quantity
+from trilemma.units import format_value, parse_quantity, parse_slo
 
 Standing = Literal["met", "met by the point estimate only", "not met", "not measured", "no skill"]
 ORDER: tuple[Standing, ...] = ("met", "met by the point estimate only", "not met", "not measured", NO_SKILL)
@@ -87,7 +87,7 @@ def read_bounds(
         TrilemmaError: for another prefix, an unknown metric, an unreadable limit, or one that is given twice.
     """
     bounds: dict[str, Bound] = {}
-    for name, limit in [*limits.items(), *_slo_limits(slo)]:
+    for name, limit in [*limits.items(), *((f"max_{name}", limit) for name, limit in parse_slo(slo))]:
         side, _, metric_name = name.partition("_")
         if side not in ("max", "min") or not metric_name:
             raise TrilemmaError(
@@ -105,11 +105,3 @@ def read_bounds(
             raise TrilemmaError(f"two bounds are given on the {side} of {metric.key}; give one of them")
         bounds[key] = Bound(metric, "max" if side == "max" else "min", number)
     return list(bounds.values())
-
-
-def _slo_limits(text: str) -> list[tuple[str, str]]:
-    """``ttft=200ms`` as the limit ``max_ttft``."""
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    if not all(equals and limit.strip() for _, equals, limit in pairs):
-        raise TrilemmaError(f"cannot read the SLO {text[:60]!r}; write bounds like ttft=200ms,tpot=40ms")
-    return [(f"max_{name.strip()}", limit.strip()) for name, _, limit in pairs]

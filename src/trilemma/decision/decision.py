@@ -17,7 +17,7 @@ from trilemma.analysis.lookup import Estimate
 from trilemma.decision.bounds import ORDER, Bound, Check, Standing
 from trilemma.decision.options import Option
 from trilemma.errors import TrilemmaError
-from trilemma.metrics import METRICS, Metric
+from trilemma.metrics import METRICS, PER_ATTACK, Metric
 from trilemma.notebook import paragraph, table
 from trilemma.records import BY_DESCRIPTION
 from trilemma.terminal import printable
@@ -324,16 +324,21 @@ def _hold(option: Option, best: Metric, bounds: Sequence[Bound], unskilled: bool
 
 
 _REMEDIES = {
-    "cost_per_million": "; a cost is forecast: name machines, each with a `price` per hour",
+    "cost_per_million": "; name machines with a `price` per hour, from a YAML file of machines",
     "energy_j_per_example": "; give each machine its `watts` in a YAML file of machines, or meter them",
 }
 
 
 def _absent(metric: Metric, values: Sequence[Estimate]) -> str:
     """That no option has a metric, so that a bound on it would reject all of them, whatever they are."""
+    if metric.name in PER_ATTACK:
+        return (
+            f"{metric.key} is recorded per attack only, so candidates cannot be ranked by it; choose another "
+            "metric, for example robust_accuracy"
+        )
     reasons = sorted({value.absence for value in values})
     remedy = _REMEDIES.get(metric.name, "")
-    if metric.axis == "E" and reasons == ["not measured"] and not remedy:
+    if metric.axis == "E" and reasons == ["not measured"] and metric.name != "cost_per_million":
         remedy = "; name what is to be measured in the study's `efficiency` block and run it again"
     return f"no candidate has a value of {metric.key}: {'; '.join(reasons)}{remedy}"
 

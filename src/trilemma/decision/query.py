@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.lookup import metric_of, operating_point
+from trilemma.analysis.lookup import here, measured_points, metric_of, operating_point
 from trilemma.decision.bounds import read_bounds
 from trilemma.decision.decision import Decision, choose
 from trilemma.decision.options import find_run_candidates, forecast_options, measured_options
@@ -17,10 +17,13 @@ from trilemma.errors import TrilemmaError
 from trilemma.metrics import Metric, find_metric
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import Record
-from trilemma.units import join
+from trilemma.units import join, listed
 
 if TYPE_CHECKING:
     from trilemma.hardware.machine import Machine
+
+GENERATING = frozenset(("prefill", "decode", "generate"))
+"""Phases of generation."""
 
 MEASURED = "measured"
 """Stands among machines for the hardware on which the run was measured."""
@@ -55,6 +58,7 @@ def decide(
     slo: str = "",
     limits: Mapping[str, str | float | None] | None = None,
     forecast: Forecast | None = None,
+    **more: str | float | None,
 ) -> Decision:
     """The best deployment under bounds, and for every other one why it was rejected.
 
@@ -77,6 +81,7 @@ def decide(
         slo: bounds on times: ``ttft=200ms,tpot=40ms,latency=1s``.
         limits: ``max_METRIC`` or ``min_METRIC`` to a limit, for example ``{"max_memory": "8GB",
             "min_clean": 0.88, "max_cost": 50}``; None is no limit.
+        **more: limits too: ``max_memory="8GB"``.
         forecast: makes the forecasts; by default :func:`trilemma.forecasting.forecasts.forecast`.
 
     Raises:
@@ -85,6 +90,9 @@ def decide(
     from trilemma.forecasting.forecasts import forecast as made_here
     from trilemma.forecasting.plan import ParallelPlan
 
+    models, machines, batches, precisions, devices = map(
+        listed, (models, machines, batches, precisions, devices)
+    )
     if run is None and not models:
         raise TrilemmaError("name a run folder, or models to forecast")
     machines = machines or (["here"] if models else [MEASURED])
@@ -95,8 +103,6 @@ def decide(
     for_forecasts = {"models": models, "batches": batches, "precisions": precisions, "devices": devices}
     if unused := [name for name, given in for_forecasts.items() if given and not foreseen]:
         raise TrilemmaError(f"{join(unused)} apply to forecasts; name machines to forecast for")
-    point = _point(run, at, measured)
-    evidence = None if run is None else run.evidence(point)
 
     def find(name: str) -> Metric:
         metric = find_metric(name) if run is None else metric_of(run.records, name)
@@ -104,9 +110,15 @@ def decide(
             raise TrilemmaError(f"{metric.name} is measured in a run; name a run folder")
         return metric
 
-    asked = {name.replace("-", "_"): limit for name, limit in (limits or {}).items() if limit is not None}
+    asked = {
+        name.replace("-", "_"): limit
+        for name, limit in {**(limits or {}), **more}.items()
+        if limit is not None
+    }
     bounds = read_bounds(asked, slo, find=find)
     metric = find(best or ("examples_per_s" if run is None else "robust_accuracy"))
+    point = _point(run, at, measured, [metric, *(bound.metric for bound in bounds)])
+    evidence = None if run is None else run.evidence(point)
     options = measured_options(evidence) if evidence is not None and measured else []
     words = str(point)
     if foreseen:
@@ -116,16 +128,42 @@ def decide(
         options_of: dict[str, Any] = {"precisions": tuple(precisions)} if precisions else {}
         if devices:
             options_of["plans"] = [ParallelPlan.parse(str(count)) for count in devices]
-        found = (forecast or made_here)(list(names), foreseen, points, **options_of)
-        renamed = (replace(one, model=names.get(one.model, one.model)) for one in found)
+        known = [] if evidence is None else evidence.candidates
+        try:
+            found = (forecast or made_here)(list(names), foreseen, points, **options_of)
+        except TrilemmaError as error:
+            strange = [name for place, name in names.items() if place == name and name in str(error)]
+            who = ", ".join(map(repr, strange))
+            start = f"{who} is no candidate of the run ({join(c.name for c in known)}): "
+            raise type(error)(start * bool(who and known) + _called(str(error), names)) from error
+        renamed = (
+            replace(one, model=names.get(one.model, one.model), reason=_called(one.reason, names))
+            for one in found
+        )
         options += forecast_options(renamed, evidence)
     return choose(options, metric, bounds, words, evidence)
 
 
-def _point(run: Run | None, at: str | OperatingPoint | None, measured: bool) -> OperatingPoint:
-    """The operating point that is asked for; what was measured must have been measured there."""
+def _called(text: str, names: Mapping[str, str]) -> str:
+    """A sentence with the names of models in place of where they are."""
+    for place, name in names.items():
+        text = text.replace(place, name)
+    return text
+
+
+def _point(
+    run: Run | None, at: str | OperatingPoint | None, measured: bool, metrics: Sequence[Metric]
+) -> OperatingPoint:
+    """The operating point that is asked for; what was measured must have been measured there.
+
+    Where a metric is of generation alone, it is the point at which the run generated tokens.
+    """
     if run is not None and (measured or not at):
-        return operating_point(run.records, at)
+        point = operating_point(run.records, at)
+        phases = [{metric.phase} if metric.phase else {*metric.phases} for metric in metrics]
+        generates = any(own and own <= GENERATING for own in phases)
+        others = [one for one in measured_points(here(run.records)) if one.decode and one[:2] == point[:2]]
+        return others[0] if generates and not point.decode and others else point
     return OperatingPoint.parse(at or "chat") if isinstance(at, str) or at is None else at
 
 

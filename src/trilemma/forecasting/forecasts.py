@@ -30,7 +30,7 @@ FORECAST = (
     *("energy_j_per_example", "peak_memory_bytes", "weight_bytes", "state_bytes", "activation_bytes"),
     "machine_memory_bytes",
 )
-"""What is forecast."""
+"""The metrics that are forecast."""
 
 
 def forecast(

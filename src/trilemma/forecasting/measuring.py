@@ -47,7 +47,7 @@ class RandomModel:
 
     @property
     def shape(self) -> Dimensions:
-        """Its dimensions."""
+        """The dimensions of the model."""
         return dimensions_of(self.config)
 
     @property

@@ -55,12 +55,12 @@ def machines_in(name: str, here: Callable[[], Machine] | None = None) -> list[Ma
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DeployError(f"{path} is not YAML ({str(error).splitlines()[0]}); fix it") from error
-    found = _machines(content, str(path), here)
-    chosen = [machine for machine in found if parts[2] in (None, machine.name)]
-    if not chosen:
-        known = ", ".join(machine.name for machine in found)
-        raise DeployError(f"{parts[1]} has no machine {parts[2]!r}; it has {known}")
-    return chosen
+    if parts[2] is not None and isinstance(content, list):
+        names = [one.get("name") for one in content if isinstance(one, dict)]
+        if parts[2] not in names:
+            raise DeployError(f"{parts[1]} has no machine {parts[2]!r}; it has {', '.join(map(str, names))}")
+        content = [one for one in content if isinstance(one, dict) and one.get("name") == parts[2]]
+    return _machines(content, str(path), here)
 
 
 def find_machine(name: str, here: Callable[[], Machine] | None = None) -> Machine:

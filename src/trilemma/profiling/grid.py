@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from trilemma.hardware.machine import Precision
 from trilemma.metrics import Phase
@@ -88,12 +88,17 @@ class EfficiencyGrid(BaseModel):
         description="the device's power under load, e.g. its TDP: gives estimates of energy, marked as such",
     )
 
-    @model_validator(mode="after")
-    def _decodes_enough(self) -> "EfficiencyGrid":
-        if self.decode == 1:
+    @field_validator("decode")
+    @classmethod
+    def _decodes_enough(cls, decode: int) -> int:
+        if decode == 1:
             raise ValueError(
-                "decode: one token has no time per further token; give at least 2, or 0 for no generation"
+                "one token has no time per further token; give at least 2, or 0 for no generation"
             )
+        return decode
+
+    @model_validator(mode="after")
+    def _generates_tokens(self) -> "EfficiencyGrid":
         if self.phases == ["generate"] and not self.decode:
             raise ValueError("phases: nothing is generated where decode is 0; give decode at least 2")
         return self

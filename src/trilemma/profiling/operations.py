@@ -104,7 +104,7 @@ class Operation:
 
     @property
     def bytes(self) -> float:
-        """All that it moves."""
+        """All bytes that the operation moves."""
         return self.weight_bytes + self.other_bytes
 
 

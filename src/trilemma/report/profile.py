@@ -254,7 +254,9 @@ def _models(records: pd.DataFrame) -> Sheet | None:
         {
             "model": str(row["model"]),
             "architecture": row["arch"],
-            "weights": "" if pd.isna(row["parameters"]) else format_value(float(row["parameters"]), "count"),
+            "parameters": ""
+            if pd.isna(row["parameters"])
+            else format_value(float(row["parameters"]), "count"),
             **{name: row[name] for name in ("precision", "attention", "machine", "plan")},
             "kernel": ", ".join(filter(None, [row["kernel"], "torch.compile" if row["compiled"] else ""])),
             **{

@@ -110,11 +110,12 @@ _BETTER = {"a better": "first", "b better": "second", "not distinguishable": "ti
 def comparison_sheet(comparison: pd.DataFrame) -> Sheet:
     """The rows of :meth:`trilemma.Result.compare`: a line for each task, set and level."""
     first, largest = comparison.iloc[0], comparison["family"].max()
+    tests = "one test" if largest == 1 else f"at most {largest} tests per family"
     return Sheet(
         title=f"{first['metric'].replace('_', ' ')}: {first['a']} (first) against {first['b']} (second)",
         header=("task", "level", "n", "first", "second", "difference [95%]", "p (Holm)", "better"),
         rows=tuple(_comparison_row(row) for row in rows_of(comparison)),
-        notes=(f"Paired tests on the same items; Holm over at most {largest} tests per family.",),
+        notes=(f"Paired tests on the same items; p adjusted after Holm over {tests}.",),
         fixed=2,
     )
 

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.errors import StudyError, one_line
+from trilemma.units import counted
 
 _MAXIMUM_BYTES = 1_000_000
 _MAXIMUM_DIGITS = 18
@@ -120,7 +121,7 @@ def explain(
         where = f"--{_dotted(location)}: " if given else place(root, path, location)
         found[f"{where}{_message(detail, model)}"] = None
     problems = list(found)
-    more = f" (and {_counted(len(problems) - 3, 'more fault')})" if len(problems) > 3 else ""
+    more = f" (and {counted(len(problems) - 3, 'more fault')})" if len(problems) > 3 else ""
     return "\n".join(problems[:3]) + more
 
 
@@ -193,9 +194,9 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
         files = "; a task from your files also needs `files`" if "TaskSpec" in detail["loc"] else ""
         return f"is not a field here; known: {known}{files}"
     if kind == "too_short":
-        return f"needs at least {_counted(detail['ctx']['min_length'], 'entry')}"
+        return f"needs at least {counted(detail['ctx']['min_length'], 'entry')}"
     if kind == "too_long":
-        most, given = _counted(detail["ctx"]["max_length"], "entry"), detail["ctx"]["actual_length"]
+        most, given = counted(detail["ctx"]["max_length"], "entry"), detail["ctx"]["actual_length"]
         return f"takes at most {most}, not {given}"
     if kind == "string_pattern_mismatch" and detail["ctx"]["pattern"].startswith("^[A-Za-z0-9]["):
         message = "Input should be at most 80 letters, digits and ._+- that begin with a letter or digit"
@@ -206,12 +207,6 @@ def _message(detail: ErrorDetails, model: type[BaseModel]) -> str:
     given = detail["input"]
     quote = "; put it in quotes" if kind == "string_type" and not isinstance(given, dict | list) else ""
     return f"{message}, not {one_line(repr(given), 60)}{quote}"
-
-
-def _counted(count: int, noun: str) -> str:
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{count} {noun}s"
 
 
 _WORDS = (

@@ -10,7 +10,7 @@ import yaml
 WORDS: Mapping[str, Any] = yaml.safe_load(
     (files("trilemma.tasks.embedded") / "words.yaml").read_text("utf-8")
 )
-"""All of the file."""
+"""All word lists of the file, by name."""
 
 
 @dataclass(frozen=True)
