@@ -65,11 +65,7 @@ def parse_quantity(text: str | float, unit: str, name: str) -> float:
     if value < 0 and unit not in ("fraction", "cosine", "ratio", ""):
         raise TrilemmaError(f"{name} cannot be below 0, as {text} is; give a positive limit")
     if unit == "fraction" and abs(value) > 1:
-        if suffix or abs(value) > 100:
-            raise TrilemmaError(f"{name} is a fraction, which {text} cannot be: write 0 to 1, or 0% to 100%")
         raise TrilemmaError(f"{name} is a fraction: write {text} as {value / 100:g} or {value:g}%")
-    if value < 0 and unit != "fraction":
-        raise TrilemmaError(f"{name} cannot be {text}: it is never below 0")
     return value
 
 
