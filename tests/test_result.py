@@ -148,11 +148,11 @@ def test_a_run_without_records_is_one_sentence(tmp_path: Path) -> None:
 
 def test_files_in_each_others_place_are_called_what_they_are(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", models=2, seeds=(0,))
-    for name, what in (("records", "a study's records"), ("items", "a study's answers")):
+    for name in ("records", "items"):
         done = CliRunner().invoke(app, ["show", str(run / f"{name}.parquet")])
         assert isinstance(done.exception, TrilemmaError)
-        assert what in str(done.exception) and f"trilemma show {run}" in str(done.exception)
-    with pytest.raises(StoreError, match="is a file: name a run folder"):
+        assert "a table of a study" in str(done.exception) and f"trilemma show {run}" in str(done.exception)
+    with pytest.raises(StoreError, match="a table of a study; name its run folder"):
         Result.load(run / "records.parquet")
 
 
