@@ -82,7 +82,7 @@ def test_each_kind_of_value_has_a_table_of_its_own() -> None:
     assert found["Training: time of a step"].header == ("model", "adaptation", "batch", "length", "step")
     assert found["Training: memory"].rows[0][-2:] == ("33.0 MB", "1.00 MB")  # weights hold at every point
     assert found["Training: energy"].notes == ("energy per example: not measured: no meter",)
-    assert found["Models"].header == ("model", "architecture", "weights", "precision", "kernel")
+    assert found["Models"].header == ("model", "architecture", "parameters", "precision", "kernel")
 
 
 def test_estimates_have_columns_of_their_own() -> None:
