@@ -39,7 +39,7 @@ ATTACK = "attack:"
 PARTIAL = "partial"
 """Flag of a score on a split that has fewer rows than the official one."""
 
-MEANINGLESS = "meaningless"
+MEANINGLESS = "no skill shown"
 """Flag of a robustness where the model has not learnt the task."""
 
 GENERATED = "generated data"
@@ -47,6 +47,9 @@ GENERATED = "generated data"
 
 SUSPECT = "suspect"
 """Flag of an attack whose success is held back by the model's gradients, not by its robustness (masking)."""
+
+EDGE = "edge of the sweep"
+"""Flag of a learning rate that is the smallest or the largest of those that were tried."""
 
 FAKE_QUANTISED = "fake-quantised"
 """Flag of what was measured of ternary weights before packing, which changes speed and memory."""
@@ -120,7 +123,7 @@ class Record:
         verdict: what the repetitions of a time say of it: ``steady``, ``noisy``, ``drifting``, ``undecided``.
         drift: change of a time from the first repetition to the last, as a share of the median.
         drift_p: p-value of that trend.
-        flags: what a reader must be able to filter on: ``partial``, ``meaningless``, ``generated data``, ...
+        flags: what a reader must be able to filter on: ``partial``, ``no skill shown``, ...
         note: what a person should know beside; no program reads it.
         machine: the machine that a forecast is for: a name of the catalogue, or ``here``.
         plan: over which devices a forecast spreads the model, e.g. ``tensor 2``; "" for one device.

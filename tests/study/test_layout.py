@@ -20,6 +20,7 @@ tasks:
     labels: [a, b]
     metric: accuracy
     files: {train: train.csv, validation: dev.csv}
+seeds: [0]
 adapt: {epochs: 2, learning_rate: {sweep: [1.0e-3, 2.0e-3]}, checkpoint_steps: 100}
 """
 MACHINE = {"hardware": "a computer", "versions": "some", "kernels": "some"}
@@ -103,6 +104,7 @@ def test_artifacts_of_a_pretrained_and_transformed_regression_are_found_again(tm
 name: kept
 models: [{{arch: gla, size: nano, pretrain: true, transforms: [prune]}}]
 tasks: [{{name: stars, fields: [text], label: score, files: {files}}}]
+seeds: [0]
 adapt: {{method: lora, learning_rate: {{sweep: [1.0e-3, 2.0e-3]}}, early_stopping: {{patience: 2}}}}
 pretrain: {{corpus: [corpus.txt], tokens: 20k, vocabulary: 300, length: 32, learning_rate: {{gla: 0.002}}}}
 """

@@ -47,7 +47,7 @@ def test_a_new_model_is_written_as_everywhere_else(tmp_path: Path) -> None:
 def test_a_short_study_gets_the_defaults(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, GOOD))
     assert [model.label for model in study.models] == ["gla-nano", "transformer-pp-nano"]
-    assert study.data == "embedded" and study.seeds == (0,)
+    assert study.data == "embedded" and study.seeds == (0, 1, 2)
     assert study.base == tmp_path.resolve()
 
 

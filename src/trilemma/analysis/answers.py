@@ -13,6 +13,7 @@ import pandas as pd
 
 from trilemma.analysis.candidates import candidate_names
 from trilemma.errors import TrilemmaError
+from trilemma.records import ATTACK
 from trilemma.statistics.sums import Array
 
 Mask = npt.NDArray[np.bool_]
@@ -28,6 +29,12 @@ ADVGLUE = "advglue"
 LEADERBOARDS = (ADVGLUE, f"{ADVGLUE}_test")
 """Adversarial benchmarks that are aggregated by AdvGLUE's rule, which counts F1 too."""
 
+OWN_SETS = "own sets"
+"""The benchmark that all of a user's adversarial sets are: their mean by task, then over tasks."""
+
+ATTACKS = "attacks"
+"""The benchmark that a study's attacks are together, beside each of them alone."""
+
 COLUMNS = [
     *("model", "adaptation", "seed", "task", "set", "id", "level", "method", "origin", "labels", "gold"),
     *("answer", "original_answer"),
@@ -42,8 +49,7 @@ class AnswerMatrix:
     Attributes:
         task: task name.
         set: the split or adversarial set.
-        benchmark: ``clean``, or what the set belongs to: ``advglue`` (``adv_sst2``), ``anli`` (``anli_r1``),
-            else the set's own name.
+        benchmark: ``clean``, or what the set belongs to (:func:`benchmark_of`), or :data:`ATTACKS`.
         classes: number of classes; 0 for a regression.
         level: N names.
         method: N names.
@@ -131,14 +137,24 @@ def resampling_seed(matrix: AnswerMatrix) -> int:
 
 
 def benchmark_of(name: str) -> str:
-    """What an adversarial set belongs to: AdvGLUE's and ANLI's subsets are averaged, others stand alone."""
+    """What an adversarial set belongs to: AdvGLUE, ANLI, the user's own sets; an attack stands alone."""
     if name.startswith("adv_"):
         return f"{ADVGLUE}_test" if name.endswith("_test") else ADVGLUE
-    return re.sub(r"^(anli)_r\d+$", r"\1", name)
+    if name.startswith(ATTACK):
+        return name
+    return "anli" if re.fullmatch(r"anli_r\d+", name) else OWN_SETS
+
+
+def within(name: str, benchmark: str) -> bool:
+    """Whether an adversarial set is one of a benchmark's."""
+    return benchmark == benchmark_of(name) or (benchmark == ATTACKS and name.startswith(ATTACK))
 
 
 def answer_matrices(items: pd.DataFrame) -> list[AnswerMatrix]:
-    """All sets of the items table, in order of appearance; texts and probabilities are not needed."""
+    """All sets of the items table in order of appearance, several attacks once more as one benchmark.
+
+    Texts and probabilities are not needed.
+    """
     rows = items[COLUMNS]
     names = candidate_names(items)
     model, models = pd.factorize(rows["model"])
@@ -150,7 +166,9 @@ def answer_matrices(items: pd.DataFrame) -> list[AnswerMatrix]:
         clusters: dict[str, int] = {}
         for name, answers in own.groupby("set", sort=False, observed=True):
             found.append(_matrix(str(task), str(name), answers, clusters))
-    return found
+    attacks = [matrix for matrix in found if matrix.set.startswith(ATTACK)]
+    several = len({matrix.set for matrix in attacks}) > 1
+    return [*found, *(replace(matrix, benchmark=ATTACKS) for matrix in attacks if several)]
 
 
 def _matrix(task: str, name: str, rows: pd.DataFrame, clusters: dict[str, int]) -> AnswerMatrix:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from trilemma.analysis.answers import LEADERBOARDS, benchmark_of
+from trilemma.analysis.answers import ATTACKS, LEADERBOARDS, OWN_SETS, benchmark_of, within
 from trilemma.analysis.candidates import Candidate, candidate_names, of_candidate, rows_of, text_of
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS, Metric, Phase, find_metric, plugin_metric
@@ -133,14 +133,22 @@ def metric_of(records: pd.DataFrame, name: str) -> Metric:
 
 
 def benchmarks(records: pd.DataFrame) -> list[str]:
-    """The adversarial benchmarks that candidates were measured on; AdvGLUE's own rule first."""
+    """The adversarial benchmarks that candidates were measured on, first the one that stands for robustness.
+
+    That is AdvGLUE, or else the user's own sets, another published benchmark, all attacks, or the only one.
+    """
     rows = records[(records["axis"] == "R") & (records["task"] == AVERAGE)]
     names = [str(name) for name in dict.fromkeys(rows["set"])]
-    return sorted(names, key=lambda name: name not in LEADERBOARDS)
+
+    def rank(name: str) -> int:
+        kinds = (name in LEADERBOARDS, name == OWN_SETS, not name.startswith(ATTACK) and name != ATTACKS)
+        return next((place for place, one in enumerate((*kinds, name == ATTACKS)) if one), 4)
+
+    return sorted(names, key=rank)
 
 
 def benchmark(records: pd.DataFrame) -> str:
-    """The adversarial benchmark that stands for robustness: AdvGLUE, or else the first; "" for none."""
+    """The adversarial benchmark that stands for robustness; "" for none."""
     return next(iter(benchmarks(records)), "")
 
 
@@ -152,8 +160,9 @@ def meaningless_tasks(records: pd.DataFrame) -> dict[tuple[str, str, str], tuple
     found: dict[tuple[str, str, str], tuple[str, ...]] = {}
     columns = ["model", "adaptation", "set", "task"]
     for model, adaptation, name, task in rows[columns].drop_duplicates().itertuples(index=False):
-        key = str(model), str(adaptation), benchmark_of(str(name))
-        found[key] = tuple(dict.fromkeys((*found.get(key, ()), str(task))))
+        for benchmark in {benchmark_of(str(name)), *([ATTACKS] if within(str(name), ATTACKS) else [])}:
+            key = str(model), str(adaptation), benchmark
+            found[key] = tuple(dict.fromkeys((*found.get(key, ()), str(task))))
     return found
 
 

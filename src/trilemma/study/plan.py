@@ -13,6 +13,7 @@ from trilemma.study.console import duration
 from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out
+from trilemma.study.power import Resolution, resolutions
 from trilemma.study.spec import Study
 from trilemma.study.store import has_artifact
 from trilemma.terminal import print_lines
@@ -42,6 +43,8 @@ class StudyPlan:
         seconds: estimated time of those on this machine.
         memory: estimated peak bytes.
         available: bytes of memory this machine has.
+        resolutions: what differences its items and seeds can resolve.
+        seeds: how many it has.
     """
 
     study: str
@@ -52,6 +55,8 @@ class StudyPlan:
     seconds: float
     memory: float
     available: int
+    resolutions: list[Resolution]
+    seeds: int
 
 
 def plan(study: Study, store: Path | None = None) -> StudyPlan:
@@ -84,6 +89,8 @@ def plan(study: Study, store: Path | None = None) -> StudyPlan:
         seconds=operations / _matrix_rate() + STAGE_SECONDS * len(absent),
         memory=max(row.memory for row in planned),
         available=machine.available_memory(),
+        resolutions=resolutions(graph),
+        seeds=len(study.seeds),
     )
 
 
@@ -118,6 +125,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         print_lines(console, f"estimated time and memory of {names}: unknown until fetched or opened{rest}")
         if not rest:
             return
+    _print_resolutions(plan, console)
     needed, available = format_value(plan.memory, "bytes"), format_value(plan.available, "bytes")
     print_lines(
         console,
@@ -127,6 +135,22 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
     if plan.memory > plan.available:
         remedy = "use adapt method lora or linear-probe, a smaller batch, or a larger machine"
         print_lines(console, f"this is more memory than the machine has: {remedy}", style="yellow")
+
+
+def _print_resolutions(plan: StudyPlan, console: Console) -> None:
+    """What differences the study can resolve, so that nobody spends hours on what cannot be decided."""
+    if not plan.resolutions:
+        return
+    table = Table(title="smallest difference that is found (80% power)", title_justify="left")
+    for heading in ("mean over tasks", "items", "difference"):
+        table.add_column(heading, justify="left" if heading == "mean over tasks" else "right")
+    for one in plan.resolutions:
+        table.add_row(one.what, f"{one.items:,}", f"{100 * one.difference:.1f} points")
+    console.print(table)
+    if plan.seeds == 1:
+        print_lines(
+            console, "with one seed a difference is one of these trained models, not of the candidates"
+        )
 
 
 _SIZELESS = ("tokenizer", "create", "transform")
