@@ -23,8 +23,8 @@ its own interval, and a share without scatter by Agresti and Coull's variance.
 
 **Seeds.** Seeds are crossed with items, so the variance of the mean over S seeds is what the clusters
 contribute to all seeds alike, plus the variance between seeds over S. The latter is pooled over the study's
-cells (:mod:`trilemma.statistics.seeds`), and what the items explain of it is not counted twice; the degrees of
-freedom of the sum are Satterthwaite's (Biometrics Bulletin 1946). With two seeds that covers 94 to 98% where one
-model's own two seeds cover 84 to 98% at up to twice the width (``benchmarks/statistics.py``). With one seed an
-interval speaks of that trained model only, unless other candidates of the study have several.
+cells (:mod:`trilemma.statistics.seeds`), and what the items explain of it is not counted twice; the degrees
+of freedom of the sum are Satterthwaite's (Biometrics Bulletin 1946). With two seeds that covers 94 to 98%
+where one model's own two seeds cover 84 to 98% at up to twice the width (``benchmarks/statistics.py``). With
+one seed an interval speaks of that trained model only, unless other candidates of the study have several.
 """
