@@ -155,3 +155,21 @@ def test_a_column_of_accuracies_alone_is_called_accuracy() -> None:
     assert score_title(ROBUST, [accuracy, ("matthews",)]) == "robust accuracy"
     assert score_title(ROBUST, [accuracy, both]) == "robust score"
     assert score_title(METRICS["flip_rate"], [both]) == "flip rate"
+
+
+def test_measurements_that_took_turns_are_tested_by_round() -> None:
+    records, items = frames(models=2, seeds=(0,))
+    latency, random = METRICS["latency_ms"], np.random.default_rng(0)
+    rows = records["metric"] == "latency_ms"
+    for model, value in (("transformer-pp-nano", 4.0), ("gla-nano", 4.05)):
+        own = rows & (records["model"] == model)
+        records.loc[own, ["value", "low", "high"]] = [value, value - 1, value + 1]
+    apart = Evidence(records, items)
+    assert apart.adjusted_p(latency, *apart.candidates) > 0.9
+    drift = 4 + np.cumsum(random.normal(0, 0.3, 12))
+    times = {"transformer-pp-nano": drift, "gla-nano": 1.05 * drift * np.exp(random.normal(0, 0.01, 12))}
+    records["rounds"] = [
+        times[model] if row else () for model, row in zip(records["model"], rows, strict=True)
+    ]
+    by_round = Evidence(records, items)
+    assert by_round.adjusted_p(latency, *by_round.candidates) < 0.001

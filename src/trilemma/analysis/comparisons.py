@@ -1,8 +1,8 @@
 """Whether two candidates differ on a metric: difference, interval and the p of a test.
 
-What is computed from items is tested on the items that both answered (:func:`compare`), measured efficiency
-by the recorded intervals (:func:`p_of_intervals`). Which of these p a verdict or a decision shows is chosen
-by :meth:`trilemma.analysis.evidence.Evidence.adjusted_p`.
+What is computed from items is tested on the items that both answered (:class:`Comparisons`), measured
+efficiency round by round or by the recorded intervals (:func:`p_of_measurements`). Which of these p a verdict
+or a decision shows is chosen by :meth:`trilemma.analysis.evidence.Evidence.adjusted_p`.
 """
 
 import itertools
@@ -23,7 +23,13 @@ from trilemma.analysis.seed_noise import SeedNoise
 from trilemma.metrics import METRICS
 from trilemma.records import AVERAGE
 from trilemma.statistics.intervals import Sample
-from trilemma.statistics.paired_tests import holm, mcnemar_exact, sign_flip_permutation, swap_permutation
+from trilemma.statistics.paired_tests import (
+    holm,
+    mcnemar_exact,
+    rounds_test,
+    sign_flip_permutation,
+    swap_permutation,
+)
 from trilemma.statistics.seeds import SeedVariance
 from trilemma.statistics.sums import Array, Statistic
 
@@ -32,6 +38,9 @@ SIGNIFICANCE = 0.05
 
 FAMILY = ("accuracy", "robust_accuracy", "attack_success_rate")
 """The metrics whose tests are the study's family."""
+
+FEWEST_ROUNDS = 6
+"""Rounds from which measurements that took turns are tested round by round."""
 
 RANKED = ("accuracy", "robust_accuracy")
 """The metrics by whose averages candidates are ranked."""
@@ -548,8 +557,12 @@ def _mean_statistic(tasks: Sequence[ClusterSums]) -> Statistic:
     return statistic
 
 
-def p_of_intervals(a: Estimate, b: Estimate, *, exact: bool = False) -> float | None:
-    """Two-sided p that two measured values are equal: a normal test on their (logarithmic) intervals.
+def p_of_measurements(a: Estimate, b: Estimate, *, exact: bool = False) -> float | None:
+    """Two-sided p that two measured values are equal.
+
+    What took turns is tested round by round, which a drift of the machine does not blur
+    (:func:`trilemma.statistics.paired_tests.rounds_test`); else it is a normal test on the (logarithmic)
+    intervals.
 
     Args:
         a: a value with its interval.
@@ -561,6 +574,8 @@ def p_of_intervals(a: Estimate, b: Estimate, *, exact: bool = False) -> float | 
     """
     if any(one.value is None or (one.low is None and not exact) for one in (a, b)):
         return None
+    if len(a.rounds) == len(b.rounds) >= FEWEST_ROUNDS:
+        return rounds_test(a.rounds, b.rounds)[-1]
     (x, x_spread, x_log), (y, y_spread, y_log) = (spread_of(one) for one in (a, b))
     if x_log != y_log:
         x, y = a.value or 0.0, b.value or 0.0

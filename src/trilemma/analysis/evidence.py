@@ -27,7 +27,7 @@ from trilemma.analysis.comparisons import (
     Comparison,
     Comparisons,
     Distinction,
-    p_of_intervals,
+    p_of_measurements,
 )
 from trilemma.analysis.goals import Goals
 from trilemma.analysis.item_metrics import (
@@ -263,7 +263,7 @@ class Evidence:
             same[0].append(one)
         pairs = list(itertools.combinations(distinct, 2))
         estimates = [[self.estimate(metric, one[0]) for one in pair] for pair in pairs]
-        found = [p_of_intervals(*pair, exact=metric.exact) for pair in estimates]
+        found = [p_of_measurements(*pair, exact=metric.exact) for pair in estimates]
         tested = [(pair, p) for pair, p in zip(pairs, found, strict=True) if p is not None]
         adjusted = holm([p for _, p in tested])
         return {

@@ -32,6 +32,7 @@ class Estimate:
         flags: as in the records.
         note: for people.
         point: where it was read, if not where it was asked for.
+        rounds: of a time, the value of each round; models of one measurement took turns.
     """
 
     value: float | None
@@ -45,6 +46,7 @@ class Estimate:
     flags: tuple[str, ...] = ()
     note: str = ""
     point: OperatingPoint | None = None
+    rounds: tuple[float, ...] = ()
 
     @property
     def partial(self) -> bool:
@@ -248,7 +250,14 @@ def estimate_of(row: "Mapping[str, Any] | pd.Series[Any]") -> Estimate:
         high=float(row["high"]) if known else None,
         n=None if pd.isna(row["n"]) else int(row["n"]),
         confidence=float(row["confidence"]) if known and not pd.isna(row["confidence"]) else None,
+        rounds=_rounds(row["rounds"]),
     )
+
+
+def _rounds(own: object) -> tuple[float, ...]:
+    """Positive numbers, or none: they are compared by their ratios."""
+    numbers = tuple(map(float, own)) if isinstance(own, Iterable) and not isinstance(own, str) else ()
+    return numbers if all(number > 0 and math.isfinite(number) for number in numbers) else ()
 
 
 def _possible(value: float, unit: str) -> bool:
