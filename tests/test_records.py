@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,25 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     absent = one.without_value("the worker stopped", "failed")
     assert (absent.value, absent.low, absent.confidence, absent.status) == (None, None, None, "failed")
     assert absent.with_value(4.0) == replace(one, value=4.0, low=None, high=None, confidence=None)
+
+
+def test_a_flipped_bit_of_a_table_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "records.parquet"
+    values = [1 + i / 7 for i in range(200)]
+    write_table(
+        records_table([Record(model="a", axis="E", metric="latency_ms", value=v) for v in values]), path
+    )
+    whole, table = path.read_bytes(), read_table(path, RECORDS)
+    found = whole.index(np.array(values[:1]).tobytes())  # values, not repeated enough to be compressed away
+    refused = 0
+    for place in range(found, found + 800, 37):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert read_table(path, RECORDS) == table
+        except StoreError as error:
+            assert "is not readable Parquet" in str(error)
+            refused += 1
+    assert refused > 15 and table["value"].to_pylist() == values
 
 
 @pytest.mark.parametrize(

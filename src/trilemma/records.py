@@ -209,7 +209,7 @@ def records_table(records: Iterable[Record]) -> pa.Table:
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet (zstd), whole or not at all; errors as for :func:`trilemma.files.replacing`."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -219,7 +219,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         StoreError: when the file is absent, unreadable or lacks columns of ``schema``.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} does not exist; is the study finished? `trilemma run` resumes it"

@@ -173,6 +173,7 @@ HEAD = "row,task,question,sentence,choices,verdict\r\n"
         (HEAD + "9,,,a,,positive\r\n", "line 2: row '9' is not one"),
         (HEAD + "1,,,a,,positive\r\n", "lacks the rows 2"),
         (HEAD + "1\r\n", "line 2: row 1 has no verdict"),
+        (HEAD + '1,,,"a,,positive\r\n2,,,"b,,negative\r\n', "line 3: not valid CSV"),
         ("a,b\r\n1,2\r\n", "lacks the column"),
         ("", "lacks the column"),
         (b"\xff\xfe\x00", "not UTF-8"),

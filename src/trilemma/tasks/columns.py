@@ -137,6 +137,8 @@ def check_text(value: object, where: str, row: int, name: str) -> None:
         raise _wrong(where, row, f"{shown(value)} in column {name!r}", "text")
     if not _well_formed(value):
         raise _wrong(where, row, f"a lone surrogate in column {name!r}", "text that UTF-8 can hold")
+    if "\0" in value:
+        raise _wrong(where, row, f"a NUL character in column {name!r}", "text")
     if len(value) > LONGEST_TEXT:
         found = f"{len(value):,} characters in column {name!r} (is a quote left open?)"
         raise _wrong(where, row, found, f"at most {LONGEST_TEXT:,}")
@@ -160,7 +162,9 @@ def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) 
     if task.labels is not None:
         if not numeric_names:
             known |= {index: float(index) for index in range(len(task.labels))}
-            known |= {str(index): float(index) for index in range(len(task.labels))}
+            known |= {
+                f"{index}{end}": float(index) for index in range(len(task.labels)) for end in ("", ".0")
+            }
         known |= {name: float(index) for index, name in enumerate(task.labels)}
     labels: list[float | None] = []
     for row, value in enumerate(table.columns[column], start=1):
@@ -286,6 +290,8 @@ def _expected(task: Task) -> str:
 
 
 def _score(value: Any) -> float | None:
+    if isinstance(value, str) and "_" in value:  # Python's way to write 1,000, and nobody else's
+        return None
     try:
         score = float(value)
     except (TypeError, ValueError, OverflowError):

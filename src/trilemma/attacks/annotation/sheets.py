@@ -84,18 +84,24 @@ def read_sheet(path: Path, rows: Collection[str], choices: Sequence[str]) -> dic
         raise AttackError(str(error)) from error
     head = text.partition("\n")[0]
     csv.field_size_limit(LARGEST)  # a text may be longer than Python's default for a cell
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     known = {choice.casefold(): choice for choice in choices}
     found: dict[str, str] = {}
-    header = [cell.strip().lower() for cell in next(reader, [])]
+    try:
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise AttackError(
+            f"{path}, line {reader.line_num}: not valid CSV ({error}); restore the texts from the export"
+        ) from error
+    header = [cell.strip().lower() for cell in lines.pop(0)[1]] if lines else []
     if "row" not in header or VERDICT not in header:
         raise AttackError(
             f"{path} lacks the column `row` or `{VERDICT}` in its first line; restore it from the export"
         )
-    for cells in reader:
+    for line, cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
-        where = f"{path}, line {reader.line_num}"
+        where = f"{path}, line {line}"
         cells += [""] * (len(header) - len(cells))
         row = cells[header.index("row")].strip().lstrip("'")
         given = cells[header.index(VERDICT)].strip().lstrip("'").casefold()
