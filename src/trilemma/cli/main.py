@@ -94,9 +94,11 @@ def main() -> None:
     try:
         app()
     except TrilemmaError as error:
+        from trilemma.web import without_secrets
+
         if _state["debug"]:
             traceback.print_exc()
-        typer.echo(printable(f"trilemma: {error}"), err=True)
+        typer.echo(printable(f"trilemma: {without_secrets(str(error))}"), err=True)
         sys.exit(2)
     except OSError as error:
         if error.errno not in _SENTENCES:

@@ -23,6 +23,7 @@ from trilemma.study.spec import Study
 from trilemma.study.stage import Stage, StageRun
 from trilemma.study.stages import all_records
 from trilemma.study.store import DamagedError, Store
+from trilemma.web import without_secrets
 
 _FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
@@ -75,7 +76,7 @@ def _is_not_noise(record: LogRecord) -> bool:
 
 def keep_study(study: Study, path: Path, notice: Callable[[str], None]) -> None:
     """Write the study beside its tables, and give notice where those of another one will be replaced."""
-    content = study.model_dump_json(indent=1, exclude_unset=True)
+    content = without_secrets(study.model_dump_json(indent=1, exclude_unset=True))
     finished = path.is_file() and (path.parent / "records.parquet").is_file()
     if finished and path.read_bytes() != content.encode():
         notice(f"replaces the result of an earlier version of the study in {path.parent}")
