@@ -144,6 +144,7 @@ def shown(url: str) -> str:
 
 def without_secrets(text: str, *urls: str) -> str:
     """A text in which addresses are as :func:`shown`, and what is secret in ``urls`` is left out wherever."""
+    urls = tuple(url for url in urls if "://" in url)
     for url in urls:  # one with a space in it, too
         text = text.replace(url, shown(url))
     text = _URL.sub(lambda found: shown(found[0]), text)
