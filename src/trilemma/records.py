@@ -48,6 +48,9 @@ GENERATED = "generated data"
 SUSPECT = "suspect"
 """Flag of an attack whose success is held back by the model's gradients, not by its robustness (masking)."""
 
+INTERRUPTED = "interrupted"
+"""Flag of what was not measured since somebody ended the process: the study's next run measures it again."""
+
 BY_DESCRIPTION = "by description"
 """Flag of a forecast that rests on a machine's description alone: its interval is not a quantile."""
 

@@ -1,4 +1,4 @@
-"""Requests to servers that nobody vouches for: in a limited time in all, and without showing what is secret."""
+"""Requests to servers that nobody vouches for: in a limited time in all, and without showing secrets."""
 
 import re
 import socket
@@ -66,7 +66,7 @@ def ask(request: Request, seconds: float, most: int, *, redirects: bool) -> Answ
 
 
 class _Watch:
-    """Cuts the connections of a request when its time is over: limits on single reads do not add up to one."""
+    """Cuts the connections of a request when its time is over: limits on single reads make no limit in all."""
 
     def __init__(self, seconds: float) -> None:
         self.over = False
@@ -132,7 +132,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def shown(url: str) -> str:
-    """An address without what may be secret: user, query, fragment, and long parts of the path with digits."""
+    """An address without what may be secret: user, query, fragment, long parts of the path with digits."""
     try:
         parts = urlsplit(url)
         place = parts.netloc.rpartition("@")[2]

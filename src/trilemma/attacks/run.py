@@ -155,8 +155,8 @@ def run_attack(
     before = answered(texts)
     if classes is not None and texts and before.shape[1] != classes:
         raise AttackError(
-            f"the victim answers with {before.shape[1]} classes, the task has {classes}; attack it on the task "
-            "that it was adapted to"
+            f"the victim answers with {before.shape[1]} classes, the task has {classes}; attack it on the "
+            "task that it was adapted to"
         )
     right = [i for i, p in enumerate(before) if int(p.argmax()) == labels[i] and labels[i] != settings.target]
     results = {} if journal is None else {i: one for i, one in journal.results.items() if i in right}

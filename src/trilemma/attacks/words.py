@@ -35,7 +35,7 @@ _WORD = regex.compile(
 )
 """Letters and digits of any script with their marks, and the signs inside a word that belong to it:
 apostrophes, hyphens and what joins digits (3.5, .5, 1,000, 12:30, 1/2), the points of an abbreviation, a
-company's ampersand, and all of an address. A part of such a word that was changed alone would make no word."""
+company's ampersand, and all of an address. A part of such a word that was changed alone made no word."""
 
 
 @dataclass(frozen=True)

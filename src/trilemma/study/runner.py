@@ -20,7 +20,7 @@ from trilemma.study.console import ConsoleListener
 from trilemma.study.finished import Finished
 from trilemma.study.layout import lay_out, provenance
 from trilemma.study.spec import Study
-from trilemma.study.stage import Stage, StageRun
+from trilemma.study.stage import AGAIN, Stage, StageRun
 from trilemma.study.stages import all_records
 from trilemma.study.store import DamagedError, Store
 from trilemma.web import without_secrets
@@ -103,12 +103,14 @@ class _Walk:
             found = store.facts(stage.kind, stage.key)
         except DamagedError:
             found = None
-        reused = found is not None
-        if found is None:
+        reused = found is not None and not found.get(AGAIN)
+        if found is None or not reused:
             progress = self.listener.started(stage)
             with store.computing(stage.kind, stage.key):
                 # Another study may have finished it meanwhile.
-                found = self._sound(stage) or self._compute(stage, progress)
+                found = self._sound(stage)
+                if found is None or found.get(AGAIN):
+                    found = self._compute(stage, progress)
         facts[stage.key] = found
         failure = str(found.get("failure", ""))
         if failure:

@@ -129,6 +129,8 @@ class Store:
                 for name in names:
                     sync(temporary / name)
                 sync(temporary)
+                if final.exists():  # it is made again
+                    shutil.rmtree(final)
                 os.rename(temporary, final)
                 sync(final.parent)
         finally:

@@ -163,16 +163,16 @@ def _csv(path: Path, required: list[str], optional: list[str]) -> dict[str, list
             row += 1
             if len(cells) != len(names):
                 raise DataError(
-                    f"{path}, row {row}: expected {len(names)} columns, got {len(cells)}; is a comma or a quote "
-                    "in a text not quoted, or the file truncated?"
+                    f"{path}, row {row}: expected {len(names)} columns, got {len(cells)}; is a comma or a "
+                    "quote in a text not quoted, or the file truncated?"
                 )
             for name, place in wanted.items():
                 columns[name].append(cells[place])
     except csv.Error as error:
         where = f"{path}, row {row + 1}" if rows.line_num > 1 else f"{path}, header"
         raise DataError(
-            f"{where}: not valid CSV ({one_line(error)}); put a text that contains quotes between quotes, and "
-            'write each quote inside it twice: "She said ""no"""'
+            f"{where}: not valid CSV ({one_line(error)}); put a text that contains quotes between quotes, "
+            'and write each quote inside it twice: "She said ""no"""'
         ) from error
     return columns
 
