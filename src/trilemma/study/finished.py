@@ -110,16 +110,20 @@ class Finished:
 
     def completed(self, record: Record) -> Record:
         """A record that was formed from answers, with the columns that answers do not have."""
-        by = [
-            stage
-            for adapted in self.graph.adapted
-            if adapted.model == record.model and record.task in (adapted.task, AVERAGE)
-            for stage in adapted.asked
-            if stage.has_items
-        ]
         generated = (GENERATED,) if self._is_generated(record) else ()
         flags = tuple(dict.fromkeys((*record.flags, *generated)))
-        return replace(record, **self._shared(record.model, by), flags=flags)
+        shared = self._answered.get((record.model, record.task)) or self._shared(record.model, ())
+        return replace(record, **shared, flags=flags)
+
+    @cached_property
+    def _answered(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """By model and task what all records of its answers have from the profile and from their stages."""
+        by: dict[tuple[str, str], list[Stage]] = {}
+        for adapted in self.graph.adapted:
+            for task in (adapted.task, AVERAGE):
+                answered = (stage for stage in adapted.asked if stage.has_items)
+                by.setdefault((adapted.model, task), []).extend(answered)
+        return {key: self._shared(key[0], stages) for key, stages in by.items()}
 
     def _is_generated(self, record: Record) -> bool:
         """Whether a score is, at least in part, on items of the embedded suite."""

@@ -1,7 +1,8 @@
 """What a study would do, before it does it: stages, downloads, memory and time."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -54,26 +55,30 @@ class StudyPlan:
     available: int
 
 
-def plan(study: Study, store: Path | None = None) -> StudyPlan:
+def plan(
+    study: Study, store: Path | None = None, preparing: Callable[[str], None] = lambda what: None
+) -> StudyPlan:
     """Lay out a study without running it; hub data and models are taken at their published sizes.
 
     Args:
         study: the study.
         store: folder of artifacts, of which those of the study are counted. What comes from the hub is not
             looked up there, so stages that need it count as absent.
+        preparing: called with what is being done.
 
     Raises:
         TrilemmaError: for whatever would stop the study at its start.
     """
     from trilemma.hardware import machine
 
-    graph = lay_out(study, offline=True)
+    graph = lay_out(study, offline=True, preparing=preparing)
+    preparing("looking up what is there")
     absent = [stage for stage in graph.stages if not (store and has_artifact(store, stage.kind, stage.key))]
+    missing = Counter(stage.kind for stage in absent)
     planned = []
     for kind in dict.fromkeys(stage.kind for stage in graph.stages):
         work, memory = zip(*(stage.estimate for stage in graph.stages if stage.kind == kind), strict=True)
-        present = len(work) - sum(stage.kind == kind for stage in absent)
-        planned.append(PlannedStages(kind, len(work), present, sum(work), max(memory)))
+        planned.append(PlannedStages(kind, len(work), len(work) - missing[kind], sum(work), max(memory)))
     operations = sum(stage.estimate.work for stage in absent)
     return StudyPlan(
         study=study.name,
