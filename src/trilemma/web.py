@@ -66,7 +66,7 @@ def ask(request: Request, seconds: float, most: int, *, redirects: bool) -> Answ
 
 
 class _Watch:
-    """Cuts the connections of a request when its time is over: limits of single reads make no limit in all."""
+    """Cuts the connections of a request when its time is over: single reads with limits have none in all."""
 
     def __init__(self, seconds: float) -> None:
         self.over = False

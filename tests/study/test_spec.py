@@ -227,7 +227,10 @@ def test_unequal_training_with_a_note_is_allowed_and_so_are_other_settings(
     [
         ({"models": MOST_MODELS + 1}, r"line 3: models: takes at most 5000 entries, not 5001"),
         ({"seeds": MOST_SEEDS + 1}, r"line 4: seeds: takes at most 1000 entries, not 1001"),
-        ({"models": 60, "seeds": 60}, r"line 3: models: .* makes about 223,200 stages, and .* at most 200,000"),
+        (
+            {"models": 60, "seeds": 60},
+            r"line 3: models: .* makes about 223,200 stages, and .* at most 200,000",
+        ),
     ],
 )
 def test_a_study_that_nobody_means_is_refused_at_once(

@@ -261,7 +261,9 @@ class Blocks(_Block):
         description="embedded, folder:PATH (from the study file's folder), or hub",
     )
     models: tuple[ModelSpec, ...] = Field(
-        min_length=1, max_length=MOST_MODELS, description="candidates; a plain text is ARCH:SIZE (from scratch) or a hub id"
+        min_length=1,
+        max_length=MOST_MODELS,
+        description="candidates; a plain text is ARCH:SIZE (from scratch) or a hub id",
     )
     tasks: tuple[
         Annotated[
@@ -275,7 +277,10 @@ class Blocks(_Block):
         default=(AdaptSettings(),), min_length=1, description="one adaptation, or several methods to compare"
     )
     seeds: tuple[Seed, ...] = Field(
-        (0,), min_length=1, max_length=MOST_SEEDS, description="every model is adapted to every task once per seed"
+        (0,),
+        min_length=1,
+        max_length=MOST_SEEDS,
+        description="every model is adapted to every task once per seed",
     )
     robustness: RobustnessSpec = Field(RobustnessSpec(), description="what attacks the adapted models")
     efficiency: EfficiencyGrid | None = Field(
