@@ -47,6 +47,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return getattr(error, "errno", None) == errno.ENOMEM or any(sign in message for sign in _NO_MEMORY)
 
 
+NO_MEMORY = "there is not enough memory; free some, raise its limit (`ulimit -v`), or ask for less"
+
 _NO_MEMORY = (
     *("can't allocate memory", "cannot allocate memory", "not enough memory", "unable to allocate"),
     *("bad_alloc", "out of memory", "failed to map segment", "can't start new thread"),

@@ -2,6 +2,8 @@
 
 import os
 
+from trilemma.files import settle_home
+
 _SPINS = "4000"
 """About ten microseconds. Measured on two cores with small models: as fast as GNU OpenMP's default of some
 milliseconds where nothing else runs, and many times faster beside another busy process."""
@@ -17,6 +19,7 @@ def prepare() -> None:
 
     ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT``, and ``THP_MEM_ALLOC_ENABLE``, take precedence where set.
     """
+    settle_home()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -211,8 +211,8 @@ def _reason(error: Exception) -> str:
         return "it brings its own code; set trust_remote_code if you trust its author"
     if is_out_of_memory(error) or "alloc" in text.lower():
         return (
-            "it takes more memory than there is; free some or use a smaller model, or correct the sizes in its "
-            "config.json"
+            "it takes more memory than there is; free some or use a smaller model, or correct the sizes in "
+            "its config.json"
         )
     if isinstance(error, IndexError | KeyError | TypeError | AttributeError):
         return f"one of its JSON files is not as its kind of model has it ({text[:100]}); fetch it again"

@@ -1,6 +1,7 @@
 """Walks a study's graph in this process: computes what is absent, reuses what is there."""
 
 import ctypes
+import errno
 import gc
 import json
 import shutil
@@ -12,17 +13,19 @@ from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
-from trilemma.errors import DivergedError, StoreError, TrilemmaError
-from trilemma.files import write_text
+from trilemma.errors import DivergedError, StoreError, TrilemmaError, is_out_of_memory
+from trilemma.files import largest_file, too_large, write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
 from trilemma.study.console import ConsoleListener
 from trilemma.study.finished import Finished
+from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out, provenance
 from trilemma.study.spec import Study
 from trilemma.study.stage import AGAIN, Stage, StageRun
 from trilemma.study.stages import all_records
 from trilemma.study.store import DamagedError, Store
+from trilemma.units import format_value
 from trilemma.web import without_secrets
 
 _FULL = 1 << 20
@@ -51,6 +54,7 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
+    _require_room(graph, listener.notice)
     listener.planned(graph)
     finished = Finished(graph, Store(store))
     walk = _Walk(finished, listener)
@@ -159,10 +163,45 @@ class _Walk:
                         f"the disk is full: cannot write under {store.root}; free space and run the command "
                         "again"
                     ) from error
+                if not isinstance(error, TrilemmaError) and (reason := _limit(error)):
+                    raise StoreError(f"{stage}: {reason}") from error
                 raise
             facts |= {"stage_seconds": time.monotonic() - began, **provenance()}
         _give_back_memory()
         return facts
+
+
+def _limit(error: Exception) -> str:
+    """Which limit of the process a library's error comes from, and what to do; "" for another error."""
+    if is_out_of_memory(error):
+        return (
+            "there is not enough memory; give `adapt` a smaller batch or max_length, or method lora or "
+            "linear-probe, or use a smaller model or a larger machine"
+        )
+    full = getattr(error, "errno", None) == errno.EFBIG or "File too large" in str(error)
+    return too_large() if full else ""
+
+
+def _require_room(graph: Graph, notice: Callable[[str], None]) -> None:
+    """Refuse, or give notice, before any work where a limit of the process is known to be too low.
+
+    Raises:
+        StoreError: where the weights of a candidate do not fit in a file.
+    """
+    from trilemma.hardware.machine import available_memory
+
+    for label, origin in graph.origins.items():
+        size = 2 * ((origin.weights or 0) + (origin.embeddings or 0))
+        if size > largest_file():
+            raise StoreError(
+                f"the weights of {label} take at least {format_value(size, 'bytes')}, and {too_large()}"
+            )
+    needed, available = max(stage.estimate.memory for stage in graph.stages), available_memory()
+    if needed > available:
+        notice(
+            f"about {format_value(needed, 'bytes')} of memory may be needed, and there are "
+            f"{format_value(available, 'bytes')}"
+        )
 
 
 def _give_back_memory() -> None:
