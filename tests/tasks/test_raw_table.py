@@ -3,6 +3,7 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -99,7 +100,14 @@ def test_a_small_file_that_stands_for_gigabytes_is_refused(tmp_path):
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"sentence": long, "label": [0] * 5000}), path)
     assert path.stat().st_size < 1 << 20
-    with pytest.raises(DataError, match=r"train\.parquet holds more than 4 GiB once decoded"):
+    with pytest.raises(DataError, match=r"train\.parquet holds more than 1 GiB once decoded"):
+        read_file(path, ["sentence", "label"])
+
+
+def test_a_small_file_of_millions_of_rows_is_refused_before_they_are_read(tmp_path):
+    same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000_000, "int32")), pa.array(["a"]))
+    pq.write_table(pa.table({"sentence": same, "label": same}), path := tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"train\.parquet has 3,000,000 rows, and at most 2,000,000"):
         read_file(path, ["sentence", "label"])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from trilemma.attacks.settings import AttackSettings
 from trilemma.errors import AttackError
+from trilemma.hardware.process import require_addresses
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Graph
 from trilemma.study.origin import Origin, fetch, require_loadable, resolve
@@ -34,6 +35,7 @@ def lay_out(
     Raises:
         TrilemmaError: for whatever would stop the study.
     """
+    require_addresses()
     require_importable(study)
     preparing("reading the data")
     data = PublishedSizes(study) if offline and study.data == "hub" else StudyData(study)

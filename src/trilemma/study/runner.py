@@ -191,7 +191,7 @@ def _require_room(graph: Graph, notice: Callable[[str], None]) -> None:
     from trilemma.hardware.machine import available_memory
 
     for label, origin in graph.origins.items():
-        size = 2 * ((origin.weights or 0) + (origin.embeddings or 0))
+        size = 2 * (origin.weights or 0)  # at least: how large the vocabulary will be is not known
         if size > largest_file():
             raise StoreError(
                 f"the weights of {label} take at least {format_value(size, 'bytes')}, and {too_large()}"

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -255,7 +255,24 @@ def item_origins(split: str, ids: Sequence[str], originals: Sequence[Text | None
 
 def fingerprint(*columns: object) -> str:
     """SHA-256 of the content, the same on every platform and for every file format."""
-    return hashlib.sha256(json.dumps(columns, allow_nan=False).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for place, column in enumerate(columns):
+        digest.update(b", " if place else b"[")
+        for part in _json_parts(column):
+            digest.update(part.encode())
+    digest.update(b"]" if columns else b"[]")
+    return digest.hexdigest()
+
+
+def _json_parts(column: object, rows: int = 10_000) -> Iterator[str]:
+    """A column as JSON, never all of it in one text."""
+    if not isinstance(column, list | tuple):
+        yield json.dumps(column, allow_nan=False)
+        return
+    for start in range(0, len(column) or 1, rows):
+        part = json.dumps(column[start : start + rows], allow_nan=False)
+        end = start + rows >= len(column)
+        yield (", " if start else "[") + part[1:-1] + ("]" if end else "")
 
 
 def shown(value: object) -> str:

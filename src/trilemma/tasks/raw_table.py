@@ -14,8 +14,14 @@ import pyarrow.parquet as pq
 
 from trilemma.errors import DataError, one_line
 
-MAXIMUM_BYTES = 4 << 30
+MAXIMUM_BYTES = 1 << 30
 """Largest size of a Parquet file's columns once decoded; the largest GLUE split has about 80 MB."""
+
+MOST_ROWS = 2_000_000
+"""Most rows of a file; the largest GLUE split has 393 thousand."""
+
+CELL_BYTES = 64
+"""What Python takes for a cell beside its text: copies of one text count too."""
 
 _ROWS_PER_BATCH = 4096
 
@@ -117,13 +123,18 @@ def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, 
             names = file.schema_arrow.names
             require_columns(str(path), names, required)
             wanted = [*required, *(name for name in optional if name in names)]
+            if file.metadata.num_rows > MOST_ROWS:
+                raise DataError(
+                    f"{path} has {file.metadata.num_rows:,} rows, and at most {MOST_ROWS:,} are read; give a "
+                    "smaller file"
+                )
             kinds = {name: file.schema_arrow.field(name).type for name in wanted}
             text = [n for n, k in kinds.items() if pa.types.is_string(k) or pa.types.is_large_string(k)]
         # Repeated text is kept once until its size is known, since a small file may hold any amount.
         with pq.ParquetFile(path, read_dictionary=text) as file:
             batches, size = [], 0
             for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=wanted):
-                size += sum(_decoded_bytes(column) for column in batch.columns)
+                size += sum(_decoded_bytes(column) + CELL_BYTES * len(column) for column in batch.columns)
                 if size > MAXIMUM_BYTES:
                     raise DataError(
                         f"{path} holds more than {MAXIMUM_BYTES >> 30} GiB once decoded; give a smaller file"
