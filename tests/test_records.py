@@ -29,6 +29,19 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert absent.with_value(4.0) == replace(one, value=4.0, low=None, high=None, confidence=None)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("n", -1), ("n", 2**62), ("low", 1e308), ("high", float("inf")), ("value", -1e200)]
+)
+def test_a_number_that_no_study_has_is_refused_by_column(tmp_path: Path, column: str, value: float) -> None:
+    path = tmp_path / "records.parquet"
+    one = Record(model="a", axis="E", metric="latency_ms", value=2.0, low=1.0, high=3.0, n=5)
+    write_table(records_table([one, replace(one, **{column: value})]), path)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match=rf"records\.parquet is damaged: the column {column} holds"):
+        read_table(path, RECORDS)
+    write_table(records_table([one, replace(one, value=float("nan"), n=None)]), path)
+    assert len(read_table(path, RECORDS)) == 2
+
+
 def test_a_flipped_bit_of_a_table_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "records.parquet"
     values = [1 + i / 7 for i in range(200)]

@@ -4,12 +4,14 @@ Every figure, test and verdict is computed from them. They are plain Parquet, so
 read them as they are.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trilemma.errors import StoreError
@@ -56,6 +58,9 @@ BY_DESCRIPTION = "by description"
 
 DOES_NOT_FIT = "does not fit"
 """Flag of a forecast of memory that a device does not have to spare."""
+
+MOST, LARGEST = 10**15, 1e100
+"""No count and no value of a study is larger."""
 
 ITEMS = pa.schema(
     [
@@ -245,7 +250,16 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             "run `trilemma run` on the study again"
         )
     try:
-        return table.select(schema.names).cast(schema)
+        table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError) as error:  # another type, or a column that is there twice
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} was not written by this version ({reason}); run the study again") from error
+    for field in schema:
+        least, most = {pa.int64(): (0, MOST), pa.float64(): (-LARGEST, LARGEST)}.get(field.type, (0, 0))
+        found = pc.min_max(table[field.name]) if most else {}
+        wrong = [end.as_py() for end in found.values() if not least <= (end.as_py() or 0) <= most]
+        if wrong and not all(map(math.isnan, wrong)):
+            raise StoreError(
+                f"{path} is damaged: the column {field.name} holds {wrong[0]:g}; delete it and run the study again"
+            )
+    return table

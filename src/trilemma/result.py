@@ -236,7 +236,10 @@ class Result:
 
     def _at(self, asked: str | None) -> OperatingPoint:
         from trilemma.analysis.lookup import operating_point
+        from trilemma.errors import TrilemmaError
 
+        if self.records.empty:
+            raise TrilemmaError("the records table is empty: there is nothing to show; run the study first")
         return operating_point(self.records, asked)
 
 
