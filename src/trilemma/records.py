@@ -47,6 +47,9 @@ MEANINGLESS = "meaningless"
 GENERATED = "generated data"
 """Flag of a score on the embedded suite, which is not a benchmark's."""
 
+SEEN = "seen in training"
+"""Flag of a score on a split of which a hundredth or more is in the training split too."""
+
 SUSPECT = "suspect"
 """Flag of an attack whose success is held back by the model's gradients, not by its robustness (masking)."""
 
@@ -260,6 +263,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         wrong = [end.as_py() for end in found.values() if not least <= (end.as_py() or 0) <= most]
         if wrong and not all(map(math.isnan, wrong)):
             raise StoreError(
-                f"{path} is damaged: the column {field.name} holds {wrong[0]:g}; delete it and run the study again"
+                f"{path} is damaged: the column {field.name} holds {wrong[0]:g}; delete it and run the study "
+                "again"
             )
     return table

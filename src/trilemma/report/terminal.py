@@ -148,7 +148,7 @@ def _markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    """Text in a line of markdown: no HTML, link or image that a browser would follow, and no end of a cell."""
+    """Text in a line of markdown: no HTML, no link or image that a browser follows, and no end of a cell."""
     text = html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|")
     return text.replace("](", "]\\(").replace("\n", " ")
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trilemma.study.console import duration
+from trilemma.study.data_warnings import data_warnings
 from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out
@@ -43,6 +44,7 @@ class StudyPlan:
         seconds: estimated time of those on this machine.
         memory: estimated peak bytes.
         available: bytes of memory this machine has.
+        warnings: what of the data misleads a reader of the scores.
     """
 
     study: str
@@ -53,6 +55,7 @@ class StudyPlan:
     seconds: float
     memory: float
     available: int
+    warnings: list[str]
 
 
 def plan(
@@ -89,6 +92,7 @@ def plan(
         seconds=operations / _matrix_rate() + STAGE_SECONDS * len(absent),
         memory=max(row.memory for row in planned),
         available=machine.available_memory(),
+        warnings=list(data_warnings(graph)),
     )
 
 
@@ -114,6 +118,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         memory = format_value(row.memory, "bytes") if row.memory else unknown
         table.add_row(row.kind, str(row.all), str(row.present), work, memory)
     console.print(table)
+    print_lines(console, *plan.warnings, style="yellow")
     print_lines(console, *(f"download: {download}" for download in plan.downloads))
     count, present = (sum(getattr(row, name) for row in plan.stages) for name in ("all", "present"))
     stages = f"{count - present} of {count} stages, the rest present" if present else f"{count} stages"

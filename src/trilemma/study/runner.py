@@ -18,6 +18,7 @@ from trilemma.files import largest_file, too_large, write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
 from trilemma.study.console import ConsoleListener
+from trilemma.study.data_warnings import data_warnings
 from trilemma.study.finished import Finished
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out, provenance
@@ -55,6 +56,8 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
     _require_room(graph, listener.notice)
+    for warning in data_warnings(graph):
+        listener.notice(warning)
     listener.planned(graph)
     finished = Finished(graph, Store(store))
     walk = _Walk(finished, listener)
