@@ -47,7 +47,7 @@ class Result:
         """
         records = read_table(Path(run) / "records.parquet", RECORDS)
         items = read_table(Path(run) / "items.parquet", ITEMS)
-        return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))
+        return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists, **_FRUGAL), Path(run))
 
     def __repr__(self) -> str:
         """Name, candidates and sizes of the tables."""
@@ -241,6 +241,10 @@ class Result:
         if self.records.empty:
             raise TrilemmaError("the records table is empty: there is nothing to show; run the study first")
         return operating_point(self.records, asked)
+
+
+_FRUGAL = {"split_blocks": True, "self_destruct": True}
+"""Columns are given up one by one as they are converted, so that they are never there twice."""
 
 
 def _keep_lists(kind: pa.DataType) -> pd.ArrowDtype | None:
