@@ -134,8 +134,8 @@ def _item_columns(items: Sequence[dict[str, Any]], where: str, task: Task) -> Ra
         if absent := [name for name in ("data_construction", "method") if name not in item]:
             raise DataError(
                 f"{where}, row {row} lacks the column {absent[0]!r}: this is not one of AdvGLUE's "
-                "annotated files (dev_ann.json, test_ann.json); write its items as JSON Lines and name that by "
-                "`task` and `file`"
+                "annotated files (dev_ann.json, test_ann.json); write its items as JSON Lines and name that "
+                "by `task` and `file`"
             )
         require_columns(f"{where}, row {row}", list(item), required)
     originals = [f"original_{name}" for name in task.fields]
