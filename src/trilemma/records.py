@@ -4,12 +4,14 @@ Every figure, test and verdict is computed from them. They are plain Parquet, so
 read them as they are.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trilemma.errors import StoreError
@@ -45,6 +47,9 @@ MEANINGLESS = "no skill shown"
 GENERATED = "generated data"
 """Flag of a score on the embedded suite, which is not a benchmark's."""
 
+SEEN = "seen in training"
+"""Flag of a score on a split of which a hundredth or more is in the training split too."""
+
 SUSPECT = "suspect"
 """Flag of an attack whose success is held back by the model's gradients, not by its robustness (masking)."""
 
@@ -54,11 +59,17 @@ EDGE = "edge of the sweep"
 FAKE_QUANTISED = "fake-quantised"
 """Flag of what was measured of ternary weights before packing, which changes speed and memory."""
 
+INTERRUPTED = "interrupted"
+"""Flag of what was not measured since somebody ended the process: the study's next run measures it again."""
+
 BY_DESCRIPTION = "by description"
 """Flag of a forecast that rests on a machine's description alone: its interval is not a quantile."""
 
 DOES_NOT_FIT = "does not fit"
 """Flag of a forecast of memory that a device does not have to spare."""
+
+MOST, LARGEST = 10**15, 1e100
+"""No count and no value of a study is larger."""
 
 ITEMS = pa.schema(
     [
@@ -223,7 +234,7 @@ def records_table(records: Iterable[Record]) -> pa.Table:
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet (zstd), whole or not at all; errors as for :func:`trilemma.files.replacing`."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -233,7 +244,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         StoreError: when the file is absent, unreadable or lacks columns of ``schema``.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} does not exist; is the study finished? `trilemma run` resumes it"
@@ -256,7 +267,17 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             "run `trilemma run` on the study again"
         )
     try:
-        return table.select(schema.names).cast(schema)
+        table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError) as error:  # another type, or a column that is there twice
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} was not written by this version ({reason}); run the study again") from error
+    for field in schema:
+        least, most = {pa.int64(): (0, MOST), pa.float64(): (-LARGEST, LARGEST)}.get(field.type, (0, 0))
+        found = pc.min_max(table[field.name]) if most else {}
+        wrong = [end.as_py() for end in found.values() if not least <= (end.as_py() or 0) <= most]
+        if wrong and not all(map(math.isnan, wrong)):
+            raise StoreError(
+                f"{path} is damaged: the column {field.name} holds {wrong[0]:g}; delete it and run the study "
+                "again"
+            )
+    return table

@@ -61,7 +61,9 @@ class Result:
         if len(records) == 0:
             raise StoreError(f"{run} holds no records: there is nothing to show; run the study again")
         goals = _goals(Path(run) / "study.json")
-        return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run), goals)
+        return cls(
+            records.to_pandas(), items.to_pandas(types_mapper=_keep_lists, **_FRUGAL), Path(run), goals
+        )
 
     def __repr__(self) -> str:
         """Name, candidates and sizes of the tables."""
@@ -250,8 +252,15 @@ class Result:
 
     def _at(self, asked: str | None) -> OperatingPoint:
         from trilemma.analysis.lookup import operating_point
+        from trilemma.errors import TrilemmaError
 
+        if self.records.empty:
+            raise TrilemmaError("the records table is empty: there is nothing to show; run the study first")
         return operating_point(self.records, asked)
+
+
+_FRUGAL = {"split_blocks": True, "self_destruct": True}
+"""Columns are given up one by one as they are converted, so that they are never there twice."""
 
 
 def _keep_lists(kind: pa.DataType) -> pd.ArrowDtype | None:

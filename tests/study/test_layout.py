@@ -73,9 +73,9 @@ DEMO = {
     "adapt matmul-free-nano on qnli, seed 1": "47de8e42bd8789aca1400a12",
     "answer transformer-pp-nano on sst2, seed 0: validation": "912199a89e19e20cf58c35e0",
     "answer matmul-free-nano on qnli, seed 1: adv_qnli": "c2c024ac903a50bd355a584b",
-    "attack transformer-pp-nano on sst2, seed 0: pwws": "fb9a1f0544fbaf787e969b8f",
-    "attack matmul-free-nano on qnli, seed 1: checklist-templates": "aa94462eec7159dada59555c",
-    "transfer transformer-pp-nano on sst2, seed 0: pwws made on gla-nano": "d5f27ff3c8b2cab79bf97b6d",
+    "attack transformer-pp-nano on sst2, seed 0: pwws": "a50b92ef97d37e9f144db9af",
+    "attack matmul-free-nano on qnli, seed 1: checklist-templates": "b49d40a6ecc38a4782cafea6",
+    "transfer transformer-pp-nano on sst2, seed 0: pwws made on gla-nano": "871469e7ca8178799e2a783f",
 }
 REGRESSION = {
     "tokenizer on the corpus": "38bab5ba761b5e03ff154540",

@@ -1,7 +1,8 @@
 """What a study would do, before it does it: stages, downloads, memory and time."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trilemma.study.console import duration
+from trilemma.study.data_warnings import data_warnings
 from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out
@@ -45,6 +47,7 @@ class StudyPlan:
         available: bytes of memory this machine has.
         resolutions: what differences its items and seeds can resolve.
         seeds: how many it has.
+        warnings: what of the data misleads a reader of the scores.
     """
 
     study: str
@@ -57,28 +60,33 @@ class StudyPlan:
     available: int
     resolutions: list[Resolution]
     seeds: int
+    warnings: list[str]
 
 
-def plan(study: Study, store: Path | None = None) -> StudyPlan:
+def plan(
+    study: Study, store: Path | None = None, preparing: Callable[[str], None] = lambda what: None
+) -> StudyPlan:
     """Lay out a study without running it; hub data and models are taken at their published sizes.
 
     Args:
         study: the study.
         store: folder of artifacts, of which those of the study are counted. What comes from the hub is not
             looked up there, so stages that need it count as absent.
+        preparing: called with what is being done.
 
     Raises:
         TrilemmaError: for whatever would stop the study at its start.
     """
     from trilemma.hardware import machine
 
-    graph = lay_out(study, offline=True)
+    graph = lay_out(study, offline=True, preparing=preparing)
+    preparing("looking up what is there")
     absent = [stage for stage in graph.stages if not (store and has_artifact(store, stage.kind, stage.key))]
+    missing = Counter(stage.kind for stage in absent)
     planned = []
     for kind in dict.fromkeys(stage.kind for stage in graph.stages):
         work, memory = zip(*(stage.estimate for stage in graph.stages if stage.kind == kind), strict=True)
-        present = len(work) - sum(stage.kind == kind for stage in absent)
-        planned.append(PlannedStages(kind, len(work), present, sum(work), max(memory)))
+        planned.append(PlannedStages(kind, len(work), len(work) - missing[kind], sum(work), max(memory)))
     operations = sum(stage.estimate.work for stage in absent)
     return StudyPlan(
         study=study.name,
@@ -91,6 +99,7 @@ def plan(study: Study, store: Path | None = None) -> StudyPlan:
         available=machine.available_memory(),
         resolutions=resolutions(graph),
         seeds=len(study.seeds),
+        warnings=list(data_warnings(graph)),
     )
 
 
@@ -116,6 +125,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         memory = format_value(row.memory, "bytes") if row.memory else unknown
         table.add_row(row.kind, str(row.all), str(row.present), work, memory)
     console.print(table)
+    print_lines(console, *plan.warnings, style="yellow")
     print_lines(console, *(f"download: {download}" for download in plan.downloads))
     count, present = (sum(getattr(row, name) for row in plan.stages) for name in ("all", "present"))
     stages = f"{count - present} of {count} stages, the rest present" if present else f"{count} stages"

@@ -37,6 +37,12 @@ from trilemma.units import parse_count
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$"
 """Form of the names of models, tasks and sets in tables and files."""
 
+MOST_MODELS, MOST_SEEDS = 5_000, 1_000
+"""More of them in a study are a mistake: laying out their trainings would take minutes."""
+
+MOST_STAGES = 500_000
+"""What can be laid out in a minute or two."""
+
 RESERVED = ("all", "average", "clean")
 """Names under which the records keep aggregates: no task or set may have one of them."""
 
@@ -256,7 +262,9 @@ class Blocks(_Block):
         description="embedded, folder:PATH (from the study file's folder), or hub",
     )
     models: tuple[ModelSpec, ...] = Field(
-        min_length=1, description="candidates; a plain text is ARCH:SIZE (from scratch) or a hub id"
+        min_length=1,
+        max_length=MOST_MODELS,
+        description="candidates; a plain text is ARCH:SIZE (from scratch) or a hub id",
     )
     tasks: tuple[
         Annotated[
@@ -270,7 +278,10 @@ class Blocks(_Block):
         default=(AdaptSettings(),), min_length=1, description="one adaptation, or several methods to compare"
     )
     seeds: tuple[Seed, ...] = Field(
-        (0, 1, 2), min_length=1, description="every model is adapted to every task once per seed"
+        (0, 1, 2),
+        min_length=1,
+        max_length=MOST_SEEDS,
+        description="every model is adapted to every task once per seed",
     )
     robustness: RobustnessSpec = Field(RobustnessSpec(), description="what attacks the adapted models")
     efficiency: EfficiencyGrid | None = Field(
