@@ -13,6 +13,7 @@ from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.encoding import EncodedExamples
 from trilemma.adapt.settings import ADAPTATIONS, AdaptJob
 from trilemma.errors import DataError, ModelError
+from trilemma.inference.reading import settle
 from trilemma.models.loading import describe, load_classifier, load_tokenizer
 from trilemma.progress import Progress
 from trilemma.tasks.official_metrics import compute
@@ -80,16 +81,17 @@ def fit(
     if task.labels is not None:
         model.config.id2label = dict(enumerate(task.labels))
         model.config.label2id = {label: index for index, label in enumerate(task.labels)}
+    reading = settle(model, tokenizer)
     plugin = ADAPTATIONS.get(settings.method)()
     rows = plugin.examples(rows, settings, job.seed)
-    data = EncodedExamples(rows, tokenizer, model, settings.max_length)
+    data = EncodedExamples(rows, tokenizer, model, reading, settings.max_length)
     set_seed(job.seed)
     prepared = plugin.prepare(model, settings)
     task_loss = TaskLoss(_class_weights(task, rows) if settings.class_weights else None)
     selection = None
     if held_out is not None and settings.early_stopping is not None:
         selection = Selection(
-            dataset=EncodedExamples(held_out, tokenizer, model, settings.max_length),
+            dataset=EncodedExamples(held_out, tokenizer, model, reading, settings.max_length),
             score=scorer(task),
             every=steps_of(len(data), settings.batch, settings.early_stopping.every),
             callback=EarlyStoppingCallback(settings.early_stopping.patience),

@@ -25,6 +25,7 @@ import trilemma.models  # noqa: F401  registers the architectures with the Auto 
 from trilemma.errors import ModelError
 from trilemma.models.configuration import MOST_LAYERS
 from trilemma.models.description import describe as describe  # beside what loads
+from trilemma.models.description import positions_of
 from trilemma.models.matmul_free import HGRNBitPreTrainedModel
 from trilemma.models.placement import place_in_large_pages
 from trilemma.models.sizes import configuration, rounded_vocabulary
@@ -113,6 +114,20 @@ def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> Pr
             )
         tokenizer.pad_token = tokenizer.eos_token
     return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+SAID_LENGTH = 1_000_000
+"""A tokenizer's ``model_max_length`` from here on means that none was written down."""
+
+
+def reading_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens of a text that a checkpoint reads, as its tokenizer says (adaptation writes that down).
+
+    Of one that does not say: the positions that its configuration names, else 512.
+    """
+    if tokenizer.model_max_length < SAID_LENGTH:
+        return int(tokenizer.model_max_length)
+    return positions_of(model.config) or 512
 
 
 def create(arch: str, size: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
