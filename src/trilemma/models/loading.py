@@ -53,7 +53,8 @@ def load_classifier(
         seed: seed of a new head, where the checkpoint has none or one for another number of outputs.
 
     Returns:
-        The model in evaluation mode, with the pad token that :func:`load_tokenizer` gives.
+        The model in evaluation mode, with a pad token. Its attribute ``loading_notes`` has sentences on layers
+        of the backbone that are new, ``keeps_head`` says whether its head comes from the checkpoint.
 
     Raises:
         ModelError: if there is no such model, a file is broken or unsafe, or weights are missing.
@@ -75,6 +76,9 @@ def load_classifier(
     lost = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     # BERT's pooler stands between backbone and head and is absent from masked-language-model checkpoints
     _require_none(source, [name for name in lost if name.startswith(backbone) and ".pooler." not in name])
+    pooler = any(name.startswith(backbone) for name in lost)
+    model.loading_notes = ("the checkpoint has no pooler, so that layer is new and random",) if pooler else ()
+    model.keeps_head = all(name.startswith(backbone) for name in lost)
     if getattr(model.config, "pad_token_id", None) is None:  # a model's own class may lack the field
         model.config.pad_token_id = load_tokenizer(source, trust_remote_code=trust_remote_code).pad_token_id
     return model
