@@ -44,7 +44,7 @@ def embedding_gradients(model: Any, inputs: dict[str, Any], labels: NDArray[np.i
     Raises:
         ModelError: if the model is packed, or reads its embeddings more than once.
     """
-    with _weights_fixed(model), torch.inference_mode(False), torch.enable_grad():
+    with weights_fixed(model), torch.inference_mode(False), torch.enable_grad():
         embedded, logits, turned = _from_embeddings(model, inputs)
         classes = torch.from_numpy(labels).to(logits.device)
         # Items do not mix in the model, so the gradient of the sum by one item is that of its own loss.
@@ -68,7 +68,7 @@ def embedding_matrix(model: Any) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _weights_fixed(model: Any) -> Iterator[None]:
+def weights_fixed(model: Any) -> Iterator[None]:
     """Without gradients of weights, which would double the cost."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in trained:

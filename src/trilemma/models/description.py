@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
 from trilemma.models.backbone import LanguageModel
@@ -91,7 +92,7 @@ def describe(model: PreTrainedModel) -> ModelDescription:
         if isinstance(model, LanguageModel)
         else getattr(model.config, "_attn_implementation", None) or "eager",
         max_length=_max_length(model),
-        causal=isinstance(model, LanguageModel) or _is_causal(model.config),
+        causal=isinstance(model, LanguageModel) or is_causal(model.config),
     )
 
 
@@ -152,7 +153,16 @@ def _has_fixed_table(model: PreTrainedModel, positions: int) -> bool:
     return False
 
 
-def _is_causal(config: Any) -> bool:
+def has_classifier(config: Any) -> bool:
+    """Whether transformers, or the model's own code, has a sequence classifier for a configuration."""
+    own = getattr(config, "auto_map", None) or {}
+    return type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or (
+        "AutoModelForSequenceClassification" in own
+    )
+
+
+def is_causal(config: Any) -> bool:
+    """Whether a configuration is of a model that generates, token after token, and reads from the left."""
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False) or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return False

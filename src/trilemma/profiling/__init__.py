@@ -77,7 +77,7 @@ def profile(
         Records of axis E with empty ``study``, for the caller to complete.
 
     Raises:
-        ModelError: where a folder holds no model that can be loaded.
+        ModelError: where no folder holds a model that can be loaded; of some that do not, a record says why.
     """
     from trilemma.profiling.session import Session
 
@@ -94,7 +94,7 @@ def measure(
     plugins = [name for name in MEASUREMENTS.names() if name not in _BUILTIN]
     asked = [*_BUILTIN, *plugins] if measurements is None else measurements
     functions = [MEASUREMENTS.get(one) if isinstance(one, str) else one for one in asked]
-    records: list[Record] = []
+    records = list(session.drop_unloadable())
     for index, function in enumerate(functions):
         session.report_to(progress, index, len(functions))
         records.extend(function(session))
