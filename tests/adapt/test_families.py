@@ -94,7 +94,9 @@ def test_a_published_head_is_kept_in_the_tasks_order_and_said(tmp_path: Path) ->
     model = tiny_bert(id2label={0: "POSITIVE", 1: "NEGATIVE"})
     source = bert(tmp_path / "model", model)
     facts = run(source, tmp_path, method="linear-probe", epochs=0.01, rows=32)
-    assert facts.notes == ("training starts from the checkpoint's own head for the classes POSITIVE, NEGATIVE",)
+    assert facts.notes == (
+        "training starts from the checkpoint's own head for the classes POSITIVE, NEGATIVE",
+    )
     trained = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
     assert trained.config.id2label == {0: "negative", 1: "positive"}
     # one step at 5e-3 moves no weight by more than that

@@ -200,5 +200,3 @@ def test_answers_and_gradients_are_in_the_tasks_order() -> None:
     np.testing.assert_array_equal(mapped.logits(asked), plain.logits(asked)[:, ::-1])
     [one], [other] = mapped.gradients(asked[:1], [1]), plain.gradients(asked[:1], [0])
     np.testing.assert_array_equal(one.gradients, other.gradients)
-
-

@@ -120,7 +120,9 @@ def fit(
     trainable = sum(p.numel() for p in prepared.parameters() if p.requires_grad)
     model = plugin.finish(prepared)
     model.eval()
-    return Fitted(model, tokenizer, data, training, training_job.optimisation, trainable, (*notes, *plugin.notes))
+    return Fitted(
+        model, tokenizer, data, training, training_job.optimisation, trainable, (*notes, *plugin.notes)
+    )
 
 
 def scorer(task: Task) -> Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]:

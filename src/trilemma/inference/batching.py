@@ -86,9 +86,7 @@ def token_spans(tokenizer: Any, texts: Sequence[Text], max_length: int) -> list[
     return spans
 
 
-def truncated_share(
-    tokenizer: Any, texts: Sequence[Text], lengths: Sequence[int], max_length: int
-) -> float:
+def truncated_share(tokenizer: Any, texts: Sequence[Text], lengths: Sequence[int], max_length: int) -> float:
     """Share of the texts that :func:`encode` cut.
 
     Only a text that fills ``max_length`` can have been cut: those are tokenised again, whole.

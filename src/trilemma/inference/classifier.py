@@ -176,7 +176,9 @@ class Classifier:
             raise ModelError("a regression has no loss of a class; attack a classification task")
         rows, lengths = self._encoded(texts)
         spans = token_spans(self.tokenizer, texts, self.max_length)
-        classes = np.array(labels, np.int64) if self._order is None else self._order[np.array(labels, np.int64)]
+        classes = (
+            np.array(labels, np.int64) if self._order is None else self._order[np.array(labels, np.int64)]
+        )
         # Activations are kept for the backward pass, so these batches are small.
         most = 1 if self._reading.in_groups else min(self.tokens_per_batch, CPU_TOKENS)
         found: dict[int, TokenGradients] = {}

@@ -192,7 +192,9 @@ class _Comparison:
 
     def _logits(self, places: list[int], left: bool = False) -> Tensor:
         rows = {name: [values[place] for place in places] for name, values in self._rows.items()}
-        inputs = {name: one.to(self._model.device) for name, one in padded(rows, self._pad, left=left).items()}
+        inputs = {
+            name: one.to(self._model.device) for name, one in padded(rows, self._pad, left=left).items()
+        }
         was_training = self._model.training
         self._model.eval()
         try:
@@ -209,9 +211,7 @@ def _in_groups(model: nn.Module, kind: Callable[[Tensor, Tensor], Tensor]) -> No
     forward: Callable[..., Any] = model.forward
 
     @functools.wraps(forward)
-    def grouped(
-        input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **others: Any
-    ) -> Any:
+    def grouped(input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **others: Any) -> Any:
         if input_ids is None or attention_mask is None or "labels" in others:
             return forward(input_ids=input_ids, attention_mask=attention_mask, **others)
         kinds = kind(input_ids, attention_mask)

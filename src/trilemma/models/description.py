@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
@@ -92,7 +92,7 @@ def describe(model: PreTrainedModel) -> ModelDescription:
         if isinstance(model, LanguageModel)
         else getattr(model.config, "_attn_implementation", None) or "eager",
         max_length=_max_length(model),
-        causal=isinstance(model, LanguageModel) or is_causal(model.config),
+        causal=is_causal(model.config),
     )
 
 
@@ -163,7 +163,9 @@ def has_classifier(config: Any) -> bool:
 
 def is_causal(config: Any) -> bool:
     """Whether a configuration is of a model that generates, token after token, and reads from the left."""
-    kind = config.model_type
-    if getattr(config, "is_encoder_decoder", False) or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    own = getattr(config, "auto_map", None) or {}
+    generates = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in own
+    if getattr(config, "is_encoder_decoder", False) or not generates:
         return False
-    return kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or bool(getattr(config, "is_decoder", False))
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return not masked or bool(getattr(config, "is_decoder", False))

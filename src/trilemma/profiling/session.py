@@ -192,9 +192,11 @@ class Session:
             absent = None
             if phase == "train" and model.adaptation(method) and model.untrainable:
                 absent = Unmeasured(model.untrainable)
-            elif phase == "train" and model.adaptation(method):
-                absent = self.absent(model, phase)
-            elif phase in self.phases(model) or (phase == "generate" and asks_all):
+            elif (
+                (phase == "train" and model.adaptation(method))
+                or phase in self.phases(model)
+                or (phase == "generate" and asks_all)
+            ):
                 absent = self.absent(model, phase)
             for point in self.grid.points(phase) if absent is not None else ():
                 yield model, point, absent

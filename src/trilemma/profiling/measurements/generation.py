@@ -97,5 +97,5 @@ def _cache_argument(module: Any) -> str:
         if name in known:
             return name
     raise ModelError(
-        f"{type(module).__name__} keeps no cache between tokens, so that token by token it cannot generate"
+        f"{type(module).__name__} keeps no cache between tokens, so it cannot generate token by token"
     )
