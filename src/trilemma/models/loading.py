@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -25,7 +26,7 @@ import trilemma.models  # noqa: F401  registers the architectures with the Auto 
 from trilemma.errors import ModelError
 from trilemma.models.configuration import MOST_LAYERS
 from trilemma.models.description import describe as describe  # beside what loads
-from trilemma.models.description import positions_of
+from trilemma.models.description import has_classifier, positions_of
 from trilemma.models.matmul_free import HGRNBitPreTrainedModel
 from trilemma.models.placement import place_in_large_pages
 from trilemma.models.sizes import configuration, rounded_vocabulary
@@ -214,6 +215,23 @@ def require_buildable(folder: Path) -> None:
         value = config.get(name) if isinstance(config, dict) else None
         if isinstance(value, int | float) and value > MOST_LAYERS:
             raise ModelError(f"{path} says {name} {value:,}; no model has more than {MOST_LAYERS:,}")
+
+
+def require_classifier(source: str | Path, *, trust_remote_code: bool = False) -> None:
+    """Refuse a model of a family that generates but has no sequence classifier, before it is loaded.
+
+    Raises:
+        ModelError: naming what can be done with it.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except Exception:  # loading it says what is wrong
+        return
+    if not has_classifier(config):
+        raise ModelError(
+            f"transformers has no sequence classifier for the type {config.model_type} of {source}, so it cannot "
+            "be adapted to a task; `trilemma profile` measures how it generates"
+        )
 
 
 def _require_none(source: str | Path, missing: list[str]) -> None:

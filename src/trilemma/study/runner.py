@@ -12,7 +12,7 @@ from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
-from trilemma.errors import DivergedError, StoreError, TrilemmaError
+from trilemma.errors import DataError, DivergedError, StoreError, TrilemmaError, one_line
 from trilemma.files import write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
@@ -107,7 +107,7 @@ class _Walk:
             progress = self.listener.started(stage)
             with store.computing(stage.kind, stage.key):
                 # Another study may have finished it meanwhile.
-                found = self._sound(stage) or self._compute(stage, progress)
+                found = self._sound(stage) or self._computed(stage, progress)
         facts[stage.key] = found
         failure = str(found.get("failure", ""))
         if failure:
@@ -124,6 +124,24 @@ class _Walk:
                 f"{stage}: its artifact is damaged ({error}); it is made again, the old one is {place}"
             )
             return None
+
+    def _computed(self, stage: Stage, progress: Progress) -> dict[str, Any]:
+        """The facts of a stage; of one of a candidate that fails, the reason, which is not kept.
+
+        The study goes on without what the stage was for; the next run tries again. What would stop every
+        stage (the store, the disk, data) ends the study, and so does a stage that serves all candidates.
+        """
+        try:
+            return self._compute(stage, progress)
+        except (StoreError, DataError):
+            raise
+        except Exception as error:
+            if not stage.of_one_candidate:
+                raise
+            reason = failure_of(error)
+            self.listener.notice(f"{stage}: {reason}; the study goes on without it")
+            _give_back_memory()
+            return {"failure": reason}
 
     def _compute(self, stage: Stage, progress: Progress) -> dict[str, Any]:
         store = self.so_far.store
@@ -160,6 +178,16 @@ class _Walk:
             facts |= {"stage_seconds": time.monotonic() - began, **provenance()}
         _give_back_memory()
         return facts
+
+
+def failure_of(error: Exception) -> str:
+    """Why a candidate's stage failed, in one sentence; of an error of a library with its kind."""
+    if isinstance(error, TrilemmaError):
+        return str(error)
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "alloc" in str(error).lower():
+        return "out of memory; choose a smaller batch, gradient_accumulation, or a shorter max_length"
+    return f"the model failed with {name}: {one_line(error)}"
 
 
 def _give_back_memory() -> None:

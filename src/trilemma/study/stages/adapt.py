@@ -18,7 +18,7 @@ from trilemma.tasks.task import Examples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Adapt(Stage, kind="adapt", version=3):
+class Adapt(Stage, kind="adapt", version=3, of_one_candidate=True):
     """Adapts a model to a task with one seed, at the rate that was given or chosen."""
 
     training: Training
@@ -136,8 +136,8 @@ def _trained(finished: Finished, adapted: AdaptedModel) -> Iterator[Record]:
     train = data.examples(data.training_task(adapted.task), "train")
     rows, rate = int(found["rows"]), float(found["learning_rate"])
     flags = (PARTIAL,) if train.partial else ()
-    said = [_share(train, rows), *found["notes"]]
-    if found["truncated"]:
+    said = [_share(train, rows), *found.get("notes", ())]
+    if found.get("truncated"):
         said.append(f"{found['truncated']:.0%} of the texts are cut at {found['max_length']} tokens")
     how = f"learning rate {rate:g}, {found['precision']}"
     for metric, phase, unit, value, n, note in (
