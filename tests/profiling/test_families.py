@@ -134,8 +134,8 @@ def test_models_that_only_generate_are_measured_beside_others(tmp_path: Path) ->
 def test_a_model_without_a_cache_says_so(tmp_path: Path) -> None:
     model = save(tmp_path / "xlnet", "XLNetConfig", XLNET, AutoModelForCausalLM)
     [one] = measured([model], "generation", decode=4).all("tpot_ms", "decode")
-    assert (
-        one.reason == "XLNetLMHeadModel keeps no cache between tokens, so it cannot generate token by token"
+    assert one.reason == (
+        "XLNetLMHeadModel keeps no cache between tokens, so it cannot generate token by token"
     )
 
 

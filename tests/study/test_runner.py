@@ -190,8 +190,7 @@ def test_a_full_disk_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPat
         raise RuntimeError("write failed")
 
     monkeypatch.setattr(Adapt, "compute", fail)
-    with pytest.raises(RuntimeError, match="write failed"):
-        run(folder)
+    assert "write failed" in next(iter(run(folder).failed.values()))
     usage = shutil.disk_usage(folder)._replace(free=0)
     monkeypatch.setattr("trilemma.study.runner.shutil.disk_usage", lambda path: usage)
     with pytest.raises(StoreError, match="the disk is full: cannot write"):

@@ -137,7 +137,7 @@ def scorer(task: Task) -> Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]],
 
 
 def _match_head(model: PreTrainedModel, labels: Sequence[str]) -> tuple[str, ...]:
-    """Bring a head that comes from the checkpoint into the order of the task's classes; says that it is kept."""
+    """Bring a head that comes from the checkpoint into the order of the task's classes, and say so."""
     if not model.keeps_head:
         return ()
     names = ", ".join(map(str, model.config.id2label.values()))

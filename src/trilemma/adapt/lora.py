@@ -101,9 +101,7 @@ def _targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
 
 
 def _frozen(model: PreTrainedModel, targets: list[str]) -> tuple[str, ...]:
-    """A sentence on the backbone's matrices that get no adapter and are no embeddings; none where there are
-    none.
-    """
+    """A sentence on the backbone's matrices that get no adapter, if there are some beside the embeddings."""
     backbone = model.base_model
     with_adapter = {id(model.get_submodule(name).weight) for name in targets}
     looked_up = {id(one.weight) for one in backbone.modules() if isinstance(one, nn.Embedding)}

@@ -116,7 +116,7 @@ def attack(
         items: number of items of the split, drawn by the seed; all where there are fewer.
         budget: queries allowed per item.
         seed: of the draw and of the attack; the same seed gives the same examples.
-        max_length: tokens of a text that a model in a folder reads; by default as many as its checkpoint says.
+        max_length: tokens of a text that a model in a folder reads; by default what its checkpoint says.
         settings: thresholds and resources of the recipe, by name or as :class:`AttackSettings`.
         progress: called with the number of finished items.
 

@@ -15,7 +15,7 @@ SAMPLE_SECONDS = 0.05
 """Between samples of a power: several per update of the slowest sensor."""
 
 MOST_WATTS = 10_000.0
-"""No component draws more: a step beyond it is a counter that began anew, as after a suspend, and no round."""
+"""No component draws more: a step beyond it is a counter that began anew, as after a suspend, not a wrap."""
 
 WATCH_SECONDS = 10.0
 """Between readings of counters that wrap; the smallest range holds a minute at 1 kW."""

@@ -92,8 +92,10 @@ def truncated_share(tokenizer: Any, texts: Sequence[Text], lengths: Sequence[int
     Only a text that fills ``max_length`` can have been cut: those are tokenised again, whole.
 
     Args:
-        tokenizer, texts, max_length: as given to :func:`encode`.
+        tokenizer: as given to :func:`encode`.
+        texts: as given to it.
         lengths: tokens of each text as it was encoded.
+        max_length: as given to it.
     """
     full = [text for text, length in zip(texts, lengths, strict=True) if length >= max_length]
     whole = encode(tokenizer, full, np.iinfo(np.int32).max)["input_ids"]

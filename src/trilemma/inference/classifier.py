@@ -47,7 +47,7 @@ class Classifier:
         labels: names of the classes in the order in which they are answered; by default the model's order.
 
     Raises:
-        ModelError: if model and tokenizer do not fit each other, or the model's classes do not have these names.
+        ModelError: if model and tokenizer do not fit each other, or the model's classes have other names.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class Classifier:
 
         Args:
             folder: a Hugging Face folder that holds a classification head, and the tokenizer.
-            max_length, labels: as in the constructor.
+            max_length: as in the constructor.
+            labels: as in the constructor.
             device: ``"cpu"``, ``"cuda"``, ...; by default the GPU where there is one.
             trust_remote_code: whether code in the folder may run.
             allow_pickle: whether weights that are not safetensors may be opened.

@@ -38,7 +38,7 @@ def class_order(config: Any, labels: Sequence[str]) -> NDArray[np.int64]:
     if any(len(places) != 1 for places in found) or len({places[0] for places in found}) < len(labels):
         raise ModelError(
             f"the model calls its classes {', '.join(names)}, the task {', '.join(labels)}, and these names "
-            "cannot be matched; write the task's names, in the model's order, as id2label into its config.json"
+            "cannot be matched; write the task's names, in the model's order, as id2label in its config.json"
         )
     return np.array([places[0] for places in found])
 

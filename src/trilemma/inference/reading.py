@@ -27,8 +27,8 @@ _PROBES: tuple[Text, ...] = (
 """Texts of different lengths; the shorter one is padded."""
 
 _OF_SPREAD, _OF_LOGITS = 1e-3, 1e-5
-"""By how much an answer may change in other company: shares of what tells the probes' answers apart, and of the
-largest logit, for rounding."""
+"""By how much an answer may change in other company: shares of what tells the probes' answers apart, and of
+the largest logit, for rounding."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class _Comparison:
             length = len(self._rows["input_ids"][0])
             raise ModelError(
                 f"{type(model).__name__} cannot read a text of {length} tokens ({type(error).__name__}: "
-                f"{one_line(error)}); it needs other lengths or inputs than texts have, so choose another model"
+                f"{one_line(error)}); it needs other inputs than texts have, so choose another model"
             ) from error
 
     def padded_equals_alone(self, *, left: bool) -> bool:
@@ -217,7 +217,7 @@ def _in_groups(model: nn.Module, kind: Callable[[Tensor, Tensor], Tensor]) -> No
         kinds = kind(input_ids, attention_mask)
         logits: list[Tensor] = []
         order: list[Tensor] = []
-        for one in kinds.unique():
+        for one in torch.unique(kinds):
             rows = (kinds == one).nonzero().squeeze(1)
             longest = int(attention_mask[rows].sum(1).max())
             tensors = {"input_ids": input_ids, "attention_mask": attention_mask} | others

@@ -145,7 +145,7 @@ def _has_fixed_table(model: PreTrainedModel, positions: int) -> bool:
     """Whether positions are in a table that is no embedding: CTRL's, GPT-J's, MPT's biases."""
     if getattr(model.config, "max_seq_len", None) == positions:
         return True
-    for name, module in model.named_modules():
+    for module in model.modules():
         held = {**vars(module), **module._buffers}
         for key, value in held.items():
             if "pos" in key and isinstance(value, Tensor) and value.ndim >= 2 and positions in value.shape:

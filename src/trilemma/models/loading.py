@@ -54,8 +54,8 @@ def load_classifier(
         seed: seed of a new head, where the checkpoint has none or one for another number of outputs.
 
     Returns:
-        The model in evaluation mode, with a pad token. Its attribute ``loading_notes`` has sentences on layers
-        of the backbone that are new, ``keeps_head`` says whether its head comes from the checkpoint.
+        The model in evaluation mode, with a pad token. Its attribute ``loading_notes`` has sentences on
+        layers of the backbone that are new, ``keeps_head`` says whether its head comes from the checkpoint.
 
     Raises:
         ModelError: if there is no such model, a file is broken or unsafe, or weights are missing.
@@ -229,8 +229,8 @@ def require_classifier(source: str | Path, *, trust_remote_code: bool = False) -
         return
     if not has_classifier(config):
         raise ModelError(
-            f"transformers has no sequence classifier for the type {config.model_type} of {source}, so it cannot "
-            "be adapted to a task; `trilemma profile` measures how it generates"
+            f"transformers has no sequence classifier for the type {config.model_type} of {source}, so it "
+            "cannot be adapted to a task; `trilemma profile` measures how it generates"
         )
 
 

@@ -119,8 +119,8 @@ class Session:
 
         Args:
             kind: ``classifier``: with a new classification head of two outputs, in the form in which they
-                answer, where transformers has one for them; ``trainable classifier``: the same as they are trained; ``language model``: the causal
-                models with their language-model head, in the form in which they answer.
+                answer, where transformers has one for them; ``trainable classifier``: the same as they are
+                trained; ``language model``: the causal models with their language-model head, in the form in which they answer.
         """
         if kind not in self._resident:
             self.release()
@@ -186,10 +186,10 @@ class Session:
     def refused(
         self, phase: Phase, method: str = ""
     ) -> Iterator[tuple[ModelUnderTest, OperatingPoint, Unmeasured]]:
-        """The models that cannot do what the grid asks of them: load, generate, be trained; at every point."""
+        """The models that cannot do what the grid asks: load, generate, be trained; at every point."""
         asks_all = self.grid.decode > 0 and self.grid.phases != AUTO and phase in self.grid.phases
         for model in self.models:
-            absent = None
+            absent: Unmeasured | None = None
             if phase == "train" and model.adaptation(method) and model.untrainable:
                 absent = Unmeasured(model.untrainable)
             elif (
@@ -198,8 +198,9 @@ class Session:
                 or (phase == "generate" and asks_all)
             ):
                 absent = self.absent(model, phase)
-            for point in self.grid.points(phase) if absent is not None else ():
-                yield model, point, absent
+            if absent is not None:
+                for point in self.grid.points(phase):
+                    yield model, point, absent
 
     @property
     def methods(self) -> list[str]:
@@ -504,8 +505,8 @@ def random_inputs(config: Any, point: OperatingPoint, device: str) -> dict[str, 
         device: where to put them.
 
     Returns:
-        ``input_ids`` and an ``attention_mask`` of ones, both [batch, length]. Encoder-decoders, which classify
-        by the end-of-text token, get one, at the end.
+        ``input_ids`` and an ``attention_mask`` of ones, both [batch, length]. Encoder-decoders, which
+        classify by the end-of-text token, get one, at the end.
     """
     generator = torch.Generator().manual_seed(0)
     vocabulary: int = config.get_text_config().vocab_size

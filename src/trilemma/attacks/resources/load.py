@@ -117,7 +117,7 @@ def paraphraser(name: str | None, prefix: str) -> "Paraphraser":
 
 @lru_cache(maxsize=2)
 def acceptability(name: str | None) -> Service:
-    """Probabilities that texts are acceptable, by a classifier adapted to CoLA; its classes by their names."""
+    """Probabilities that texts are acceptable, by a classifier adapted to CoLA, by its classes' names."""
     if name is None:
         raise AttackError("the grammar drop needs a classifier adapted to CoLA; name one by `acceptability`")
     from trilemma.inference.classifier import Classifier

@@ -36,8 +36,9 @@ def measure(session: Session) -> Iterator[Record]:
     models = [one for one in session.loaded("trainable classifier") if one.model in asked] if asked else []
     for model in asked:
         absent = session.absent(model, "train")
-        for length in sorted(set(session.grid.length)) if absent is not None else ():
-            yield from session.record(model, "flops_per_token", absent, point=OperatingPoint(1, length))
+        if absent is not None:
+            for length in sorted(set(session.grid.length)):
+                yield from session.record(model, "flops_per_token", absent, point=OperatingPoint(1, length))
     for index, loaded in enumerate(models):
         for length in sorted(set(session.grid.length)):
             point = OperatingPoint(1, length)
@@ -68,7 +69,7 @@ def counted(session: Session, loaded: LoadedModel, point: OperatingPoint) -> Qua
 
 
 def count_flops(module: Any, inputs: dict[str, Any]) -> tuple[int, list[str]]:
-    """FLOPs of one forward pass, as torch counts them; and operators that may multiply but are not counted."""
+    """FLOPs of one forward pass, as torch counts them; and operators that may multiply but are not in it."""
     counting = _Counter(display=False, custom_mapping=_FORMULAS)  # sees PyTorch's operators alone
     # Its tracker of modules fails where a weight that requires gradients is handed to a module (DeBERTa).
     with by_pytorch(), weights_fixed(module), counting as counter, torch.no_grad():

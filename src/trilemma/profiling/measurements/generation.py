@@ -83,7 +83,7 @@ def last_logits(module: Any) -> dict[str, int]:
 
 
 _CACHES = ("past_key_values", "cache_params", "state")
-"""Arguments, and outputs of the same name, in which models keep what they have read: attention, Mamba, RWKV."""
+"""Arguments, and outputs, in which models keep what they have read: with attention, Mamba, RWKV."""
 
 
 def _cache_argument(module: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from trilemma.hardware import Unmeasured
-from trilemma.inference.classifier import fixed_arguments
+from trilemma.inference.reading import fixed_arguments
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.session import LoadedModel, Session, Value
 from trilemma.profiling.timing import Quantity, Run, Sample
