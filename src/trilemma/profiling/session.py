@@ -120,7 +120,8 @@ class Session:
         Args:
             kind: ``classifier``: with a new classification head of two outputs, in the form in which they
                 answer, where transformers has one for them; ``trainable classifier``: the same as they are
-                trained; ``language model``: the causal models with their language-model head, in the form in which they answer.
+                trained; ``language model``: the causal models with their language-model head, in the form in
+                which they answer.
         """
         if kind not in self._resident:
             self.release()
