@@ -76,7 +76,7 @@ class AttackResult:
 
 def attack(
     model: str | Path | Victim,
-    task: str,
+    task: str | Task,
     recipe: str,
     out: str | Path | None = None,
     *,
@@ -97,10 +97,11 @@ def attack(
     Args:
         model: an adapted model's folder, the address (``http://`` or ``https://``) of one that answers there,
             or any callable from texts to class probabilities.
-        task: the task that it was adapted to, e.g. ``sst2``.
+        task: the task that it was adapted to: its name, e.g. ``sst2``, or the task itself, for one of your
+            files :func:`trilemma.study.asked.find_task`.
         recipe: the attack's name, e.g. ``deepwordbug``.
         out: ``.parquet`` file to write, in AdvGLUE's columns; None to write nothing.
-        data: ``embedded``, ``hub`` or ``folder:PATH``.
+        data: ``embedded``, ``hub`` or ``folder:PATH``, for a task that has no data of its own.
         split: split to attack; default the task's first evaluation split.
         items: number of items of the split, drawn by the seed; all where there are fewer.
         budget: queries allowed per item.
@@ -129,15 +130,16 @@ def attack(
         raise AttackError(f"{path} is not a .parquet file in a folder that exists; name another file")
     if items < 1:
         raise AttackError(f"{items} items cannot be attacked; attack at least 1")
-    known = get(task)
+    known = get(task) if isinstance(task, str) else task
     chosen = settings if isinstance(settings, AttackSettings) else AttackSettings.checked(settings or {})
     require_misclassification(recipe)
     built = build(recipe, chosen, known)
-    clean = open_source(data).load(known, split or known.evaluation_splits[0])
+    clean = (known.data or open_source(data)).load(known, split or known.evaluation_splits[0])
     picked = _picked(clean, known, items, seed)
     journal = None
     if path is not None and isinstance(model, str | Path):
-        asked = (str(model), task, recipe, data, split, picked, budget, seed, chosen.model_dump(mode="json"))
+        what = (known.name, clean.fingerprint, picked)
+        asked = (str(model), *what, recipe, budget, seed, chosen.model_dump(mode="json"))
         journal = AttackJournal(path.with_suffix(".journal"), len(picked), json.dumps(asked))
     attacked = run_attack(
         built,
@@ -154,7 +156,7 @@ def attack(
         columns = attacked.as_advglue(known, recipe, kept) | {"idx": [ids[i] for i in kept]}
         write_table(pa.Table.from_pydict(columns), path)
         path.with_suffix(".journal").unlink(missing_ok=True)
-    return AttackResult(task, ids, attacked, kept, dropped, path)
+    return AttackResult(known.name, ids, attacked, kept, dropped, path)
 
 
 def find_victim(model: str | Path | Victim, task: Task) -> Victim:

@@ -75,7 +75,8 @@ def _is_not_noise(record: LogRecord) -> bool:
 
 def keep_study(study: Study, path: Path, notice: Callable[[str], None]) -> None:
     """Write the study beside its tables, and give notice where those of another one will be replaced."""
-    content = study.model_dump_json(indent=1, exclude_unset=True)
+    written = study.model_dump(mode="json", exclude_unset=True)
+    content = json.dumps({"base": str(study.base.resolve()), **written}, indent=1)
     finished = path.is_file() and (path.parent / "records.parquet").is_file()
     if finished and path.read_bytes() != content.encode():
         notice(f"replaces the result of an earlier version of the study in {path.parent}")
