@@ -38,7 +38,7 @@ def check_task(task: Task, source: Source | None = None) -> None:
         task: the task.
         source: where its examples come from; default the task's own ``data``.
     """
-    from trilemma.tasks.official_metrics import compute
+    from trilemma.tasks.official_metrics import compute, refused
 
     source = source or task.data
     if source is None:
@@ -46,6 +46,9 @@ def check_task(task: Task, source: Source | None = None) -> None:
     fields = f"{task.name}: fields must name one or two text columns, not {task.fields}"
     _check(1 <= len(task.fields) <= 2, fields)
     _check(bool(task.metrics), f"{task.name}: metrics must name at least one metric, the primary one first")
+    for metric in task.metrics:
+        why = refused(metric, len(task.labels or ()))
+        _check(not why, f"{task.name}: metrics: {why}")
     for split in ("train", *task.evaluation_splits):
         where = f"{task.name}/{split}"
         examples = source.load(task, split)

@@ -97,9 +97,12 @@ def test_classes_called_by_numbers_are_names_not_indices(base):
         ({"labels": ["a", "a"]}, "task tickets: labels: expected different names"),
         (
             {"metric": "bleu"},
-            "task tickets: metric: 'bleu' is not for classes; expected accuracy, f1, matthews",
+            "task tickets: metric: 'bleu' is not for classes; expected accuracy, macro_f1, matthews",
         ),
-        ({"metric": "f1"}, "task tickets: metric: f1 is that of class 1 of two"),
+        (
+            {"metric": "f1"},
+            "metric: f1 is that of class 1 of two, and there are 3 classes; expected accuracy, macro_f1",
+        ),
         ({"labels": None}, "task tickets: metric: 'accuracy' is not for a regression"),
         ({"files": {"train": "train.csv"}}, "task tickets: files: expected train and at least one more"),
         ({"files": {"validation": "a.csv", "test": "b.csv"}}, "files: expected train"),

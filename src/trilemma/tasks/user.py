@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from trilemma.errors import DataError, StudyError
 from trilemma.tasks import advglue
 from trilemma.tasks.columns import adversarial, examples
-from trilemma.tasks.official_metrics import CLASSIFICATION, POSITIVE_CLASS, REGRESSION
+from trilemma.tasks.official_metrics import CLASSIFICATION, REGRESSION, refused
 from trilemma.tasks.raw_table import read_file
 from trilemma.tasks.task import AdversarialExamples, Examples, Task
 
@@ -47,7 +47,9 @@ class UserTask(_Block):
         None, min_length=2, description="class names in the order of their index; none: a regression"
     )
     metric: Names = Field(
-        (), description="one or more metrics, the primary one first; default accuracy, or pearson"
+        (),
+        description="one or more metrics, the primary one first: accuracy (default), f1 (of class 1 of two "
+        "classes), macro_f1, matthews; of a regression pearson (default), spearman",
     )
     id: str | None = Field(None, description="column of a unique id; default: row numbers")
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")], Path] = Field(
@@ -58,16 +60,9 @@ class UserTask(_Block):
     def _consistent(self) -> "UserTask":
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: expected different names")
-        known = REGRESSION if self.labels is None else CLASSIFICATION
         for metric in self.metric:
-            if metric not in known:
-                kind = "a regression (no labels)" if self.labels is None else "classes"
-                raise ValueError(f"metric: {metric!r} is not for {kind}; expected {', '.join(known)}")
-        if "f1" in self.metric and self.labels is not None and len(self.labels) > 2:
-            raise ValueError(
-                f"metric: f1 is that of class {POSITIVE_CLASS} of two; "
-                "expected accuracy or matthews for more classes"
-            )
+            if why := refused(metric, len(self.labels or ())):
+                raise ValueError(f"metric: {why}")
         if "train" not in self.files or len(self.files) < 2:
             raise ValueError("files: expected train and at least one more, e.g. validation")
         return self
