@@ -206,17 +206,11 @@ def _create(new: NewModel, folder: Path) -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
+    from trilemma.models.loading import without_bars
     from trilemma.models.sizes import configuration
 
     config = configuration(*new, DEFAULT_VOCABULARY, bos_token_id=0, eos_token_id=0, pad_token_id=1)
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    finally:
-        if bars:
-            logging.enable_progress_bar()
+    with without_bars(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)

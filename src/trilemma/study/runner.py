@@ -44,9 +44,6 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     Raises:
         TrilemmaError: for a fault in study, data or models, found before any work; or a refusing disk.
     """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # the listener shows progress
     getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
