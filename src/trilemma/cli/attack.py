@@ -48,7 +48,7 @@ def attack(
     if run is not None and not Path(model).is_dir():
         model = adapted_model(run, model, known.name)
     console = output()
-    with progress_bar(console, f"{recipe} on {model}") as progress:
+    with progress_bar(f"{recipe} on {model}") as progress:
         result = attack_model.attack(
             model,
             known,

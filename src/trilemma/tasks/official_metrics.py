@@ -17,7 +17,7 @@ REGRESSION = ("pearson", "spearman")
 
 def refused(name: str, classes: int) -> str:
     """Why a metric is not one for a task of so many classes, 0 for a regression, and what is; "" if it is."""
-    known = CLASSIFICATION if classes else REGRESSION
+    known: tuple[str, ...] = CLASSIFICATION if classes else REGRESSION
     if classes > 2:
         known = tuple(one for one in known if one != "f1")
     if name in known:
