@@ -149,7 +149,9 @@ def test_level_method_and_original_are_optional(base):
     bare = {name: TYPOS[name] for name in ("name", "task", "file", "label")}
     (one,) = tasks.adversarial_from_user(bare, base, task)
     assert one.levels == ["unknown"] * 2 and one.methods == ["", ""] and one.originals == [None, None]
-    assert one.origins == ["typos-row-1", "typos-row-2"]
+    (other,) = tasks.adversarial_from_user({**bare, "name": "misspelt"}, base, task)
+    assert len(set(one.origins)) == 2 and one.origins[0].endswith("-row-1")
+    assert (other.fingerprint, other.origins) == (one.fingerprint, one.origins) and other.split == "misspelt"
     (clustered,) = tasks.adversarial_from_user({**bare, "origin": "subject"}, base, task)
     assert clustered.origins == ["bill", "bill"]
     assert clustered.fingerprint != one.fingerprint

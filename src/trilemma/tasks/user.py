@@ -1,7 +1,7 @@
 """The user's own tasks and adversarial sets, as a study's YAML names them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -180,21 +180,33 @@ def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> l
     if not any(named) and given.label == "label":
         found = read_file(base / given.file, *advglue.columns(task))
         if "data_construction" in found.columns:
-            return [advglue.from_table(task, given.name, found, None)]
+            return [_named(given, advglue.from_table(task, "", found, None))]
     table = read_file(base / given.file, [*task.fields, given.label, *(name for name in named if name)])
-    return [
-        adversarial(
-            task,
-            given.name,
-            table,
-            label=given.label,
-            identifier=given.id,
-            level=given.level,
-            method=given.method,
-            originals=given.original,
-            origin=given.origin,
-        )
+    examples = adversarial(
+        task,
+        "",
+        table,
+        label=given.label,
+        identifier=given.id,
+        level=given.level,
+        method=given.method,
+        originals=given.original,
+        origin=given.origin,
+    )
+    return [_named(given, examples)]
+
+
+def _named(given: UserSet, examples: AdversarialExamples) -> AdversarialExamples:
+    """A set under the user's name, which is no part of its fingerprint: renaming it asks no model again.
+
+    Items without an original are clusters by themselves, in this set alone.
+    """
+    own = examples.fingerprint[:16]
+    origins = [
+        f"{own}{origin}" if clean is None and given.origin is None else origin
+        for clean, origin in zip(examples.originals, examples.origins, strict=True)
     ]
+    return replace(examples, split=given.name, origins=origins)
 
 
 _Kind = TypeVar("_Kind", bound=_Block)
