@@ -23,6 +23,7 @@ from trilemma.cli import (
     run,
     schema,
     show,
+    store,
 )
 from trilemma.errors import TrilemmaError
 from trilemma.hardware.process import prepare
@@ -77,6 +78,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(annotate.annotate, name="annotate")
+app.add_typer(store.store, name="store")
 
 
 _SENTENCES = {

@@ -16,6 +16,7 @@ from trilemma.errors import DivergedError, StoreError, TrilemmaError
 from trilemma.files import write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
+from trilemma.study.cleaning import keep_needed
 from trilemma.study.console import ConsoleListener
 from trilemma.study.finished import Finished
 from trilemma.study.layout import lay_out, provenance
@@ -34,7 +35,7 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     Args:
         study: the validated study.
         run: the run folder, which the caller holds (:func:`trilemma.study.store.locked`); gets
-            ``records.parquet``, ``items.parquet``, ``checkpoints.json`` and ``study.json``.
+            the two tables, ``checkpoints.json``, ``study.json`` and ``artifacts.json``.
         store: the folder of artifacts.
         listener: hears of progress.
 
@@ -47,6 +48,7 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
+    keep_needed(run, graph.stages)
     listener.planned(graph)
     finished = Finished(graph, Store(store))
     walk = _Walk(finished, listener)
