@@ -2,6 +2,7 @@ import io
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -53,6 +54,21 @@ def test_tables_are_shown_and_rendered(result: Result) -> None:
     assert "gla-nano" in result.render("csv", table="robustness", by="method")
 
 
+def test_csv_is_one_file_per_table(result: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrilemmaError, match="holds one table, and these are 3"):
+        result.render("csv")
+    paths = result.write_csv(tmp_path / "tables")
+    assert [path.name for path in paths] == ["efficiency.csv", "performance.csv", "robustness.csv"]
+    for path in paths:
+        pd.testing.assert_frame_equal(
+            pd.read_csv(path).dropna(axis=1, how="all"),
+            result.table(path.stem).dropna(axis=1, how="all"),
+            check_dtype=False,
+        )
+    [one] = result.write_csv(tmp_path, table="robustness", by="method")
+    assert one.name == "robustness.csv" and "method" in pd.read_csv(one).columns
+
+
 def test_unknown_names_are_one_sentence(result: Result, tmp_path: Path) -> None:
     with pytest.raises(TrilemmaError, match="no candidate is called 'bert'"):
         result.compare("bert", "gla-nano")
@@ -95,7 +111,9 @@ def test_hostile_tables_are_shown_and_reported(result: Result, tmp_path: Path) -
     text = io.StringIO()
     hostile.show(Console(width=200, file=text))
     hostile.show(Console(width=200, file=text), table="efficiency")
-    assert not {"\x1b", "\x07"} & set(text.getvalue() + hostile.render("csv") + str(hostile.decide()))
+    assert not {"\x1b", "\x07"} & set(
+        text.getvalue() + hostile.render("csv", table="performance") + str(hostile.decide())
+    )
     page = hostile.report(tmp_path / "hostile.html").read_text(encoding="utf-8")
     assert (
         "Infinity" not in page[page.index('id="data">') : page.index("</script>", page.index('id="data">'))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
+from trilemma.errors import StoreError
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import ITEMS, RECORDS, read_table
 
@@ -45,6 +46,8 @@ class Result:
         Raises:
             StoreError: when they are absent or not what this version writes.
         """
+        if not Path(run).is_dir():
+            raise StoreError(f"there is no folder {run}; name a run folder, such as runs/demo")
         records = read_table(Path(run) / "records.parquet", RECORDS)
         items = read_table(Path(run) / "items.parquet", ITEMS)
         return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))
@@ -215,11 +218,31 @@ class Result:
     def render(
         self, format: str, table: str | None = None, by: str | None = None, at: str | None = None
     ) -> str:
-        """The summary tables as ``json``, ``csv``, ``markdown`` or ``latex``."""
+        """The summary tables as ``json``, ``markdown`` or ``latex``, or one of them as ``csv``."""
         from trilemma.report.tables import all_tables
         from trilemma.report.terminal import render
 
         return render(all_tables(self.records, table, by, self._at(at)), format)
+
+    def write_csv(
+        self, folder: str | Path, table: str | None = None, by: str | None = None, at: str | None = None
+    ) -> list[Path]:
+        """Write the summary tables as CSV, a file for each, into a folder; returns their paths.
+
+        Raises:
+            TrilemmaError: for an unknown table or grouping, or a folder that cannot be written.
+        """
+        from trilemma.files import disk_errors, write_text
+        from trilemma.report.tables import NAMES, all_tables
+        from trilemma.report.terminal import render
+
+        found = all_tables(self.records, table, by, self._at(at))
+        paths = [Path(folder) / f"{name}.csv" for name in ([table] if table else NAMES)]
+        with disk_errors(Path(folder)):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        for path, one in zip(paths, found, strict=True):
+            write_text(path, render([one], "csv"))
+        return paths
 
     def evidence(self, at: OperatingPoint | None = None) -> "Evidence":
         """The two tables as evidence: values, draws and tests of any metric between candidates.

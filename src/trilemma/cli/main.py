@@ -33,7 +33,6 @@ app = typer.Typer(
     name="trilemma",
     help="Which language model should I deploy, given what I can spend and who may attack it?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -20,7 +20,7 @@ def render(tables: Sequence[Table], format: str) -> str:
     """Text in one of the formats ``json`` and ``csv`` (raw numbers), ``markdown`` and ``latex``.
 
     Raises:
-        TrilemmaError: for another format.
+        TrilemmaError: for another format, or several tables as CSV.
     """
     writers = {"json": _json, "csv": _csv, "markdown": _markdown, "latex": _latex}
     if format not in writers:
@@ -117,10 +117,12 @@ def _json(tables: Sequence[Table]) -> str:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """Several tables follow each other, each after a comment line with its title."""
-    if len(tables) == 1:
-        return tables[0].frame.to_csv(index=False)
-    return "\n".join(f"# {table.title}\n{table.frame.to_csv(index=False)}" for table in tables)
+    if len(tables) > 1:
+        raise TrilemmaError(
+            f"a CSV file holds one table, and these are {len(tables)}: name one (--table NAME), or give "
+            "a folder for a file of each (--out FOLDER)"
+        )
+    return tables[0].frame.to_csv(index=False)
 
 
 def _markdown(tables: Sequence[Table]) -> str:
