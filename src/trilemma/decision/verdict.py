@@ -12,6 +12,7 @@ from trilemma.analysis.evidence import Evidence
 from trilemma.analysis.lookup import Estimate
 from trilemma.analysis.pareto import SETTLED, Front
 from trilemma.metrics import METRICS, Metric
+from trilemma.notebook import paragraph
 from trilemma.units import join
 
 AxisName = Literal["efficiency", "performance", "robustness"]
@@ -130,6 +131,10 @@ class Verdict:
         """Everything as plain text."""
         lines = [self.summary(), "", *(sentence for _, sentence in self.findings)]
         return "\n".join([*lines, "", *(f"Caution: {caution}" for caution in self.cautions)])
+
+    def _repr_html_(self) -> str:
+        """Everything as paragraphs, for a notebook."""
+        return "".join(paragraph(line) for line in self.text().splitlines() if line)
 
 
 def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Comparison]) -> Verdict:
