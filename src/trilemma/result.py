@@ -187,6 +187,35 @@ class Result:
 
         return write(self.records, self.items, require_suffix(path, ".html"), title, self._at(at))
 
+    def one_page(self, path: str | Path, title: str = "", at: str | None = None) -> Path:
+        """Write the head of the report as one page, ``.pdf`` or ``.png``; needs Chromium or Chrome.
+
+        Raises:
+            TrilemmaError: for another ending, or where no browser draws it.
+        """
+        from trilemma.report.export import write_one_page
+        from trilemma.report.pages.study import render
+
+        return write_one_page(render(self.records, self.items, title, self._at(at)), Path(path))
+
+    def figure(self, name: str, path: str | Path, at: str | None = None) -> Path:
+        """Write a figure of the report as ``.svg`` or ``.png``.
+
+        Args:
+            name: ``pareto``, ``levels``, ``methods``, ``transfer``, ``length``, ``phases`` or ``roofline``.
+            path: of the picture.
+            at: the operating point.
+
+        Raises:
+            TrilemmaError: for a figure that the study has not, or another ending.
+        """
+        from trilemma.analysis.pareto import three_axes
+        from trilemma.report.export import write_figure
+        from trilemma.report.pages.study import figures_of
+
+        evidence = self.evidence(self._at(at))
+        return write_figure(figures_of(evidence, three_axes(evidence)), name, Path(path))
+
     def show(
         self,
         console: "Console | None" = None,

@@ -10,7 +10,7 @@ import pandas as pd
 from trilemma.analysis.candidates import Candidate
 from trilemma.analysis.evidence import Evidence
 from trilemma.analysis.lookup import cleaned, operating_point
-from trilemma.analysis.pareto import three_axes
+from trilemma.analysis.pareto import Front, three_axes
 from trilemma.decision.verdict import verdict
 from trilemma.errors import TrilemmaError
 from trilemma.files import write_text
@@ -59,16 +59,7 @@ def render(
     metrics = sections.COMPARED if len(items) <= LARGE else sections.COMPARED[:-1]
     compared = [comparison for metric in metrics for comparison in evidence.comparisons(metric)]
     found, shown = verdict(evidence, placed, compared), examples.collect(items, everyone)
-    drawn = (
-        pareto_figure(evidence) if placed else None,
-        robustness.levels_figure(evidence) if len(items) else None,
-        robustness.methods_figure(evidence),
-        robustness.transfer_figure(records),
-        length_figure(records),
-        phases_figure(records),
-        roofline_figure(records),
-    )
-    figures = [figure for figure in drawn if figure is not None and figure.variants]
+    figures = figures_of(evidence, placed)
     data = {
         "candidates": [c.name for c in everyone],
         "figures": figures_data(figures),
@@ -102,6 +93,21 @@ def render(
         skip_to="verdict",
         source=" from <code>records.parquet</code> and <code>items.parquet</code>",
     )
+
+
+def figures_of(evidence: Evidence, placed: Front | None) -> list[Figure]:
+    """The charts that the tables have something for; that of the trade-off where there is a front."""
+    records = evidence.records
+    drawn = (
+        pareto_figure(evidence) if placed else None,
+        robustness.levels_figure(evidence) if len(evidence.items) else None,
+        robustness.methods_figure(evidence),
+        robustness.transfer_figure(records),
+        length_figure(records),
+        phases_figure(records),
+        roofline_figure(records),
+    )
+    return [figure for figure in drawn if figure is not None and figure.variants]
 
 
 def _figures(figures: Sequence[Figure], records: pd.DataFrame, everyone: Sequence[Candidate]) -> str:
