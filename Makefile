@@ -9,13 +9,19 @@ RUN := PYTHONWARNINGS=ignore::ResourceWarning
 # An editable installation maps the modules that it found: it is made again when the list of files changes.
 INSTALLED := .venv/installed-$(shell find src/trilemma -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 
+# The first installation shows what it does: bars on a terminal, elsewhere a line per package.
+SHOWN := $(if $(wildcard .venv/installed-*),--quiet,$(shell test -t 2 || echo --progress-bar off))
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/trilemma/_native/*.cpp src/trilemma/_native/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trilemma needs Python 3.11 or later; set PYTHON=python3.x")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installing into .venv: about 3 GB and a few minutes; first PyTorch, then everything else."
+	$(BIN)/python -m pip install $(SHOWN) --disable-pip-version-check --constraint constraints.txt torch
+	@echo "PyTorch is there; now the other packages, and the compiled kernels."
+	$(BIN)/python -m pip install $(SHOWN) --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installed; source .venv/bin/activate"
 	@rm -f .venv/installed-* && touch $@
 
 demo: install
