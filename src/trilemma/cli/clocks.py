@@ -92,8 +92,8 @@ def clocks(
         if commands.is_settings_file(models[0]):
             if given or len(models) > 1:
                 raise TrilemmaError(
-                    f"{models[0]} says what is measured; leave out other models, --batch, --length, --decode, "
-                    "--precision and --device"
+                    f"{models[0]} says what is measured; leave out other models and --batch, --length, "
+                    "--decode, --precision and --device"
                 )
             settings = commands.read_settings(Path(models[0]))
         else:
