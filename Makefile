@@ -1,4 +1,4 @@
-# `make demo` runs the demo study; `make test` is the tests that take seconds, always the same; `make test-all`
+# `make demo` shows a first verdict and runs the demo study; `make test` is the tests that take seconds, always the same; `make test-all`
 # adds the slow ones and draws other random examples each time. All install first.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,9 @@ $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/trile
 	@rm -f .venv/installed-* && touch $@
 
 demo: install
+	@echo "A first look, within a minute: one task, one seed."
+	$(BIN)/trilemma run studies/first-look.yaml
+	@echo "Now the whole demo, in minutes: two tasks, two seeds, attacks. Ctrl-C stops it; make demo resumes it."
 	$(BIN)/trilemma run studies/demo.yaml
 
 test: install lint types pytest

@@ -353,3 +353,8 @@ def test_a_study_in_python_is_refused_as_a_file_is() -> None:
         Study(name="a", models=["gla:nano"], tasks=["sst"])
     study = Study(name="a", models=["gla:nano"], tasks=["sst2"])
     assert Study.model_validate(study.model_dump()) == study
+
+
+@pytest.mark.parametrize("path", sorted(Path("studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_of_the_repository_are_valid(path: Path) -> None:
+    assert load_study(path).name == path.stem
