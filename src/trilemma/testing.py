@@ -31,6 +31,9 @@ def _check(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
+_READ_TWICE = ("fingerprint", "ids", "texts", "labels")
+
+
 def check_task(task: Task, source: Source | None = None) -> None:
     """A task's splits can be read, agree with its description, and read the same twice.
 
@@ -54,7 +57,8 @@ def check_task(task: Task, source: Source | None = None) -> None:
         examples = source.load(task, split)
         _check_examples(task, examples, split)
         again = source.load(task, split)
-        _check(again.fingerprint == examples.fingerprint, f"{where}: must read the same twice")
+        same = all(getattr(again, name) == getattr(examples, name) for name in _READ_TWICE)
+        _check(same, f"{where}: must read the same twice, in the same order")
         if split in task.evaluation_splits and not task.hidden_labels:
             gold = [float(label) for label in examples.labels if label is not None]
             for metric in task.metrics:
@@ -257,7 +261,8 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
 
     _check(isinstance(attack, Attack), "an attack must be derived from trilemma.attacks.Attack")
     levels = ("word", "sentence", "human", "unknown")
-    _check(attack.level in levels, f"level must be word, sentence, human or unknown, not {attack.level!r}")
+    level = getattr(attack, "level", None)
+    _check(level in levels, f"level must be word, sentence, human or unknown, not {level!r}")
     inputs: list[Text] = [
         ("a good film",),
         ("a film so good that i saw it twice",),
@@ -272,7 +277,13 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
         victim.queries = 0
         finished: dict[int, Attacked] = {}
         run = AttackRun(budget, finished=finished.__setitem__)
-        results = attack(victim, list(inputs), list(labels), run)
+        try:
+            results = attack(victim, list(inputs), list(labels), run)
+        except Exception as error:
+            raise AssertionError(
+                f"an attack must not fail on any text, however short: on {inputs} it raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
         _check(len(results) == len(inputs), "an attack must return one result per item, in order")
         for text, result in zip(inputs, results, strict=True):
             _check(len(result.text) == len(text), "an attack must keep the number of texts of an item")
@@ -285,6 +296,9 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
         runs.append([result.text for result in results])
     _check(runs[0] == runs[1], "the same seed must give the same adversarial texts")
     _check(attack(victim, [], [], AttackRun(budget)) == [], "no items must give no results")
+    turned = attack(victim, inputs[::-1], labels[::-1], AttackRun(budget))
+    place = [result.text for result in turned[::-1]] == runs[0]
+    _check(place, "a result must depend on the item and the seed alone, not on the item's place in the list")
 
 
 def check_transform(transform: "Transform") -> None:
