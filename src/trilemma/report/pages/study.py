@@ -8,6 +8,7 @@ from string import Template
 import pandas as pd
 
 from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.cautions import absences
 from trilemma.analysis.evidence import Evidence
 from trilemma.analysis.lookup import cleaned, operating_point
 from trilemma.analysis.pareto import Front, three_axes
@@ -59,7 +60,7 @@ def render(
     metrics = sections.COMPARED if len(items) <= LARGE else sections.COMPARED[:-1]
     compared = [comparison for metric in metrics for comparison in evidence.comparisons(metric)]
     found, shown = verdict(evidence, placed, compared), examples.collect(items, everyone)
-    figures = figures_of(evidence, placed)
+    figures, absent = figures_of(evidence, placed), absences(records)
     data = {
         "candidates": [c.name for c in everyone],
         "figures": figures_data(figures),
@@ -72,10 +73,10 @@ def render(
         headline=sections.prose(found.headline, everyone),
         advice=sections.advice(found, everyone),
         meta=sections.meta(records, len(everyone)),
-        care=sections.care(found),
+        care=sections.care(found, absent),
         cards="".join(sections.card(ranking, [c.name for c in everyone], at) for ranking in found.rankings),
         findings=sections.findings(found, everyone),
-        cautions=sections.cautions(found, everyone),
+        cautions=sections.cautions(found, everyone, absent),
         trade_off=sections.trade_off(everyone) if any(f.name == "pareto" for f in figures) else "",
         front=sections.front_table(placed),
         figures=_figures(figures, records, everyone),
