@@ -1,5 +1,5 @@
-# `make demo` shows a first verdict and runs the demo study; `make test` is the tests that take seconds, always the same; `make test-all`
-# adds the slow ones and draws other random examples each time. All install first.
+# `make demo` shows a first verdict and runs the demo study; `make test` is the tests that take seconds, always
+# the same; `make test-all` adds the slow ones and draws other random examples each time. All install first.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := PYTHONWARNINGS=ignore::ResourceWarning
