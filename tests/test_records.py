@@ -18,14 +18,25 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    one = Record(model="a", axis="E", metric="latency_ms", value=2.0, low=1.0, high=3.0, flags=(PARTIAL,))
+    one = Record(
+        model="a",
+        axis="E",
+        metric="latency_ms",
+        value=2.0,
+        low=1.0,
+        high=3.0,
+        flags=(PARTIAL,),
+        rounds=(1.5, 2),
+    )
     write_table(records_table([one, one.without_value("no clock")]), tmp_path / "records.parquet")
     read = read_table(tmp_path / "records.parquet", RECORDS).to_pylist()
     assert [Record(**row) for row in read] == [one, one.without_value("no clock")]
     assert one.confidence == 0.95 and hash(one)
     absent = one.without_value("the worker stopped", "failed")
     assert (absent.value, absent.low, absent.confidence, absent.status) == (None, None, None, "failed")
-    assert absent.with_value(4.0) == replace(one, value=4.0, low=None, high=None, confidence=None)
+    bare = replace(one, value=4.0, low=None, high=None, confidence=None, rounds=())
+    assert absent.rounds == () and absent.with_value(4.0) == bare == one.with_value(4.0, confidence=None)
+    assert RECORDS.names[-2:] == ["rounds", "versions"]
 
 
 @pytest.mark.parametrize(

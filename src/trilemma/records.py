@@ -121,7 +121,11 @@ class Record:
         note: what a person should know beside; no program reads it.
         machine: the machine that a forecast is for: a name of the catalogue, or ``here``.
         plan: over which devices a forecast spreads the model, e.g. ``tensor 2``; "" for one device.
-        hardware, kernel, versions: how it was measured.
+        hardware, kernel: how it was measured.
+        rounds: of a time, and of what is a multiple or a rate of it, the value of each round in the order
+            taken; else empty. Models that are measured together take turns, so that the values of one round
+            belong together.
+        versions: of the libraries by which it was measured.
     """
 
     study: str = ""
@@ -162,11 +166,13 @@ class Record:
     plan: str = ""
     hardware: str = ""
     kernel: str = ""
+    rounds: tuple[float, ...] = ()
     versions: str = ""
 
     def __post_init__(self) -> None:
         """Hold value, status and reason to one another; an interval is of 95% unless a forecast's."""
-        object.__setattr__(self, "flags", tuple(self.flags))
+        for name in ("flags", "rounds"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.low is not None and self.confidence is None and self.basis != "forecast":
             object.__setattr__(self, "confidence", 0.95)
         known = self.value is not None
@@ -179,13 +185,14 @@ class Record:
     def with_value(
         self, value: float, low: float | None = None, high: float | None = None, **columns: Any
     ) -> "Record":
-        """The same record with a value, and with an interval where limits are given."""
-        return replace(self, value=value, low=low, high=high, status="ok", reason="", **columns)
+        """The same record with a value, and with an interval and rounds where they are given."""
+        found: dict[str, Any] = {"value": value, "low": low, "high": high, "rounds": ()}
+        return replace(self, **(found | columns), status="ok", reason="")
 
     def without_value(self, reason: str, status: Status = "not measured", **columns: Any) -> "Record":
         """The same record without a value, and why there is none."""
         absent: dict[str, Any] = dict.fromkeys(("value", "low", "high", "confidence", "n"))
-        return replace(self, **(absent | columns), status=status, reason=reason)
+        return replace(self, **(absent | {"rounds": ()} | columns), status=status, reason=reason)
 
 
 _TYPES: dict[Any, pa.DataType] = {
@@ -193,6 +200,7 @@ _TYPES: dict[Any, pa.DataType] = {
     float | None: pa.float64(),
     bool: pa.bool_(),
     tuple[str, ...]: pa.list_(pa.string()),
+    tuple[float, ...]: pa.list_(pa.float64()),
 }
 RECORDS = pa.schema(
     [(column.name, _TYPES.get(column.type, pa.string())) for column in fields(Record)],

@@ -49,7 +49,7 @@ class SharedShape:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Profile(Stage, kind="profile", version=6, needs_all_inputs=False):
+class Profile(Stage, kind="profile", version=7, needs_all_inputs=False):
     """Measures all candidates in rounds that interleave, and forecasts each from the others.
 
     It is one stage, so that a drift of the machine hits all candidates alike.
