@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -100,15 +101,19 @@ def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str,
     return {**own, "llama": RandomModel(llama), "bert": RandomModel(bert, classifier=True)}
 
 
-def calibrate(progress: Progress = silent) -> Calibration:
+def calibrate(progress: Progress = silent, *, clock: Callable[[], float] = time.perf_counter) -> Calibration:
     """Time small models of every family and their operations on this machine's processor.
 
     What slows the machine for a while slows forecasts or what is measured later. So slices and whole models
     are timed first and last, and the forecasts of each time are held against what was measured at the other.
+
+    Args:
+        progress: is given the finished shapes.
+        clock: seconds, monotonic.
     """
-    machine, bench = find("cpu").machine, Bench(SECONDS)
+    machine, bench, checking = find("cpu").machine, Bench(SECONDS, clock), Bench(SECONDS, clock)
     measured: list[Measured] = []
-    first = _sliced_and_whole(bench, machine)
+    first = _sliced_and_whole(checking, machine)
     for number, shape in enumerate(SHAPES):
 
         def report(done: float, total: float, unit: str, before: int = number) -> None:
@@ -117,7 +122,7 @@ def calibrate(progress: Progress = silent) -> Calibration:
         measured += bench.passes(list(families(*shape).values()), POINTS, report)
     timed = list(operations(bench))
     progress(len(SHAPES) + 2, len(SHAPES) + 3, "shapes")
-    checks = _checks(first, _sliced_and_whole(bench, machine))
+    checks = _checks(first, _sliced_and_whole(checking, machine))
     progress(len(SHAPES) + 3, len(SHAPES) + 3, "shapes")
     unsteady = bench.verdicts.total() - bench.verdicts["steady"]
     return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed), tuple(checks), unsteady)

@@ -109,7 +109,7 @@ def _by_slices(
 ) -> dict[tuple[str, ForwardPass], Seconds]:
     """Forecasts by slices, by model and pass, where the machine that was calibrated is at hand."""
     timing = calibration.by_slices(known)
-    found = {}
+    found: dict[tuple[str, ForwardPass], Seconds] = {}
     for model in models:
         own = {case: None for one, case in cases if one.model == model.name and isinstance(case, ForwardPass)}
         for case, seconds in timing(configs[model.name], list(own)).items():
