@@ -129,7 +129,7 @@ def test_times_without_measurements_grow_with_batch_and_length(
             one_pass(name, phase, batch + 4, length),
         ]
     )
-    assert 0 < here.value and np.isnan([here.low, here.high]).all()  # of which nothing is known
+    assert here.value > 0 and np.isnan([here.low, here.high]).all()  # of which nothing is known
     assert longer.value >= here.value and wider.value >= here.value
     assert batch / here.value <= (batch + 4) / wider.value * (1 + 1e-9) or batch <= 4  # the compiled step
 

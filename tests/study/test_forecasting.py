@@ -13,7 +13,7 @@ from transformers import AutoConfig, BloomConfig
 from trilemma.errors import DeployError
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
-from trilemma.forecasting.forecaster import Forecaster, Measured
+from trilemma.forecasting.forecaster import Forecaster, Measured, Seconds
 from trilemma.forecasting.passes import ForwardPass, analytic_seconds
 from trilemma.hardware import roofline
 from trilemma.hardware.machine import Machine
@@ -22,7 +22,7 @@ from trilemma.profiling import ModelUnderTest
 from trilemma.profiling.operations import dimensions_of
 from trilemma.records import Record
 from trilemma.study import forecasting
-from trilemma.study.forecasting import PASSES, TOO_FEW, forecasts
+from trilemma.study.forecasting import PASSES, SLICED, TOO_FEW, forecasts
 
 MACHINE = Machine(
     name="box",
@@ -53,7 +53,13 @@ def saved(folder: Path, config: Any, *names: str) -> ModelUnderTest:
 
 def models_of(folder: Path) -> list[ModelUnderTest]:
     """Five Transformers of one family, one of them under two names."""
-    shapes = {("a",): (64, 2), ("b", "b-pretrained"): (128, 4), ("c",): (192, 3), ("d",): (256, 4), ("e",): (160, 5)}
+    shapes = {
+        ("a",): (64, 2),
+        ("b", "b-pretrained"): (128, 4),
+        ("c",): (192, 3),
+        ("d",): (256, 4),
+        ("e",): (160, 5),
+    }
     return [
         saved(folder, families(width, layers, 320)["transformer-pp"].config, *names)
         for names, (width, layers) in shapes.items()
@@ -176,6 +182,22 @@ def test_too_few_passes_are_no_forecast_unless_the_machine_is_calibrated(
     assert calibrated[0].note == (
         f"from 0 passes of the study's other models and {len(passes)} of the calibration"
     )
+
+
+def test_where_the_calibrated_machine_is_at_hand_slices_of_the_model_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_of(tmp_path)
+    monkeypatch.setattr(calibration, "here", lambda: Calibration(MACHINE, "this one", (), ()))
+    times = Seconds(0.2, 0.1, 0.25)
+    monkeypatch.setattr(
+        calibration, "by_slices", lambda known: lambda config, passes: dict.fromkeys(passes, times)
+    )
+    found = by_place(forecast(models, timed(models)))
+    for name in ("b", "b-pretrained"):
+        one, speed = (found[name, metric, 4, 64] for metric in ("tpot_ms", "throughput_tokens_per_s"))
+        assert (one.value, one.low, one.high, one.note) == (200.0, 100.0, 250.0, SLICED)
+        assert (speed.value, speed.low, speed.high) == (20.0, 16.0, 40.0)
 
 
 def test_a_family_that_is_not_known_says_so_and_the_others_are_forecast(tmp_path: Path) -> None:
