@@ -134,8 +134,14 @@ Timed = dict[tuple[str, ForwardPass], tuple[float, float]]
 
 def _sliced_and_whole(bench: Bench, machine: Machine) -> Timed:
     """Every family, and a Transformer of each kind in bfloat16 where the machine multiplies it."""
+    from transformers import GPT2Config
+
     known = families(*CHECKED, CHECKED_VOCABULARY)
-    models = list(known.items())
+    width, layers = CHECKED
+    # A fifth family that generates, so that four are left beside any one.
+    gpt2 = GPT2Config(vocab_size=CHECKED_VOCABULARY, n_embd=width, n_layer=layers, n_head=width // 64)
+    gpt2.bos_token_id = gpt2.eos_token_id = 0
+    models = [*known.items(), ("gpt2", RandomModel(gpt2))]
     if machine.multiplies("bfloat16"):
         models += [(name, replace(known[name], dtype="bfloat16")) for name in ("transformer-pp", "llama")]
     found: Timed = {}
