@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import ValidationError
 
 from trilemma.errors import DeployError, ModelError, TrilemmaError
@@ -14,6 +13,7 @@ from trilemma.profile_result import Profile
 from trilemma.progress import Progress, silent
 from trilemma.sweep_result import ClockSweep
 from trilemma.units import listed
+from trilemma.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from trilemma.result import Result
     from trilemma.study import Study
     from trilemma.training.pretraining import PretrainFacts
-
-LARGEST_FILE = 1 << 20
-"""Bytes of a file of settings that is read."""
 
 
 def run(
@@ -369,17 +366,8 @@ def read_settings(path: Path) -> "ProfileSettings":
     Raises:
         TrilemmaError: where it cannot be read, or names a field that there is not.
     """
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise TrilemmaError(f"{path} is larger than any file of settings; name another one")
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise TrilemmaError(
-            f"{path} cannot be read ({error.strerror}); name a YAML file of settings"
-        ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise TrilemmaError(f"{path} is not YAML ({str(error).splitlines()[0]}); fix it") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+    content, _ = read_yaml(path, "a file of settings")
+    if not isinstance(content, dict):
         raise TrilemmaError(
             f"{path} does not hold settings; write `models: [gla:small]` and what else you ask for"
         )

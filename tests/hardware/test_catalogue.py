@@ -37,10 +37,10 @@ def test_the_catalogue_is_whole_and_names_its_sources() -> None:
         ("- {name: a, like: nothing}", "catalogue lacks"),
         ("- {name: a, like: [t4]}", "catalogue lacks"),
         ("- {name: a, like: t4}\n- {name: a, like: l4}", "two machines"),
-        ("[" * 5000, "is not YAML"),
+        ("[" * 5000, "not valid YAML|nested too deeply"),
         ("- {name: a, like: t4, launch: .inf}", "launch"),
         ("- {name: a, like: t4, price: .nan}", "price"),
-        ("- {name: 2020-99-99}", "is not YAML"),
+        ("- {name: 2020-99-99, bandwidth: 1e9, memory: 1e9}", "kind"),
         ("- {name: one, like: l4, prise: 2}", r"prise: is not a field .*; did you mean price\? fields: like"),
     ],
 )

@@ -247,7 +247,7 @@ def test_a_study_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 2_000_000)
     with pytest.raises(StudyError, match="at most"):
         load_study(path)
-    with pytest.raises(StudyError, match="cannot read"):
+    with pytest.raises(StudyError, match="cannot be read"):
         load_study(tmp_path / "absent.yaml")
 
 

@@ -13,9 +13,7 @@ from pydantic import ValidationError
 
 from trilemma.errors import DeployError
 from trilemma.hardware.machine import HERE, Machine
-
-LARGEST_FILE = 1 << 20
-"""Bytes; a larger file is not a list of machines."""
+from trilemma.yaml_file import read_yaml
 
 
 @cache
@@ -45,16 +43,7 @@ def machines_in(name: str, here: Callable[[], Machine] | None = None) -> list[Ma
     parts = _FILE.fullmatch(name)
     assert parts is not None
     path = Path(parts[1])
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise DeployError(f"{path} is larger than a list of machines; name another file")
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise DeployError(
-            f"{path} cannot be read ({error.strerror}); name a YAML file of machines"
-        ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DeployError(f"{path} is not YAML ({str(error).splitlines()[0]}); fix it") from error
+    content, _ = read_yaml(path, "a list of machines", DeployError)
     if parts[2] is not None and isinstance(content, list):
         names = [one.get("name") for one in content if isinstance(one, dict)]
         if parts[2] not in names:
@@ -97,7 +86,7 @@ def _machines(content: Any, where: str, here: Callable[[], Machine] | None = Non
         raise DeployError(f"{where} does not hold a list of machines; begin each with `- name: ...`")
     found: dict[str, Machine] = {}
     for number, entry in enumerate(content, 1):
-        if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
+        if not isinstance(entry, dict):
             raise DeployError(f"{where}: entry {number} is not a machine; write `name: ...` and its fields")
         entry = dict(entry)
         like = entry.pop("like", None)

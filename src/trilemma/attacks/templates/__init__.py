@@ -10,7 +10,9 @@ unpublished.
 from functools import cache
 from importlib.resources import files
 
-from trilemma.attacks.templates.reader import parse_templates, templates_from
+import yaml
+
+from trilemma.attacks.templates.reader import templates_from
 from trilemma.attacks.templates.template import Family, Template
 from trilemma.errors import AttackError
 from trilemma.tasks import glue
@@ -45,7 +47,7 @@ def templates_of(task: Task | None, family: Family) -> tuple[Template, ...]:
 def _written(task: str) -> tuple[Template, ...]:
     """The templates in a task's file; where that has a name alone, the template of ``common.yaml``."""
     folder = files("trilemma.attacks.templates") / "glue"
-    common, own = (parse_templates((folder / f"{name}.yaml").read_bytes(), name) for name in ("common", task))
+    common, own = (yaml.safe_load((folder / f"{name}.yaml").read_text("utf-8")) for name in ("common", task))
     shared = {one["name"]: one for one in common}
     return templates_from(
         [shared[one] if isinstance(one, str) else one for one in own], TASKS[task], f"{task}.yaml"

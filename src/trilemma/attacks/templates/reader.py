@@ -26,17 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import regex
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trilemma.attacks.templates import additions, numbers, swaps
 from trilemma.attacks.templates.additions import Change
 from trilemma.attacks.templates.contractions import contracted, expanded
 from trilemma.attacks.templates.template import Family, Rewrite, Template
-from trilemma.errors import AttackError, DataError, one_line
+from trilemma.errors import AttackError, one_line
 from trilemma.files import expanded as expanded_path
-from trilemma.tasks.raw_table import decode
 from trilemma.tasks.task import Task, Text
+from trilemma.yaml_file import read_yaml
 
 CHANGES: Mapping[str, Callable[[random.Random], Sequence[Change]]] = {
     "arithmetic": additions.sums_beside,
@@ -58,9 +57,6 @@ REWRITES: Mapping[str, Rewrite] = {
     "smaller number": numbers.smaller,
 }
 """What ``rewrite`` may name besides: changes of an item that need all of its texts."""
-
-LARGEST = 1 << 20
-"""Largest size of a file of templates in bytes; a larger file is something else."""
 
 LONGEST = 2000
 """Largest number of characters of a pattern or of added text, so that people can still read the result."""
@@ -110,15 +106,6 @@ class WrittenTemplate(BaseModel):
         return self
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads no aliases: a short file with aliases can expand to an endless text."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed; write the value out")
-        return super().compose_node(parent, index)
-
-
 def read_templates(path: str | Path, task: Task | None) -> tuple[Template, ...]:
     """The templates of a file (JSON is YAML too) that names columns and classes of a task.
 
@@ -127,30 +114,11 @@ def read_templates(path: str | Path, task: Task | None) -> tuple[Template, ...]:
     """
     if task is None or task.labels is None:
         raise AttackError("templates need a task with classes; name the task whose items are attacked")
-    try:
-        place = expanded_path(path)
-        size = place.stat().st_size
-        if not place.is_file() or size > LARGEST:
-            raise AttackError(f"{path} is not a file of templates; expected one of at most {LARGEST:,} bytes")
-        content = place.read_bytes()
-    except (OSError, ValueError, DataError) as error:
-        raise AttackError(f"templates cannot be read from {path}: {one_line(error)}") from error
-    return templates_from(parse_templates(content, str(path)), task, str(path))
-
-
-def parse_templates(content: bytes, name: str) -> list[Any]:
-    """The list in the content of a file of that name, unchecked.
-
-    Raises:
-        AttackError: if it is not a list in YAML.
-    """
-    try:
-        found = yaml.load(decode(content, name), _Loader)
-    except (ValueError, DataError, yaml.YAMLError, RecursionError) as error:
-        raise AttackError(f"templates cannot be read from {name}: {one_line(error)}") from error
+    place = expanded_path(path)
+    found, _ = read_yaml(place, "a list of templates", AttackError)
     if not isinstance(found, list):
-        raise AttackError(f"{name}: expected a list of templates, found {type(found).__name__}")
-    return found
+        raise AttackError(f"{path}: expected a list of templates, found {type(found).__name__}")
+    return templates_from(found, task, str(path))
 
 
 def templates_from(written: Sequence[Any], task: Task, name: str) -> tuple[Template, ...]:

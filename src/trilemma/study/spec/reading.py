@@ -1,4 +1,4 @@
-"""A study's YAML as plain values, and by line and field what is wrong with it."""
+"""By line and field what is wrong with a study."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,92 +10,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from trilemma.adapt.settings import AdaptSettings
-from trilemma.errors import StudyError, one_line
+from trilemma.errors import one_line
 from trilemma.units import counted
-
-_MAXIMUM_BYTES = 1_000_000
-_MAXIMUM_DIGITS = 18
+from trilemma.yaml_file import at
 
 Location = Sequence[int | str]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a date is text: no field of a study is a date, and a name may look like one."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  the parent's attribute
-        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-def read_yaml(path: Path) -> tuple[dict[Any, Any], yaml.Node]:
-    """A study file's content, and its nodes, which know their lines.
-
-    Raises:
-        StudyError: when it cannot be read, is not YAML, or is not a block of fields.
-    """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_MAXIMUM_BYTES + 1)
-    except OSError as error:
-        raise StudyError(f"cannot read study {path}: {error.strerror}; give a YAML file") from error
-    if len(raw) > _MAXIMUM_BYTES:
-        raise StudyError(f"{path} is too long; a study file has at most {_MAXIMUM_BYTES:,} bytes")
-    try:
-        root = yaml.compose(raw.decode("utf-8"), Loader=_Loader)
-        if not isinstance(root, yaml.MappingNode):
-            raise StudyError(
-                f"{path} is not a study: its top level must be `field: value` lines (see `trilemma schema`)"
-            )
-        _check_nodes(root, path)
-        return yaml.load(raw, Loader=_Loader), root
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = one_line(getattr(error, "problem", None) or error)
-        raise StudyError(f"{path}{where} is not valid YAML: {problem}") from error
-    except RecursionError as error:
-        raise StudyError(f"{path} is nested too deeply to be a study") from error
-    except ValueError as error:  # a value that is not what its explicit tag says
-        raise StudyError(f"{path} has a value that YAML cannot read ({one_line(error)}); quote it") from error
-
-
-def _check_nodes(root: yaml.Node, path: Path) -> None:
-    """Refuse repeated keys (YAML would silently keep the last) and aliases (which can grow without bound)."""
-    seen: set[int] = set()
-    pending: list[yaml.Node] = [root]
-    while pending:
-        node = pending.pop()
-        where = _at(path, node)
-        if id(node) in seen:
-            raise StudyError(f"{where}: YAML aliases (*name) are not supported in a study")
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            pending.extend(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            keys: set[str] = set()
-            for key, value in node.value:
-                if not key.tag.endswith(":str"):
-                    scalar = isinstance(key, yaml.ScalarNode)
-                    written = f"`{one_line(key.value, 30)}`" if scalar else "a list or block"
-                    raise StudyError(
-                        f"{_at(path, key)}: {written} cannot name a field: put a name in quotes, and write "
-                        "the decimals of a number after a point, not a comma"
-                    )
-                if str(key.value) in keys:
-                    raise StudyError(f"{_at(path, key)}: `{key.value}` is given twice")
-                keys.add(str(key.value))
-                pending.append(value)
-        elif "\0" in node.value:
-            raise StudyError(f"{where}: a NUL character, which no field may have")
-        elif node.tag.endswith(":int") and len(node.value) > _MAXIMUM_DIGITS:
-            raise StudyError(f"{where}: {one_line(node.value, 30)} is a larger number than any field takes")
-
-
-def _at(path: Path, node: yaml.Node) -> str:
-    return f"{path}, line {node.start_mark.line + 1}"
 
 
 def explain(
@@ -133,7 +52,7 @@ def place(root: yaml.Node, path: Path, location: Location) -> str:
         if key is None or inner is None:
             break
         begins, node = key, inner
-    return f"{_at(path, begins)}: {_dotted(location)}: "
+    return f"{at(path, begins)}: {_dotted(location)}: "
 
 
 def _dotted(location: Location) -> str:

@@ -11,7 +11,8 @@ from trilemma.errors import DataError, StudyError
 from trilemma.files import expanded
 from trilemma.study.spec import consistency
 from trilemma.study.spec.blocks import Blocks
-from trilemma.study.spec.reading import explain, place, read_yaml
+from trilemma.study.spec.reading import explain, place
+from trilemma.yaml_file import read_yaml
 
 
 class Study(Blocks):
@@ -41,7 +42,11 @@ def load_study(path: str | Path, **overrides: object) -> Study:
         StudyError: naming the line, the field and what would be right.
     """
     path = Path(path)
-    content, root = read_yaml(path)
+    content, root = read_yaml(path, "a study", StudyError)
+    if root is None or not isinstance(content, dict):
+        raise StudyError(
+            f"{path} is not a study: its top level must be `field: value` lines (see `trilemma schema`)"
+        )
     if "base" in content:
         raise StudyError(f"{path}: base is not a field here; paths start from the study file's folder")
     base = path.resolve().parent
