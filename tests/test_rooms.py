@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "trilemma"
 
 LEAVES = (
     "errors files progress registry terminal metrics units operating_point architectures records untrusted "
-    "yaml_file notebook"
+    "yaml_file notebook web"
 )
 
 ORDER = (

@@ -4,6 +4,8 @@ The command line prints the sentence and exits with code 2; ``--debug`` adds the
 Anything that is not a :class:`TrilemmaError` is a defect of this package and keeps its traceback.
 """
 
+import errno
+
 
 class TrilemmaError(Exception):
     """Base of every error whose message is written for the user."""
@@ -35,6 +37,22 @@ class AttackError(TrilemmaError):
 
 class DeployError(TrilemmaError):
     """A machine, workload or objective that cannot be used as given."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a foreign error says that memory has ended, on a GPU too, or while a library was loaded."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return True
+    message = str(error).lower()
+    return getattr(error, "errno", None) == errno.ENOMEM or any(sign in message for sign in _NO_MEMORY)
+
+
+NO_MEMORY = "there is not enough memory; free some, raise its limit (`ulimit -v`), or ask for less"
+
+_NO_MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "not enough memory", "unable to allocate"),
+    *("bad_alloc", "out of memory", "failed to map segment", "can't start new thread"),
+)
 
 
 def one_line(error: object, limit: int = 160) -> str:

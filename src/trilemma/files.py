@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,21 @@ from trilemma.errors import DataError, StoreError, TrilemmaError, one_line
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 _REFUSED |= {errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+def settle_home() -> None:
+    """Give the libraries a home, private and temporary, where the user has none (a container's bare id)."""
+    if os.path.expanduser("~") != "~":
+        return
+    user = os.getuid()
+    home = Path(tempfile.gettempdir()) / f"trilemma-{user}"
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        foreign = home.is_symlink() or home.stat().st_uid != user
+    except OSError:
+        foreign = True
+    os.environ["HOME"] = tempfile.mkdtemp(prefix="trilemma-") if foreign else str(home)
+    os.environ.setdefault("USER", str(user))
 
 
 def cache_folder() -> Path:
@@ -57,11 +73,28 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise StoreError(
                 f"the disk is full: cannot write {path}; free space and run the same command again"
             ) from error
+        if error.errno == errno.EFBIG:
+            raise StoreError(f"cannot write {path}: {too_large()}") from error
         if error.errno in _REFUSED:
             raise StoreError(f"cannot write {path}: {error.strerror}; choose another folder") from error
         if error.errno is None:  # numpy's and pyarrow's short writes
             raise StoreError(f"cannot write {path}: {error}; free space or choose another folder") from error
         raise
+
+
+def too_large() -> str:
+    """What to say of a file that is larger than this process may write."""
+    return "files may not become as large here; raise the limit (`ulimit -f`) and run the same command again"
+
+
+def largest_file() -> float:
+    """Bytes that one file may have here."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return float("inf")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return float("inf") if limit == resource.RLIM_INFINITY else limit
 
 
 def sync(path: Path) -> None:
@@ -102,6 +135,19 @@ def expanded(path: str | Path) -> Path:
         raise DataError(f"{one_line(path)} has no home folder here; write the whole path") from error
 
 
+def require_utf8(name: str) -> None:
+    """Refuse a name that tables and pages could not hold.
+
+    Raises:
+        StoreError: where it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = name.encode(errors="surrogateescape").decode(errors="replace")
+        raise StoreError(f"the name {shown!r} is not UTF-8; choose another") from error
+
+
 @contextmanager
 def held(folder: Path, busy: str = "", name: str = ".lock") -> Iterator[None]:
     """Hold a folder, or what a lock in it stands for, for this process; make the folder where it is absent.
@@ -111,6 +157,7 @@ def held(folder: Path, busy: str = "", name: str = ".lock") -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    require_utf8(str(folder))
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / name)

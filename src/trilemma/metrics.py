@@ -108,6 +108,7 @@ ALIASES = {
     "clean": "accuracy",
     "clean_accuracy": "accuracy",
     "robust": "robust_accuracy",
+    "robustness": "robust_accuracy",
     "latency": "latency_ms",
     "throughput": "throughput_tokens_per_s",
     "ttft": "ttft_ms",

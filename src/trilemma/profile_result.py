@@ -87,7 +87,8 @@ class Profile:
     def records(self) -> pd.DataFrame:
         """One row per value, see :class:`trilemma.records.Record`."""
         found: pd.DataFrame = self._table.to_pandas()
-        found["flags"] = found["flags"].map(lambda flags: () if flags is None else tuple(flags))
+        for name in ("flags", "rounds"):
+            found[name] = found[name].map(lambda own: () if own is None else tuple(own))
         return found
 
     def __repr__(self) -> str:

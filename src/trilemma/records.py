@@ -4,12 +4,14 @@ Every figure, test and verdict is computed from them. They are plain Parquet, so
 read them as they are.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trilemma.errors import StoreError
@@ -41,23 +43,35 @@ ATTACK = "attack:"
 PARTIAL = "partial"
 """Flag of a score on a split that has fewer rows than the official one."""
 
-MEANINGLESS = "meaningless"
+MEANINGLESS = "no skill shown"
 """Flag of a robustness where the model has not learnt the task."""
 
 GENERATED = "generated data"
 """Flag of a score on the embedded suite, which is not a benchmark's."""
 
+SEEN = "seen in training"
+"""Flag of a score on a split of which a hundredth or more is in the training split too."""
+
 SUSPECT = "suspect"
 """Flag of an attack whose success is held back by the model's gradients, not by its robustness (masking)."""
 
+EDGE = "edge of the sweep"
+"""Flag of a learning rate that is the smallest or the largest of those that were tried."""
+
 FAKE_QUANTISED = "fake-quantised"
 """Flag of what was measured of ternary weights before packing, which changes speed and memory."""
+
+INTERRUPTED = "interrupted"
+"""Flag of what was not measured since somebody ended the process: the study's next run measures it again."""
 
 BY_DESCRIPTION = "by description"
 """Flag of a forecast that rests on a machine's description alone: its interval is not a quantile."""
 
 DOES_NOT_FIT = "does not fit"
 """Flag of a forecast of memory that a device does not have to spare."""
+
+MOST, LARGEST = 10**15, 1e100
+"""No count and no value of a study is larger."""
 
 ITEMS = pa.schema(
     [
@@ -122,11 +136,15 @@ class Record:
         verdict: what the repetitions of a time say of it: ``steady``, ``noisy``, ``drifting``, ``undecided``.
         drift: change of a time from the first repetition to the last, as a share of the median.
         drift_p: p-value of that trend.
-        flags: what a reader must be able to filter on: ``partial``, ``meaningless``, ``generated data``, ...
+        flags: what a reader must be able to filter on: ``partial``, ``no skill shown``, ...
         note: what a person should know beside; no program reads it.
         machine: the machine that a forecast is for: a name of the catalogue, or ``here``.
         plan: over which devices a forecast spreads the model, e.g. ``tensor 2``; "" for one device.
-        hardware, kernel, versions: how it was measured.
+        hardware, kernel: how it was measured.
+        rounds: of a time, and of what is a multiple or a rate of it, the value of each round in the order
+            taken; else empty. Models that are measured together take turns, so that the values of one round
+            belong together.
+        versions: of the libraries by which it was measured.
     """
 
     study: str = ""
@@ -167,11 +185,13 @@ class Record:
     plan: str = ""
     hardware: str = ""
     kernel: str = ""
+    rounds: tuple[float, ...] = ()
     versions: str = ""
 
     def __post_init__(self) -> None:
         """Hold value, status and reason to one another; an interval is of 95% unless a forecast's."""
-        object.__setattr__(self, "flags", tuple(self.flags))
+        for name in ("flags", "rounds"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.low is not None and self.confidence is None and self.basis != "forecast":
             object.__setattr__(self, "confidence", 0.95)
         known = self.value is not None
@@ -184,13 +204,14 @@ class Record:
     def with_value(
         self, value: float, low: float | None = None, high: float | None = None, **columns: Any
     ) -> "Record":
-        """The same record with a value, and with an interval where limits are given."""
-        return replace(self, value=value, low=low, high=high, status="ok", reason="", **columns)
+        """The same record with a value, and with an interval and rounds where they are given."""
+        found: dict[str, Any] = {"value": value, "low": low, "high": high, "rounds": ()}
+        return replace(self, **(found | columns), status="ok", reason="")
 
     def without_value(self, reason: str, status: Status = "not measured", **columns: Any) -> "Record":
         """The same record without a value, and why there is none."""
         absent: dict[str, Any] = dict.fromkeys(("value", "low", "high", "confidence", "n"))
-        return replace(self, **(absent | columns), status=status, reason=reason)
+        return replace(self, **(absent | {"rounds": ()} | columns), status=status, reason=reason)
 
 
 _TYPES: dict[Any, pa.DataType] = {
@@ -198,6 +219,7 @@ _TYPES: dict[Any, pa.DataType] = {
     float | None: pa.float64(),
     bool: pa.bool_(),
     tuple[str, ...]: pa.list_(pa.string()),
+    tuple[float, ...]: pa.list_(pa.float64()),
 }
 RECORDS = pa.schema(
     [(column.name, _TYPES.get(column.type, pa.string())) for column in fields(Record)],
@@ -214,7 +236,7 @@ def records_table(records: Iterable[Record]) -> pa.Table:
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet (zstd), whole or not at all; errors as for :func:`trilemma.files.replacing`."""
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def what_it_is(path: Path, schema: pa.Schema) -> str:
@@ -245,7 +267,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         StoreError: when the file is absent, unreadable or lacks columns of ``schema``.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} does not exist; is the study finished? `trilemma run` resumes it"
@@ -268,7 +290,17 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             "run `trilemma run` on the study again"
         )
     try:
-        return table.select(schema.names).cast(schema)
+        table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError) as error:  # another type, or a column that is there twice
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} was not written by this version ({reason}); run the study again") from error
+    for field in schema:
+        least, most = {pa.int64(): (0, MOST), pa.float64(): (-LARGEST, LARGEST)}.get(field.type, (0, 0))
+        found = pc.min_max(table[field.name]) if most else {}
+        wrong = [end.as_py() for end in found.values() if not least <= (end.as_py() or 0) <= most]
+        if wrong and not all(map(math.isnan, wrong)):
+            raise StoreError(
+                f"{path} is damaged: the column {field.name} holds {wrong[0]:g}; delete it and run the study "
+                "again"
+            )
+    return table

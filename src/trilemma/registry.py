@@ -147,7 +147,7 @@ class Registry(Generic[T]):
             ) from error
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        return name in self._built_in or name in self._loaded or name in self.names()
 
     def _entry_points(self) -> dict[str, "importlib.metadata.EntryPoint"]:
         return {point.name: point for point in entry_points(group=f"trilemma.{self.kind}s")}

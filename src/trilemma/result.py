@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trilemma.analysis.evidence import Evidence
+    from trilemma.analysis.goals import Goals
     from trilemma.decision.decision import Decision
     from trilemma.decision.verdict import Verdict
 
@@ -33,12 +34,19 @@ class Result:
         records: one row for each measured value, see :class:`trilemma.records.Record`.
         items: one row for each item, model, adaptation and seed, see :data:`trilemma.records.ITEMS`.
         folder: the run folder, if it was read from one.
+        goals: the study's limits, and the differences that are of no matter.
     """
 
-    def __init__(self, records: pd.DataFrame, items: pd.DataFrame, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        records: pd.DataFrame,
+        items: pd.DataFrame,
+        folder: Path | None = None,
+        goals: "Goals | None" = None,
+    ) -> None:
         from trilemma.analysis.lookup import cleaned
 
-        self.records, self.items, self.folder = cleaned(records), items, folder
+        self.records, self.items, self.folder, self.goals = cleaned(records), items, folder, goals
         self._evidence: dict[OperatingPoint, Evidence] = {}
 
     @classmethod
@@ -57,7 +65,10 @@ class Result:
         items = read_table(Path(run) / "items.parquet", ITEMS)
         if len(records) == 0:
             raise StoreError(f"{run} holds no records: there is nothing to show; run the study again")
-        return cls(records.to_pandas(), items.to_pandas(types_mapper=_keep_lists), Path(run))
+        goals = _goals(Path(run) / "study.json")
+        return cls(
+            records.to_pandas(), items.to_pandas(types_mapper=_keep_lists, **_FRUGAL), Path(run), goals
+        )
 
     def __repr__(self) -> str:
         """Name, candidates and sizes of the tables."""
@@ -163,13 +174,14 @@ class Result:
         """
         from dataclasses import asdict
 
-        from trilemma.analysis.comparisons import compare
-        from trilemma.analysis.evidence import official_metrics
+        from trilemma.analysis.candidates import find_candidate
         from trilemma.errors import TrilemmaError
 
         if a == b:
             raise TrilemmaError(f"{a!r} cannot be compared with itself; name two different candidates")
-        compared = compare(self.items, a, b, metric=metric, official=official_metrics(self.records))
+        evidence = self.evidence(self._at(None))
+        first, second = (find_candidate(evidence.candidates, name).name for name in (a, b))
+        compared = evidence.comparisons.between(first, second, metric)
         if not compared:
             raise TrilemmaError(f"this study has nothing to compute {metric} from; compare another metric")
         return pd.DataFrame([asdict(one) for one in compared])
@@ -180,8 +192,7 @@ class Result:
         from trilemma.decision.verdict import verdict
 
         evidence = self.evidence(self._at(at))
-        tested = [*evidence.comparisons("accuracy"), *evidence.comparisons("robust_accuracy")]
-        return verdict(evidence, three_axes(evidence), tested)
+        return verdict(evidence, three_axes(evidence))
 
     def report(self, path: str | Path, title: str = "", at: str | None = None) -> Path:
         """Write the self-contained HTML report, with the folders of its path, and return the path.
@@ -192,7 +203,7 @@ class Result:
         from trilemma.files import require_suffix
         from trilemma.report.pages.study import write
 
-        return write(self.records, self.items, require_suffix(path, ".html"), title, self._at(at))
+        return write(self.records, self.items, require_suffix(path, ".html"), title, self._at(at), self.goals)
 
     def show(
         self,
@@ -241,15 +252,37 @@ class Result:
 
         point = at or self._at(None)
         if point not in self._evidence:
-            self._evidence[point] = Evidence(self.records, self.items, point)
+            self._evidence[point] = Evidence(self.records, self.items, point, self.goals)
         return self._evidence[point]
 
     def _at(self, asked: str | None) -> OperatingPoint:
         from trilemma.analysis.lookup import operating_point
+        from trilemma.errors import TrilemmaError
 
+        if self.records.empty:
+            raise TrilemmaError("the records table is empty: there is nothing to show; run the study first")
         return operating_point(self.records, asked)
+
+
+_FRUGAL = {"split_blocks": True, "self_destruct": True}
+"""Columns are given up one by one as they are converted, so that they are never there twice."""
 
 
 def _keep_lists(kind: pa.DataType) -> pd.ArrowDtype | None:
     """Lists of texts and probabilities stay in Arrow: in Python they would take many times the memory."""
     return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
+
+
+def _goals(path: Path) -> "Goals | None":
+    """The limits and margins of the study of a run folder, which may lack the file."""
+    import json
+
+    from trilemma.analysis.goals import Goals
+    from trilemma.errors import StoreError, TrilemmaError
+
+    if not path.is_file():
+        return None
+    try:
+        return Goals.of_study(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError, TrilemmaError) as error:
+        raise StoreError(f"cannot read the study in {path}: {error}; run the study again") from error

@@ -38,6 +38,7 @@ def check_task(task: Task, source: Source | None = None) -> None:
         task: the task.
         source: where its examples come from; default the task's own ``data``.
     """
+    from trilemma.study.data_warnings import LEAST, share_shared
     from trilemma.tasks.official_metrics import compute
 
     source = source or task.data
@@ -46,10 +47,13 @@ def check_task(task: Task, source: Source | None = None) -> None:
     fields = f"{task.name}: fields must name one or two text columns, not {task.fields}"
     _check(1 <= len(task.fields) <= 2, fields)
     _check(bool(task.metrics), f"{task.name}: metrics must name at least one metric, the primary one first")
+    train = source.load(task, "train")
     for split in ("train", *task.evaluation_splits):
         where = f"{task.name}/{split}"
         examples = source.load(task, split)
         _check_examples(task, examples, split)
+        shared = share_shared(train, examples) if split != "train" else 0.0
+        _check(shared < LEAST, f"{where}: {shared:.0%} of the items are in the training split too")
         again = source.load(task, split)
         _check(again.fingerprint == examples.fingerprint, f"{where}: must read the same twice")
         if split in task.evaluation_splits and not task.hidden_labels:

@@ -13,7 +13,7 @@ _SECONDS = {"US": 1e-6, "MS": 1e-3, "S": 1.0, "MIN": 60.0, "H": 3600.0}
 _SUFFIXES = {
     "bytes": _SIZES | {f"{prefix}B": factor for prefix, factor in _DECIMAL.items()},
     "count": _DECIMAL | {"B": 1e9},
-    "fraction": {"%": 0.01},
+    "fraction": {"%": 0.01, "PT": 0.01},
     "ms": {suffix: 1e3 * seconds for suffix, seconds in _SECONDS.items()},
     "s": _SECONDS,
 }

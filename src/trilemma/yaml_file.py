@@ -11,7 +11,11 @@ MOST_BYTES = 1_000_000
 _MOST_DIGITS = 18
 
 
-class _Loader(yaml.SafeLoader):
+_SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""That of libyaml where there is one: it reads thousands of models in a tenth of the time."""
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
     """YAML in which a date is text: no field is a date, and a name may look like one."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  the parent's attribute

@@ -49,14 +49,27 @@ def rows(*queries: int, success: bool = True) -> list[dict[str, object]]:
 
 
 def test_what_attacks_took_is_a_mean_over_items_and_seeds() -> None:
-    runs = [AttackOutcome(TEMPLATE, rows(10, 20, 30)), AttackOutcome(replace(TEMPLATE, seed=1), rows(20, 40))]
+    runs = [
+        AttackOutcome(TEMPLATE, rows(10, 20, 30, 10, 20, 30)),
+        AttackOutcome(replace(TEMPLATE, seed=1), rows(20, 40, 20, 40, 20, 40)),
+    ]
     found = {(one.metric, one.seed): one for one in attack_records(runs)}
     assert found["queries_per_item", 0].value == pytest.approx(20)
     pooled = found["queries_per_item", None]
     assert pooled.value == pytest.approx(25)  # of both seeds' means
-    assert (pooled.n, pooled.unit, pooled.status, pooled.reason) == (5, "queries", "ok", "")
+    assert (pooled.n, pooled.unit, pooled.status, pooled.reason) == (12, "queries", "ok", "")
     assert pooled.low is not None and pooled.high is not None
-    assert 0 <= pooled.low < 25 < pooled.high <= 50
+    assert 0 < pooled.low < 25 < pooled.high
+
+
+def test_amounts_have_no_limit_at_the_largest_and_no_interval_below_five_items() -> None:
+    def per_success(*queries: int) -> Record:
+        found = attack_records([AttackOutcome(TEMPLATE, rows(*queries))])
+        return {one.metric: one for one in found if one.seed is None}["queries_per_success"]
+
+    few, five = per_success(12, 14, 10), per_success(12, 14, 10, 11, 40)
+    assert few.value == 12 and few.low is None and "no interval: 3 items" in few.note
+    assert 0 < five.low < 10 and five.high > 40
 
 
 def test_what_an_attack_without_success_has_no_value_of_says_why() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.stand_ins.synthetic import frames
 from trilemma.analysis.cautions import cautions
-from trilemma.records import Record
+from trilemma.records import MEANINGLESS, Record
 from trilemma.report.layout import sheets
 from trilemma.report.model_card import write_card
 from trilemma.report.sheets import attack_sheet
@@ -46,7 +46,7 @@ def test_no_text_for_people_is_parsed(room: str) -> None:
     [
         'parts = row["note"].split("; ")',
         "if record.note.startswith(MEANINGLESS):",
-        'rows["note"].str.contains("meaningless")',
+        'rows["note"].str.contains("no skill shown")',
         'if "failed" in record.note:',
         'kind = re.search("over the bound", one.reason)',
         'value.removeprefix("not measured: ")',
@@ -71,7 +71,7 @@ def test_skill_verdict_and_decision_know_a_task_with_an_odd_name() -> None:
     renamed = usual.verdict().text().replace("qnli", ODD)
     assert (
         result.verdict().text() == renamed
-        and f"Meaningless for transformer-pp-nano on sst2, {ODD}." in renamed
+        and f"Says nothing of transformer-pp-nano on sst2, {ODD}." in renamed
     )
     decision = result.decide()
     assert decision.choice == "gla-nano" and decision.text() == usual.decide().text()
@@ -81,17 +81,17 @@ def test_skill_verdict_and_decision_know_a_task_with_an_odd_name() -> None:
 def test_a_task_with_an_odd_name_that_is_not_learnt_is_one_task() -> None:
     records, items = odd(skill=(0.9, 0.9))
     flags = [
-        ("meaningless",) if task == ODD and axis == "R" else ()
+        (MEANINGLESS,) if task == ODD and axis == "R" else ()
         for task, axis in records[["task", "axis"]].values
     ]
     result = Result(records.assign(flags=flags), items)
     evidence = result.evidence()
     assert evidence.without_skill() == frozenset()
     assert all(evidence.meaningless_on(one) == (ODD,) for one in evidence.candidates)
-    assert f"On {ODD} robustness is meaningless for every candidate" in result.verdict().headline
-    assert f"Caution: robustness is meaningless on {ODD}." in result.decide().answer()
+    assert f"On {ODD} robustness says nothing of every candidate" in result.verdict().headline
+    assert f"Caution: robustness says nothing on {ODD}." in result.decide().answer()
     assert (
-        f"On {ODD}, robustness is meaningless for transformer-pp-nano and gla-nano"
+        f"On {ODD}, robustness says nothing of transformer-pp-nano and gla-nano"
         in cautions(result.records)[0]
     )
 
@@ -100,16 +100,16 @@ def test_summary_tables_and_card_keep_a_task_with_an_odd_name(tmp_path: Path) ->
     records, _ = odd(skill=(0.5, 0.9))
     scores, _ = summary(records)
     assert scores.rows[0][0] == "transformer-pp-nano (no skill)"
-    assert f"robustness is meaningless on sst2 and {ODD}" in scores.notes[0]
+    assert f"robustness says nothing on sst2 and {ODD}" in scores.notes[0]
     (sheet, *_) = sheets(build(records, "robustness", "task"))
     assert [row[0] for row in sheet.rows] == ["sst2", ODD, "average"]
     card = write_card(tmp_path, records, "transformer-pp-nano", "full", ODD, 0).read_text("utf-8")
-    assert card.count("> Robustness is meaningless") == 1 and f"**{ODD}**" in card
+    assert card.count("> No skill was shown") == 1 and f"**{ODD}**" in card
 
 
 def test_sentences_of_a_user_change_nothing() -> None:
     records, items = frames(models=2, seeds=(0,))
-    odd_notes = "not measured: failed: robustness is meaningless for sst2; at batch 9, length 9; no skill"
+    odd_notes = "not measured: failed: robustness says nothing of sst2; at batch 9, length 9; no skill"
     said = records.assign(note=odd_notes)
     usual, result = Result(records, items), Result(said, items)
     assert result.verdict().headline == usual.verdict().headline

@@ -8,7 +8,8 @@ import pytest
 from tests.stand_ins.answered import answered, skilled
 from trilemma.analysis.answers import answer_matrices
 from trilemma.analysis.candidates import candidates
-from trilemma.analysis.comparisons import Comparison, compare, compare_all
+from trilemma.analysis.comparisons import Comparison, Comparisons, compare
+from trilemma.analysis.seed_noise import SeedNoise
 from trilemma.errors import TrilemmaError
 from trilemma.statistics import paired_tests
 
@@ -91,17 +92,67 @@ def test_paired_metrics_use_the_items_with_an_original_and_say_so_where_there_ar
     assert one.difference < 0 and one.verdict == "a better"
 
 
-def test_families_hold_the_tests_that_ask_the_same_question() -> None:
+def family(*parts: pa.Table, margins: dict[str, float] | None = None) -> list[Comparison]:
+    matrices = answer_matrices(pa.concat_tables(parts).to_pandas())
+    return Comparisons(matrices, {}, SeedNoise(matrices), margins).study
+
+
+def test_all_tests_of_a_study_are_one_family_and_the_ranked_averages_may_spend_half() -> None:
     random = np.random.default_rng(3)
     skills = {(model, seed): 0.6 for model in "abc" for seed in (0, 1)}
-    parts = [adversarial(random, task, 60, skills) for task in ("sst2", "qnli")]
-    compared = compare_all(pa.concat_tables(parts).to_pandas(), metric="robust_accuracy")
-    sizes = {(one.task == "average", one.level == "all"): one.family for one in compared}
-    assert sizes == {(True, True): 3, (True, False): 9, (False, True): 6, (False, False): 18}
-    overall = [one for one in compared if one.task == "average" and one.level == "all"]
-    assert {one.metric for one in overall} == {"advglue_score"}
-    assert [one.p_adjusted for one in overall] == pytest.approx(paired_tests.holm([one.p for one in overall]))
-    assert all(one.p_adjusted >= one.p for one in compared)
+    compared = family(*(adversarial(random, task, 60, skills) for task in ("sst2", "qnli")))
+    tested = [one for one in compared if one.p is not None]
+    assert {one.family for one in compared} == {len(tested)} and len(tested) > 30
+    ranked = [one.metric == "advglue_score" and one.level == "all" for one in tested]
+    assert sum(ranked) == 3
+    shares = np.where(ranked, 0.5 / 3, 0.5 / (len(tested) - 3))
+    expected = paired_tests.holm([one.p for one in tested], shares)
+    assert [one.p_adjusted for one in tested] == pytest.approx(expected)
+    assert all(one.p_adjusted >= one.p for one in tested)
+
+
+def test_a_benchmark_of_one_level_is_tested_once() -> None:
+    random = np.random.default_rng(6)
+    gold = random.integers(0, 2, 60).astype(float)
+    answers = {(name, 0): skilled(random, gold, 0.6) for name in "ab"}
+    compared = family(answered("sst2", "attack:swap", gold, answers, levels="word"))
+    assert [(one.metric, one.task, one.level) for one in compared if one.p is not None] == [
+        ("robust_accuracy", "sst2", "word")
+    ]
+
+
+def test_the_largest_possible_difference_is_found_with_two_seeds() -> None:
+    """Without any scatter the test on the items decides (all right against none, 40 items)."""
+    gold = np.zeros(40)
+    answers = {(name, seed): np.full(40, float(name == "b")) for name in "ab" for seed in (0, 1)}
+    (one,) = family(answered("sst2", "validation", gold, answers))
+    assert one.p == pytest.approx(2 * 0.5**40) and one.verdict == "a better"
+    assert (one.difference, one.high) == (1.0, 1.0) and one.low > 0.9
+
+
+def test_margins_tell_equivalent_candidates_from_undecided_ones() -> None:
+    random = np.random.default_rng(7)
+    gold = random.integers(0, 2, 4000).astype(float)
+    same = skilled(random, gold, 0.9)
+    other = np.where(random.random(4000) < 0.02, 1 - same, same)
+    many = answered("sst2", "validation", gold, {("a", 0): same, ("b", 0): other})
+    (one,) = family(many, margins={"accuracy": 0.03})
+    assert one.verdict == "equivalent" or one.verdict == "a better"
+    assert one.p_equivalent < 0.05
+    few = answered("sst2", "validation", gold[:50], {("a", 0): same[:50], ("b", 0): other[:50]})
+    (one,) = family(few, margins={"accuracy": 0.03})
+    assert one.verdict == "not distinguishable" and one.p_equivalent > 0.05 and one.detectable > 0.03
+
+
+def test_one_pair_asked_for_has_the_whole_studys_correction() -> None:
+    random = np.random.default_rng(8)
+    gold = random.integers(0, 2, 300).astype(float)
+    answers = {(name, 0): skilled(random, gold, 0.6 + 0.05 * i) for i, name in enumerate("abcd")}
+    items = answered("sst2", "validation", gold, answers)
+    (pair,) = compare(items.to_pandas(), "b", "a", metric="accuracy")
+    (listed,) = (one for one in family(items) if {one.a, one.b} == {"a", "b"})
+    assert pair.p_adjusted == listed.p_adjusted and pair.family == 6
+    assert pair == listed.turned() and pair.difference == -listed.difference
 
 
 def test_seeds_that_disagree_make_a_difference_undecided() -> None:

@@ -45,7 +45,7 @@ def test_one_task_is_ranked_and_tested_by_its_own_metric() -> None:
     assert own.test == "exact McNemar" and own.difference > 0
     assert (ranked.metric, ranked.a_value, ranked.b_value) == ("glue_score", *map(pytest.approx, values))
     assert ranked.low < ranked.difference < ranked.high and ranked.difference < 0
-    assert evidence.adjusted_p(CLEAN, a, b) == ranked.p != own.p
+    assert evidence.adjusted_p(CLEAN, a, b) == ranked.p_adjusted == 2 * ranked.p != own.p
     assert evidence.title(CLEAN) == "clean score"
 
 
@@ -75,11 +75,8 @@ def test_the_difference_tested_is_that_of_the_values_ranked(task: str, metric: A
     evidence = evidence_of(noisy(task, set, 150, 3, **columns))
     a, b = (evidence.estimate(metric, one).value for one in evidence.candidates)
     p = evidence.adjusted_p(metric, *evidence.candidates)
-    (tested,) = (
-        one
-        for one in evidence.comparisons(metric.name)
-        if one.p_adjusted == p and one.level in ("clean", "all")
-    )
+    tested = evidence.compared(metric, *evidence.candidates)
+    assert tested.p_adjusted == p and tested.level in ("clean", "word")
     assert tested.difference == pytest.approx(a - b) and p is not None
 
 
@@ -99,18 +96,17 @@ def test_an_f1_is_averaged_and_tested_over_the_tasks_that_have_it() -> None:
     assert evidence.tasks(f1) == ("qqp", "mrpc")
     a, b = (evidence.estimate(f1, one).value for one in evidence.candidates)
     assert compared[-1].difference == pytest.approx(a - b)
-    assert evidence.adjusted_p(f1, *evidence.candidates) == pytest.approx(compared[-1].p)
+    assert evidence.adjusted_p(f1, *evidence.candidates) == pytest.approx(compared[-1].p_adjusted)
 
 
-def test_a_measured_value_without_interval_has_no_draws_and_an_exact_one_does_not_vary() -> None:
+def test_a_measured_value_without_interval_is_not_tested_and_an_exact_one_simply_differs() -> None:
     records, items = frames(models=2)
     records.loc[records["metric"] == "latency_ms", ["low", "high"]] = np.nan
     evidence = Evidence(records, items)
     first, second = evidence.candidates
-    assert evidence.draws(METRICS["latency_ms"], first) is None
     assert evidence.adjusted_p(METRICS["latency_ms"], first, second) is None
-    draws = evidence.draws(METRICS["parameters"], first)
-    assert draws is not None and np.ptp(draws.draws) < 1e-9 * draws.point
+    (exact,) = evidence.distinguish(METRICS["parameters"], first, [second])
+    assert exact.apart and exact.reason == "exact"
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, np.inf, -np.inf])
@@ -124,7 +120,7 @@ def test_numbers_that_no_clock_shows_are_not_measured(value: float) -> None:
     latency = METRICS["latency_ms"]
     shown = evidence.estimate(latency, first)
     assert shown.value is None and shown.absence.startswith("not measured: ")
-    assert evidence.draws(latency, first) is None and evidence.adjusted_p(latency, first, second) is None
+    assert evidence.adjusted_p(latency, first, second) is None
 
 
 def test_limits_that_are_no_numbers_are_none_and_a_limit_below_zero_is_survived() -> None:
@@ -135,7 +131,7 @@ def test_limits_that_are_no_numbers_are_none_and_a_limit_below_zero_is_survived(
         evidence = Evidence(records, items)
         first = evidence.candidates[0]
         assert (evidence.estimate(latency, first).low is not None) == interval
-        assert (evidence.draws(latency, first) is not None) == interval
+        assert (evidence.adjusted_p(latency, *evidence.candidates) is not None) == interval
 
 
 def test_records_without_a_model_are_refused_and_absent_texts_are_empty() -> None:
@@ -159,3 +155,21 @@ def test_a_column_of_accuracies_alone_is_called_accuracy() -> None:
     assert score_title(ROBUST, [accuracy, ("matthews",)]) == "robust accuracy"
     assert score_title(ROBUST, [accuracy, both]) == "robust score"
     assert score_title(METRICS["flip_rate"], [both]) == "flip rate"
+
+
+def test_measurements_that_took_turns_are_tested_by_round() -> None:
+    records, items = frames(models=2, seeds=(0,))
+    latency, random = METRICS["latency_ms"], np.random.default_rng(0)
+    rows = records["metric"] == "latency_ms"
+    for model, value in (("transformer-pp-nano", 4.0), ("gla-nano", 4.05)):
+        own = rows & (records["model"] == model)
+        records.loc[own, ["value", "low", "high"]] = [value, value - 1, value + 1]
+    apart = Evidence(records, items)
+    assert apart.adjusted_p(latency, *apart.candidates) > 0.9
+    drift = 4 + np.cumsum(random.normal(0, 0.3, 12))
+    times = {"transformer-pp-nano": drift, "gla-nano": 1.05 * drift * np.exp(random.normal(0, 0.01, 12))}
+    records["rounds"] = [
+        times[model] if row else () for model, row in zip(records["model"], rows, strict=True)
+    ]
+    by_round = Evidence(records, items)
+    assert by_round.adjusted_p(latency, *by_round.candidates) < 0.001

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,7 @@ HEAD = "row,task,question,sentence,choices,verdict\r\n"
         (HEAD + "9,,,a,,positive\r\n", "line 2: row '9' is not one"),
         (HEAD + "1,,,a,,positive\r\n", "lacks the rows 2"),
         (HEAD + "1\r\n", "line 2: row 1 has no verdict"),
+        (HEAD + '1,,,"a,,positive\r\n2,,,"b,,negative\r\n', "line 3: not valid CSV"),
         ("a,b\r\n1,2\r\n", "lacks the column"),
         ("", "lacks the column"),
         (b"\xff\xfe\x00", "not UTF-8"),
@@ -289,3 +291,20 @@ def test_a_semicolon_or_an_invisible_character_hides_no_formula(tmp_path: Path) 
     write_sheet(tmp_path / "a.csv", SST2, ["positive"], rows)
     shown = [row[3] for row in rows_of(tmp_path / "a.csv")[1:]]
     assert shown == ["'nice,=1+1", "'\u200b=1+1", "'\uff1d1+1", "plain; and short"]
+
+
+@pytest.mark.parametrize("positive", [2, 10])
+def test_hidden_items_are_of_all_classes_and_where_they_cannot_be_it_is_said(
+    tmp_path: Path, positive: int
+) -> None:
+    examples = a_set(40)
+    labels = [1.0 if i < positive else 0.0 for i in range(40)]
+    examples = fingerprinted(SST2, replace(examples, labels=labels))
+    sheets = export_sheets(examples, SST2, tmp_path, control=0.5)
+    hidden = [row for row in json.loads((tmp_path / KEY).read_text())["rows"].values() if row["control"]]
+    assert len(hidden) == 20 and sum(labels[row["index"]] for row in hidden) == positive
+    for sheet in sheets:
+        fill(sheet, gold(tmp_path, examples))
+    curated = import_verdicts(examples, SST2, tmp_path)
+    assert curated.one_class == ("negative" if positive == 2 else "")
+    assert ("negative for everything would pass" in curated.text()) == (positive == 2)

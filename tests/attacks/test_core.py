@@ -73,12 +73,28 @@ def test_words_of_many_scripts() -> None:
 @given(written_together)
 def test_a_number_is_one_word_however_it_is_written(text: str) -> None:
     for part in text.split():
-        number = part.strip("(%).-,")
-        if re.fullmatch(r"\d+([-.:,'/]\d+)*", number):
+        number = part.strip("(%)-,").rstrip("%).-,")
+        if re.fullmatch(r"\.?\d+([-.:,'/]\d+)*", number):
             assert SplitText.of(text).words.count(number) >= SplitText.of(part).words.count(number) == 1
     assert SplitText.of("at 12:30, 1.000,5 km or 3.5. Then 0::1 a.5 x_y 2-1").words == (
         "at", "12:30", "1.000,5", "km", "or", "3.5", "Then", "0", "1", "a", "5", "x", "y", "2-1",
     )  # fmt: skip
+
+
+def test_a_word_is_whole_whatever_signs_are_in_it() -> None:
+    for text, words in (
+        ("the U.S. and U.S.-led, 10:30 p.m.; Ph.D.'s", "the U.S. and U.S.-led 10:30 p.m. Ph.D.'s"),
+        ("(www.imdb.com), http://a.b/c?d=1). imdb.com/title", "www.imdb.com http://a.b/c?d=1 imdb.com/title"),
+        ("me@x.co.uk! AT&T; .5 ...5 2000–2010", "me@x.co.uk AT&T .5 5 2000–2010"),
+        ("and/or film.The end.It strong,funny", "and or film The end It strong funny"),
+        ("Q&amp;A told.us", "Q amp A told us"),
+    ):
+        assert SplitText.of(text).words == tuple(words.split())
+
+
+@pytest.mark.parametrize("piece", ["a.", "a.b", "a@", "www.", "x-", "1.", "A&", "ab.c", "a.com", "http://"])
+def test_long_texts_are_split_at_once(piece: str) -> None:
+    assert SplitText.of(piece * 60_000).text == piece * 60_000  # hours, were it quadratic
 
 
 def test_changes_are_counted_by_what_white_space_separates() -> None:

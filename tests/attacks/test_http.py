@@ -1,16 +1,21 @@
+import contextlib
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.stand_ins.victims import Answer, BagOfWords, Endpoint
+from trilemma.attacks import attack_model
 from trilemma.attacks.attack import Attacked, AttackRun, ignored
 from trilemma.attacks.search.attack import SearchAttack
 from trilemma.attacks.search.greedy import GreedyWordImportance
 from trilemma.attacks.transformations.characters import TEXTBUGGER, Misspelling
 from trilemma.attacks.victims.http import HttpVictim
+from trilemma.cli.main import main
 from trilemma.errors import AttackError
 
 
@@ -110,6 +115,72 @@ def test_a_server_that_is_too_slow_is_named(endpoint: Endpoint) -> None:
     endpoint.answer = late
     with pytest.raises(AttackError, match=r"within 0\.05 s"):
         HttpVictim(endpoint.url, timeout=0.05)([("good",)])
+
+
+@pytest.mark.parametrize("server", ["body", "headers", "continue", "refusal", "endless"])
+def test_a_request_has_a_limit_in_all(server: str) -> None:
+    """Each byte comes in time, the answer never."""
+    begun = {
+        "body": b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n",
+        "headers": b"HTTP/1.1 200 OK\r\n",
+        "continue": b"",
+        "refusal": b"HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n",
+        "endless": b"HTTP/1.1 200 OK\r\n\r\n",
+    }[server]
+    piece = {"headers": b"X-A: b\r\n", "continue": b"HTTP/1.1 100 Continue\r\n\r\n"}.get(server, b" ")
+    stopped = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(begun)
+                while not stopped.wait(0.02):
+                    connection.sendall(piece)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+            with pytest.raises(AttackError, match=r"did not answer within 0\.4 s"):
+                HttpVictim(url, timeout=0.4)([("good",)])
+        finally:
+            stopped.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("row", [[1.0], [0.1, 0.6, 0.1, 0.1, 0.1]])
+def test_a_wrong_number_of_classes_is_refused(endpoint: Endpoint, row: list[float]) -> None:
+    body = json.dumps({"probabilities": [row] * 3}).encode()
+    endpoint.answer = lambda count, texts: (200, {}, body)
+    with pytest.raises(AttackError, match=rf"answered with {len(row)} classes, and the task has 2"):
+        attack_model.attack(endpoint.url, "sst2", "deepwordbug", items=3, budget=5)
+    with pytest.raises(AttackError, match=rf"answers with {len(row)} classes, the task has 2"):
+        attack_model.attack(lambda texts: np.array([row] * len(texts)), "sst2", "deepwordbug", items=3)
+    assert len(endpoint.requests) == 1
+
+
+def test_what_is_secret_in_an_address_is_nowhere(
+    endpoint: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{endpoint.url}/sk-4a5b6c7d8e9f0a1b2c?api_key=SECRET%2F99&model=a#FRAGMENT"
+    endpoint.answer = lambda count, texts: (
+        (200, {}, json.dumps({"probabilities": [[0.9, 0.1]] * len(texts)}).encode())
+        if count == 0
+        else (404, {}, b"no /predict/sk-4a5b6c7d8e9f0a1b2c?api_key=SECRET%2F99 for SECRET/99")
+        if count == 1
+        else (302, {"Location": f"{endpoint.url}?api_key=SECRET%2F99"}, b"")
+    )
+    for address in (url, url, "ftp://me:SECRET@host/", "http://me:SECRET@host/", url + " SECRET"):
+        words = ["attack", address, "--task", "sst2", "--recipe", "deepwordbug", "--items", "3"]
+        monkeypatch.setattr("sys.argv", ["trilemma", *words, "--out", str(tmp_path / "out.parquet")])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 2
+    said = "".join(capsys.readouterr())
+    assert "/predict/" in said and "404" in said and "redirects" in said
+    for text in (said, (tmp_path / "out.journal").read_text(), repr(HttpVictim(url))):
+        assert not any(secret in text for secret in ("SECRET", "sk-4a", "FRAGMENT"))
 
 
 def test_a_connection_that_breaks_is_named(endpoint: Endpoint) -> None:

@@ -37,7 +37,6 @@ def test_a_bound_is_met_only_by_the_limit() -> None:
     most = Bound(METRICS["latency_ms"], "max", 10)
     assert most.standing(Estimate(9, 8, 9.9)) == "met"
     assert most.standing(Estimate(9, 8, 11)) == "met by the point estimate only"
-    assert most.standing(Estimate(9)) == "met"  # without an interval the point estimate decides
     assert most.standing(Estimate(11)) == "not met"
     assert Bound(METRICS["parameters"], "max", 10).standing(Estimate(9)) == "met"  # counted
 
@@ -122,12 +121,17 @@ def test_other_operating_points_are_refused(text: str) -> None:
         OperatingPoint.parse(text)
 
 
-def test_a_measured_value_without_an_interval_is_said_to_have_none() -> None:
+def test_a_measured_value_without_an_interval_meets_a_bound_by_the_point_estimate_only() -> None:
     records, items = frames(seeds=(0,))
     records.loc[records["metric"] == "peak_memory_bytes", ["low", "high"]] = None
     answer = Result(records, items).decide(best="accuracy", max_memory="8GB")
-    assert answer.choice == "transformer-pp-nano"
-    assert "met, 6.13 MB (no interval)" in answer.text()
+    assert answer.choice is None
+    assert "met by the point estimate only, 6.13 MB (no interval)" in answer.text()
+    bound = Bound(METRICS["latency_ms"], "max", 20.0)
+    assert bound.standing(Estimate(19.8, 19.0, 19.9)) == "met"
+    assert bound.standing(Estimate(19.8)) == "met by the point estimate only"
+    assert bound.standing(Estimate(19.8, basis="forecast")) == "met"
+    assert Bound(METRICS["weight_bytes"], "max", 20.0).standing(Estimate(19.8)) == "met"
 
 
 def test_training_is_read_where_it_was_measured() -> None:
@@ -155,7 +159,7 @@ def test_a_choice_that_means_little_on_a_task_says_so() -> None:
     records, items = frames(models=2, seeds=(0,), tasks=("sst2", "qqp"))
     set_flag(records, (records["task"] == "sst2") & (records["axis"] == "R"), MEANINGLESS)
     result = Result(records, items)
-    assert "Caution: robustness is meaningless on sst2." in result.decide(best="robust_accuracy").answer()
+    assert "Caution: robustness says nothing on sst2." in result.decide(best="robust_accuracy").answer()
     assert "Caution: a split is partial." in result.decide(best="accuracy").answer()
 
 

@@ -153,6 +153,9 @@ def test_every_record_keeps_to_what_the_metrics_say(studied: Found) -> None:
         timed = record.unit in ("ms", "tokens/s", "examples/s") or record.metric == "roofline_share"
         if timed and record.metric not in ("latency_p95_ms", "roofline_ms"):
             assert record.verdict and record.n == 6 and record.drift_p is not None
+            assert len(record.rounds) == 6 and min(record.rounds) < record.value < max(record.rounds)
+        else:
+            assert record.rounds == ()
 
 
 def test_reasons_are_the_right_ones(studied: Found) -> None:

@@ -1,9 +1,14 @@
 """Peak memory, measured by processes of its own."""
 
 import json
+import os
+import signal
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.stand_ins.measured import MACHINE, MIB, NO_METER, Found
@@ -13,7 +18,7 @@ from trilemma.hardware import Unmeasured
 from trilemma.models import loading
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling import EfficiencyGrid, ModelUnderTest, measure
-from trilemma.profiling.peaks import Peak, Work, peaks_by_process
+from trilemma.profiling.peaks import KILLED, Peak, Work, peaks_by_process
 from trilemma.profiling.session import Session
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark is read from Linux's /proc")
@@ -97,3 +102,30 @@ def test_what_ends_the_process_is_a_reason(wide: ModelUnderTest) -> None:
     first, second = peaks_by_process(works, "no such device", 60)
     assert isinstance(first, Unmeasured) and first.failed and first == second
     assert first.reason.startswith("the process that measures memory failed with RuntimeError")
+
+
+def _killing(pid: int, times: int, stop: threading.Event) -> None:
+    """Kill so many of the workers of a process, as soon as each is there."""
+    seen: set[int] = set()
+    while len(seen) < times and not stop.wait(0.02):
+        for child in psutil.Process(pid).children():
+            with suppress(psutil.Error):
+                if child.pid not in seen and "peak_worker" in " ".join(child.cmdline()):
+                    seen.add(child.pid)
+                    child.send_signal(signal.SIGTERM if len(seen) == 2 else signal.SIGKILL)
+
+
+@linux
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_that_is_killed_from_outside_is_not_out_of_memory(wide: ModelUnderTest, times: int) -> None:
+    stop = threading.Event()
+    killer = threading.Thread(target=_killing, args=(os.getpid(), times, stop))
+    killer.start()
+    try:
+        works = [Work(wide, "classify", OperatingPoint(1, length)) for length in (8, 16)]
+        first, second = peaks_by_process(works, "cpu", 60)
+    finally:
+        stop.set()
+        killer.join()
+    assert isinstance(second, Peak)  # once left alone
+    assert isinstance(first, Peak) if times == 1 else first == KILLED and KILLED.interrupted

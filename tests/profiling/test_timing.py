@@ -15,6 +15,7 @@ from trilemma.profiling.timing import (
     drift,
     interleave,
     median,
+    quantile,
     verdict,
     warm_up,
 )
@@ -40,6 +41,38 @@ def test_interval_covers_at_least_95_percent_and_no_wider_than_needed(n: int) ->
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_too_few_samples_have_no_interval(n: int) -> None:
     assert median([1.0] * n) == (1.0, None, None, n)
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high"), [(72, 64, 72), (100, 90, 100), (200, 184, 197), (71, None, None), (20, None, None)]
+)
+def test_interval_of_the_95th_percentile_is_between_order_statistics(
+    n: int, low: int | None, high: int | None
+) -> None:
+    found = quantile([float(value) for value in range(1, n + 1)], 0.95)
+    assert (found.low, found.high, found.n) == (low, high, n)
+    assert found.value == pytest.approx(1 + 0.95 * (n - 1))
+
+
+@pytest.mark.parametrize("n", [72, 73, 100, 200, 400])
+def test_either_limit_of_the_95th_percentile_misses_at_most_half(n: int) -> None:
+    found = quantile([float(value) for value in range(1, n + 1)], 0.95)
+    assert found.low is not None and found.high is not None
+
+    def below(most: float) -> float:
+        """That of n repetitions at most so many lie below the quantile."""
+        return sum(math.comb(n, k) * 0.95**k * 0.05 ** (n - k) for k in range(int(most) + 1))
+
+    assert below(found.low - 1) <= 0.025 < below(found.low)
+    assert 1 - below(found.high - 1) <= 0.025 < 1 - below(found.high - 2)
+
+
+def test_a_time_keeps_its_rounds_in_order_and_what_follows_from_it_scales_them() -> None:
+    time = Quantity.of_times([4.0, 1.0, 2.0])
+    assert time.rounds == (4.0, 1.0, 2.0)
+    assert time.times(10).rounds == (40.0, 10.0, 20.0)
+    assert time.rate(8).rounds == (2.0, 8.0, 4.0)
+    assert Quantity(3.0).times(2).rounds == ()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -106,6 +107,35 @@ def test_markdown_and_latex_escape_data(records: pd.DataFrame) -> None:
     assert latex_escape("5% – <x>") == r"5\% -- \textless{}x\textgreater{}"
 
 
+HOSTILE = [
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "@SUM(1)",
+    "-2+3",
+    "\u200b=1",
+    "a;=1",
+    "<img src=x onerror=alert(1)>",
+]
+HOSTILE += ["</script><script>x</script>", "[click](javascript:x)", "![x](http://h/leak.png)", "a\n| b |"]
+
+
+@pytest.mark.parametrize("evil", HOSTILE)
+def test_exports_hold_nothing_that_a_spreadsheet_or_browser_would_run(
+    records: pd.DataFrame, evil: str
+) -> None:
+    tables = all_tables(records.assign(method=records["method"].where(records["method"] == "", evil)))
+    text = render(all_tables(records.assign(model=evil)), "csv") + render(tables, "csv")
+    cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+    texts = [part for cell in cells for part in cell.split(";") if not re.fullmatch(r"[-+0-9.e]+", cell)]
+    assert not any(part.lstrip("\u200b").startswith(("=", "+", "-", "@")) for part in texts)
+    by_method = all_tables(
+        records.assign(method=records["method"].where(records["method"] == "", evil)), by="method"
+    )
+    markdown = render([*by_method, *all_tables(records.assign(model=evil))], "markdown")
+    assert "<" not in markdown.replace("<br>", "") and "](" not in markdown
+    assert len({line.replace("\\|", "").count("|") for line in markdown.splitlines() if "|" in line}) <= 8
+
+
 def test_terminal_markup_in_data_is_text(records: pd.DataFrame) -> None:
     evil = records.assign(model=records["model"].replace("gla-nano", "[red]boo[/red]"))
     console = Console(width=400, record=True, file=io.StringIO())
@@ -136,7 +166,7 @@ def test_the_summary_has_a_row_a_candidate_and_says_what_is_odd() -> None:
         "gla-nano",
         "matmul-free-nano",
     ]
-    assert any("meaningless" in note for note in scores.notes)
+    assert any("says nothing" in note for note in scores.notes)
     assert any("partial split" in note for note in scores.notes)
     assert costs.header == ("", "latency", "memory", "memory in training", "parameters")
     clean = records[records["axis"] != "R"]

@@ -120,3 +120,16 @@ def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p_values: list[f
     assert (adjusted >= p - 1e-12).all() and (adjusted <= np.minimum(1, len(p) * p) + 1e-12).all()
     order = np.argsort(p, kind="stable")
     assert (np.diff(adjusted[order]) >= 0).all()
+
+
+def test_rounds_find_what_a_shared_drift_hides_and_nothing_where_nothing_is() -> None:
+    random, found, false = np.random.default_rng(11), 0, 0
+    for _ in range(300):
+        drift = np.exp(np.cumsum(random.normal(0, 0.1, 12)))
+        one, same = (drift * np.exp(random.normal(0, 0.02, 12)) for _ in range(2))
+        ratio, low, high, p = paired_tests.rounds_test(1.05 * one, same)
+        assert low < ratio < high
+        found += p < 0.05
+        false += paired_tests.rounds_test(one, same)[-1] < 0.05
+    assert found / 300 > 0.9 and false / 300 < 0.08
+    assert stats.ttest_1samp(np.log(1.05 * one / same), 0).pvalue == pytest.approx(p)

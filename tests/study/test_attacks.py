@@ -22,6 +22,7 @@ models:
   - {arch: transformer-pp, size: nano}
   - {arch: gla, size: nano}
 tasks: [sst2]
+seeds: [0]
 adapt: {epochs: 2, rows: 1500, batch: 16, learning_rate: 2.0e-3}
 robustness:
   attacks: [deepwordbug, {recipe: pwws, name: synonyms, wordnet: embedded}, checklist]

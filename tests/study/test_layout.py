@@ -20,6 +20,7 @@ tasks:
     labels: [a, b]
     metric: accuracy
     files: {train: train.csv, validation: dev.csv}
+seeds: [0]
 adapt: {epochs: 2, learning_rate: {sweep: [1.0e-3, 2.0e-3]}, checkpoint_steps: 100}
 """
 MACHINE = {"hardware": "a computer", "versions": "some", "kernels": "some"}
@@ -72,9 +73,9 @@ DEMO = {
     "adapt matmul-free-nano on qnli, seed 1": "47de8e42bd8789aca1400a12",
     "answer transformer-pp-nano on sst2, seed 0: validation": "912199a89e19e20cf58c35e0",
     "answer matmul-free-nano on qnli, seed 1: adv_qnli": "c2c024ac903a50bd355a584b",
-    "attack transformer-pp-nano on sst2, seed 0: pwws": "fb9a1f0544fbaf787e969b8f",
-    "attack matmul-free-nano on qnli, seed 1: checklist-templates": "aa94462eec7159dada59555c",
-    "transfer transformer-pp-nano on sst2, seed 0: pwws made on gla-nano": "d5f27ff3c8b2cab79bf97b6d",
+    "attack transformer-pp-nano on sst2, seed 0: pwws": "a50b92ef97d37e9f144db9af",
+    "attack matmul-free-nano on qnli, seed 1: checklist-templates": "b49d40a6ecc38a4782cafea6",
+    "transfer transformer-pp-nano on sst2, seed 0: pwws made on gla-nano": "871469e7ca8178799e2a783f",
 }
 REGRESSION = {
     "tokenizer on the corpus": "38bab5ba761b5e03ff154540",
@@ -103,6 +104,7 @@ def test_artifacts_of_a_pretrained_and_transformed_regression_are_found_again(tm
 name: kept
 models: [{{arch: gla, size: nano, pretrain: true, transforms: [prune]}}]
 tasks: [{{name: stars, fields: [text], label: score, files: {files}}}]
+seeds: [0]
 adapt: {{method: lora, learning_rate: {{sweep: [1.0e-3, 2.0e-3]}}, early_stopping: {{patience: 2}}}}
 pretrain: {{corpus: [corpus.txt], tokens: 20k, vocabulary: 300, length: 32, learning_rate: {{gla: 0.002}}}}
 """

@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import transformers
 
 from trilemma.errors import DataError, ModelError
 from trilemma.files import folder_fingerprint
+from trilemma.forecasting.models import ForecastModel
+from trilemma.inference.classifier import Classifier
 from trilemma.models import loading
 from trilemma.study.origin import require_loadable, resolve
 from trilemma.study.spec import ModelSpec
@@ -35,15 +38,34 @@ def test_a_folder_has_the_shape_it_must_have(nano: Path) -> None:
             opened(ModelSpec(arch=arch, size=size, path="nano"), nano.parent)
 
 
-def test_a_number_of_layers_that_no_model_has_is_refused_at_once(nano: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"num_hidden_layers": 10**7}, "num_hidden_layers 10,000,000; no model has more than 10,000"),
+        ({"encoder_layers": 1e8}, r"encoder_layers 100,000,000\.0; no model has more"),
+        ({"text_config": {"num_hidden_layers": 10**8}}, r"text_config\.num_hidden_layers 100,000,000; no"),
+        ({"parts": [{"n_layers": 10**6}]}, r"parts\.0\.n_layers 1,000,000; no model has more"),
+        ({"vision": {"depths": [2, 10**6]}}, r"vision\.depths 1,000,000; no model has more"),
+        ({"layer_types": ["full"] * 20_000}, "layer_types of length 20,000; no model has more"),
+        ({"num_local_experts": 10**6}, "num_local_experts 1,000,000; no model has more"),
+        ({"num_labels": 10**8}, "num_labels 100,000,000; no model has more"),
+        ({"n_layer": 9_999}, r"n_layer 9,999, but the weights beside it are \d+ tensors; fetch"),
+    ],
+)
+def test_a_number_of_layers_that_no_model_has_is_refused_at_once(
+    nano: Path, tmp_path: Path, fields: dict[str, Any], said: str
+) -> None:
     folder = shutil.copytree(nano, tmp_path / "deep")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**7}))
+    (folder / "config.json").write_text(json.dumps(config | fields))
     for load in (
         lambda: opened(ModelSpec(path="deep"), tmp_path),
         lambda: loading.load_classifier(folder, 2),
+        lambda: loading.load_tokenizer(folder),
+        lambda: Classifier.load(folder),
+        lambda: ForecastModel.find(str(folder)),
     ):
-        with pytest.raises(ModelError, match=r"num_hidden_layers 10,000,000; no model has more than 10,000"):
+        with pytest.raises(ModelError, match=said):
             load()
 
 

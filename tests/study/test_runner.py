@@ -19,10 +19,11 @@ from trilemma.study import load_study
 from trilemma.study.finished import Finished
 from trilemma.study.graph import AdaptedModel, Graph
 from trilemma.study.runner import run_study
-from trilemma.study.stage import Stage, StageRun
+from trilemma.study.stage import AGAIN, Stage, StageRun
 from trilemma.study.stages import KINDS, Kind
 from trilemma.study.stages.adapt import Adapt
 from trilemma.study.stages.answer import Answer, Asking
+from trilemma.study.stages.profile import Profile
 
 STUDY = """\
 name: small
@@ -129,6 +130,23 @@ def test_a_damaged_artifact_is_set_aside_and_made_again(folder: Path) -> None:
     assert weights.read_text() == content and (aside / "model.safetensors").is_file()
     assert len(listener.computed) == 1
     assert_same(before, tables(folder))
+
+
+def test_what_somebody_interrupted_is_measured_again_by_the_next_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = Profile.compute, [True]
+
+    def compute(self: Profile, run: StageRun) -> None:
+        whole(self, run)
+        run.facts[AGAIN] = killed.pop() if killed else False
+
+    monkeypatch.setattr(Profile, "compute", compute)
+    first = run(folder)
+    second = run(folder)
+    assert [name for name in second.computed if name.startswith("profile")] == second.computed
+    assert len(second.computed) == 1 and len(second.reused) == len(first.computed) - 1
+    assert not run(folder).computed
 
 
 def test_artifacts_that_vanish_while_the_study_runs_are_one_sentence(

@@ -9,6 +9,7 @@ import yaml
 
 from trilemma.errors import StudyError
 from trilemma.study.spec import ModelSpec, Study, load_study, schema
+from trilemma.study.spec.blocks import MOST_MODELS, MOST_SEEDS
 
 GOOD = """\
 name: small
@@ -47,7 +48,7 @@ def test_a_new_model_is_written_as_everywhere_else(tmp_path: Path) -> None:
 def test_a_short_study_gets_the_defaults(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, GOOD))
     assert [model.label for model in study.models] == ["gla-nano", "transformer-pp-nano"]
-    assert study.data == "embedded" and study.seeds == (0,)
+    assert study.data == "embedded" and study.seeds == (0, 1, 2)
     assert study.base == tmp_path.resolve()
 
 
@@ -219,6 +220,37 @@ def test_unequal_training_with_a_note_is_allowed_and_so_are_other_settings(
     tmp_path: Path, models: str
 ) -> None:
     load_study(write(tmp_path, GOOD.replace("{arch: gla, size: nano}", models)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"models": MOST_MODELS + 1}, r"line 3: models: takes at most 5000 entries, not 5001"),
+        ({"seeds": MOST_SEEDS + 1}, r"line 4: seeds: takes at most 1000 entries, not 1001"),
+        (
+            {"models": 60, "seeds": 60},
+            r"line 3: models: .* makes about 223,200 stages, and .* at most 200,000",
+        ),
+    ],
+)
+def test_a_study_that_nobody_means_is_refused_at_once(
+    tmp_path: Path, fields: dict[str, int], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trilemma.study.spec.consistency.MOST_STAGES", 200_000)
+    models = ", ".join(f"{{arch: gla, size: nano, name: m{i}}}" for i in range(fields.get("models", 1)))
+    text = f"name: x\ntasks: [sst2]\nmodels: [{models}]\nseeds: {list(range(fields.get('seeds', 1)))}\n"
+    with pytest.raises(StudyError, match=said):
+        load_study(write(tmp_path, text + "robustness: {attacks: [deepwordbug]}\n"))
+
+
+def test_names_and_training_are_compared_over_thousands_of_models(tmp_path: Path) -> None:
+    lines = [f"- {{arch: gla, size: nano, name: m{i}}}" for i in range(3_000)]
+    text = "name: x\ntasks: [sst2]\nmodels:\n" + "\n".join(lines)
+    assert len(load_study(write(tmp_path, text)).models) == 3_000
+    with pytest.raises(StudyError, match=r"line 3003: models.2999: models names m7 twice"):
+        load_study(write(tmp_path, text.replace("m2999", "m7")))
+    with pytest.raises(StudyError, match=r"line 2003: .*m1999 would train with epochs 9 and others with 3"):
+        load_study(write(tmp_path, text.replace("m1999}", "m1999, adapt: {epochs: 9}}")))
 
 
 def test_all_models_may_depart_from_the_study_together(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Artifacts are whole or absent, and a damaged one is noticed."""
 
 import errno
+import json
 import subprocess
 import sys
 import threading
@@ -30,6 +31,17 @@ def test_an_artifact_appears_whole_with_its_facts(tmp_path: Path) -> None:
     assert (folder / "sub" / "file.txt").read_text() == "content"
 
 
+def test_facts_of_any_kind_keep_their_checksum_and_an_earlier_version_wrote_none(tmp_path: Path) -> None:
+    with Store(tmp_path).writing("adapt", "k", {10: "b", 9: 1e-300}) as (_, facts):
+        facts |= {"loss": float("nan"), "é": (1, 2), "10": None}
+    path = tmp_path / "adapt" / "k" / "artifact.json"
+    assert Store(tmp_path).facts("adapt", "k") is not None
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    path.write_text(json.dumps(content))
+    assert Store(tmp_path).facts("adapt", "k") is not None
+
+
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(ZeroDivisionError), store.writing("adapt", "k", {}) as (out, _):
@@ -47,7 +59,9 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     assert not left.exists()
 
 
-@pytest.mark.parametrize("damage", ["change", "remove", "facts"])
+@pytest.mark.parametrize(
+    "damage", ["change", "remove", "facts", "edited", "emptied", "described", "unwritten"]
+)
 def test_a_damaged_artifact_is_noticed_and_can_be_made_anew(tmp_path: Path, damage: str) -> None:
     folder = put(Store(tmp_path))
     if damage == "change":
@@ -55,9 +69,13 @@ def test_a_damaged_artifact_is_noticed_and_can_be_made_anew(tmp_path: Path, dama
     elif damage == "remove":
         (folder / "sub" / "file.txt").unlink()
     else:
-        (folder / "artifact.json").write_text("{")
+        path, content = folder / "artifact.json", json.loads((folder / "artifact.json").read_text())
+        changed = {"facts": "", "edited": {"facts": {"value": 4}}, "emptied": {"facts": {}}}
+        changed |= {"described": {"stage": {"title": "d"}}, "unwritten": {"files": {}}}
+        path.write_text(json.dumps(content | changed[damage]) if damage != "facts" else "{")
     store = Store(tmp_path)
-    with pytest.raises(DamagedError, match=r"sub/file.txt is missing or differs|artifact.json is unreadable"):
+    said = r"sub/file.txt is missing or differs|artifact.json (is unreadable|differs from its checksum)"
+    with pytest.raises(DamagedError, match=said):
         store.facts("adapt", "k")
     assert store.set_aside("adapt", "k") == tmp_path / "adapt" / ".damaged-k" and not folder.exists()
     put(store)

@@ -3,6 +3,7 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -53,8 +54,15 @@ CASES = {
     "latin-1 csv": ("train.csv", "sentence,label\na,1\ncafé,0\n".encode("latin-1"), r"train\.csv, line 3: byte 0xe9 is not UTF-8"),
     "utf-16 csv": ("train.csv", "sentence,label\na,1\n".encode("utf-16"), r"line 1: byte 0xff is not UTF-8"),
     "NUL in csv": ("train.csv", b"sentence,label\na,1\nb\0c,0\n", r"train\.csv, line 3: a NUL byte"),
-    "short csv row": ("train.csv", "sentence,label\na,1\nb\n", r"row 2: Expected 2 columns, got 1"),
-    "open quote": ("train.csv", 'sentence,label\na,1\n"b,0\nc,1\n', r"row 2: Expected 2 columns"),
+    "short csv row": ("train.csv", "sentence,label\na,1\nb\n", r"row 2: expected 2 columns, got 1"),
+    "long csv row": ("train.csv", "sentence,label\n\na,1\nb,c,0\n", r"row 2: expected 2 columns, got 3"),
+    "open quote": ("train.csv", 'sentence,label\na,1\n"b,0\nc,1\n', r"row 2: not valid CSV"),
+    "stray quotes that join rows": ("train.csv", 'sentence,label\na,1\n"b,0\nc,1\n"d,1\ne,0\n', r"row 2: not valid CSV"),
+    "a quoted word first": ("train.csv", 'sentence,label\n"Awful" is the word,0\n', r"row 1: not valid CSV .*inside it twice"),
+    "space after a quote": ("train.csv", 'sentence,label\nx,1\n"a b" ,0\n', r"row 2: not valid CSV"),
+    "backslash quotes": ("train.csv", 'sentence,label\n"He said \\"never\\" again",0\n', r"row 1: not valid CSV"),
+    "stray quote in the header": ("train.csv", '"sentence" ,label\na,1\n', r"header: not valid CSV"),
+    "space in the header": ("train.csv", "sentence, label\na,1\n", r"lacks the column 'label'; it has sentence, ' label'"),
     "header alone": ("train.csv", "sentence,label\n", r"no rows"),
     "column twice": ("train.csv", "sentence,sentence,label\na,b,1\n", r"column 'sentence' 2 times"),
     "huge csv field": ("train.csv", "sentence,label\n" + "x" * 3_000_000 + ",1\n", r"row 1: 3,000,000 characters"),
@@ -63,6 +71,9 @@ CASES = {
     "nested json": ("train.jsonl", "[" * 100_000, r"row 1: JSON nested too deeply"),
     "absurd number": ("train.jsonl", '{"sentence": "a", "label": ' + "9" * 10_000 + "}", r"row 1: not valid JSON"),
     "no object": ("train.jsonl", "[1, 2]\n", r"row 1: a list; expected an object"),
+    "key twice": ("train.jsonl", '{"sentence": "a", "label": 1, "label": 0}', r"row 1: 'label' is there twice"),
+    "NUL in json": ("train.jsonl", '{"sentence": "a\\u0000b", "label": 1}', r"row 1: a NUL character in column 'sentence'"),
+    "NUL in parquet": ("train.parquet", {"sentence": ["a\0b"], "label": [1]}, r"row 1: a NUL character in column 'sentence'"),
     "key missing": ("train.jsonl", '{"sentence": "a", "label": 1}\n{"sentence": "b"}', r"row 2 lacks 'label'"),
     "lone surrogate": ("train.jsonl", '{"sentence": "a \\ud800", "label": 1}', r"row 1: a lone surrogate"),
     "empty jsonl": ("train.jsonl", "\n\n", r"no rows"),
@@ -89,7 +100,14 @@ def test_a_small_file_that_stands_for_gigabytes_is_refused(tmp_path):
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"sentence": long, "label": [0] * 5000}), path)
     assert path.stat().st_size < 1 << 20
-    with pytest.raises(DataError, match=r"train\.parquet holds more than 4 GiB once decoded"):
+    with pytest.raises(DataError, match=r"train\.parquet holds more than 1 GiB once decoded"):
+        read_file(path, ["sentence", "label"])
+
+
+def test_a_small_file_of_millions_of_rows_is_refused_before_they_are_read(tmp_path):
+    same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000_000, "int32")), pa.array(["a"]))
+    pq.write_table(pa.table({"sentence": same, "label": same}), path := tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"train\.parquet has 3,000,000 rows, and at most 2,000,000"):
         read_file(path, ["sentence", "label"])
 
 
@@ -104,6 +122,19 @@ def test_ordinary_oddities_are_read(tmp_path):
     read = load(tmp_path, "train.csv", text)
     assert read.texts == [('two\r\nlines, "quoted"',), ("NA",)]
     assert read.labels == [1.0, 0.0]
+
+
+def test_quotes_inside_a_cell_and_whole_numbers_with_a_decimal_are_read(tmp_path):
+    text = 'sentence,label\nthe 5" disk,1\r"12"" disk, ""old""",0.0\n"",1\n'
+    read = load(tmp_path, "train.csv", text.replace('"",1', "x\u2028y,1.0"))
+    assert read.texts == [('the 5" disk',), ('12" disk, "old"',), ("x\u2028y",)]
+    assert read.labels == [1.0, 0.0, 1.0]
+
+
+def test_a_score_is_written_as_a_number_is(tmp_path):
+    columns = {"sentence1": ["a"], "sentence2": ["b"], "label": ["1_000"]}
+    with pytest.raises(DataError, match="unknown label '1_000'"):
+        load(tmp_path, "train.parquet", columns, tasks.get("stsb"))
 
 
 def test_large_strings_dictionaries_and_whole_floats_are_read(tmp_path):

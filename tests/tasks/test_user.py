@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pyarrow as pa
@@ -6,6 +7,7 @@ import pytest
 
 from trilemma import tasks
 from trilemma.errors import DataError, StudyError
+from trilemma.tasks.columns import fingerprint
 
 TICKETS = {
     "name": "tickets",
@@ -196,3 +198,10 @@ def test_a_plug_in_that_is_not_a_task_is_refused():
         pytest.raises(tasks.TrilemmaError, match="the plug-in 'odd' is a int; expected"),
     ):
         tasks.get("odd")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 10_000, 10_001, 20_000])
+def test_a_fingerprint_is_that_of_the_whole_as_json(rows: int) -> None:
+    columns = ["a", [(f"text {i}", None) for i in range(rows)], (), None, [1.5, "é"] * rows]
+    assert fingerprint(*columns) == hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+    assert fingerprint() == hashlib.sha256(b"[]").hexdigest()

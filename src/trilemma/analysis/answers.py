@@ -13,6 +13,7 @@ import pandas as pd
 
 from trilemma.analysis.candidates import candidate_names
 from trilemma.errors import TrilemmaError
+from trilemma.records import ATTACK
 from trilemma.statistics.sums import Array
 
 Mask = npt.NDArray[np.bool_]
@@ -28,6 +29,12 @@ ADVGLUE = "advglue"
 LEADERBOARDS = (ADVGLUE, f"{ADVGLUE}_test")
 """Adversarial benchmarks that are aggregated by AdvGLUE's rule, which counts F1 too."""
 
+OWN_SETS = "own sets"
+"""The benchmark that all of a user's adversarial sets are: their mean by task, then over tasks."""
+
+ATTACKS = "attacks"
+"""The benchmark that a study's attacks are together, beside each of them alone."""
+
 COLUMNS = [
     *("model", "adaptation", "seed", "task", "set", "id", "level", "method", "origin", "labels", "gold"),
     *("answer", "original_answer"),
@@ -42,8 +49,7 @@ class AnswerMatrix:
     Attributes:
         task: task name.
         set: the split or adversarial set.
-        benchmark: ``clean``, or what the set belongs to: ``advglue`` (``adv_sst2``), ``anli`` (``anli_r1``),
-            else the set's own name.
+        benchmark: ``clean``, or what the set belongs to (:func:`benchmark_of`), or :data:`ATTACKS`.
         classes: number of classes; 0 for a regression.
         level: N names.
         method: N names.
@@ -131,60 +137,87 @@ def resampling_seed(matrix: AnswerMatrix) -> int:
 
 
 def benchmark_of(name: str) -> str:
-    """What an adversarial set belongs to: AdvGLUE's and ANLI's subsets are averaged, others stand alone."""
+    """What an adversarial set belongs to: AdvGLUE, ANLI, the user's own sets; an attack stands alone."""
     if name.startswith("adv_"):
         return f"{ADVGLUE}_test" if name.endswith("_test") else ADVGLUE
-    return re.sub(r"^(anli)_r\d+$", r"\1", name)
+    if name.startswith(ATTACK):
+        return name
+    return "anli" if re.fullmatch(r"anli_r\d+", name) else OWN_SETS
+
+
+def within(name: str, benchmark: str) -> bool:
+    """Whether an adversarial set is one of a benchmark's."""
+    return benchmark == benchmark_of(name) or (benchmark == ATTACKS and name.startswith(ATTACK))
 
 
 def answer_matrices(items: pd.DataFrame) -> list[AnswerMatrix]:
-    """All sets of the items table, in order of appearance; texts and probabilities are not needed."""
-    rows = items[COLUMNS]
-    names = candidate_names(items)
-    model, models = pd.factorize(rows["model"])
-    adaptation, adaptations = pd.factorize(rows["adaptation"])
+    """All sets of the items table in order of appearance, several attacks once more as one benchmark.
+
+    Texts and probabilities are not needed.
+    """
+    rows = items[[name for name in COLUMNS if name not in ("model", "adaptation", "labels")]]
+    named = [name for name in ("model", "adaptation", "arch", "parameters") if name in items]
+    names = candidate_names(items[named].drop_duplicates())
+    model, models = pd.factorize(items["model"])
+    adaptation, adaptations = pd.factorize(items["adaptation"])
     table = np.array([[names.get((m, a), m) for a in adaptations] for m in models], dtype=object)
-    rows = rows.assign(candidate=table[model, adaptation], seed=rows["seed"].fillna(-1).astype(int))
+    rows = rows.assign(
+        candidate=table[model, adaptation],
+        seed=rows["seed"].fillna(-1).astype(int),
+        place=np.arange(len(rows)),
+        **{name: rows[name].astype("category") for name in ("task", "set", "level", "method")},
+    )
     found = []
     for task, own in rows.groupby("task", sort=False, observed=True):
         clusters: dict[str, int] = {}
         for name, answers in own.groupby("set", sort=False, observed=True):
-            found.append(_matrix(str(task), str(name), answers, clusters))
-    return found
+            labels = items["labels"].iloc[answers["place"].iloc[0]]
+            classes = len(labels) if isinstance(labels, Sized) else 0  # a regression has none: None or NA
+            found.append(_matrix(str(task), str(name), classes, answers, clusters))
+    attacks = [matrix for matrix in found if matrix.set.startswith(ATTACK)]
+    several = len({matrix.set for matrix in attacks}) > 1
+    return [*found, *(replace(matrix, benchmark=ATTACKS) for matrix in attacks if several)]
 
 
-def _matrix(task: str, name: str, rows: pd.DataFrame, clusters: dict[str, int]) -> AnswerMatrix:
+def _matrix(task: str, name: str, classes: int, rows: pd.DataFrame, clusters: dict[str, int]) -> AnswerMatrix:
     """One set's matrix; ``clusters`` numbers the task's clusters and is added to."""
     item, ids = pd.factorize(rows["id"])
     candidate, seed = (pd.factorize(rows[name])[0] for name in ("candidate", "seed"))
     column, _ = pd.factorize(candidate * (int(seed.max()) + 1) + seed)
     shape = len(ids), int(column.max()) + 1
     cells = item * shape[1] + column
-    if len(np.unique(cells)) < len(cells):
+    if len(cells) > shape[0] * shape[1] or np.bincount(cells).max() > 1:
         raise TrilemmaError(
             f"the items of {name} ({task}) hold an answer twice; delete the run's tables and run again"
         )
-    first, owner = np.unique(item, return_index=True)[1], np.unique(column, return_index=True)[1]
-    heads, owners = rows.iloc[first], rows.iloc[owner]
+    heads, owners = (rows.iloc[_first(codes)] for codes in (item, column))
     clean = bool((heads["level"] == CLEAN).all())
     origin = heads["origin"].fillna("").astype(str).to_numpy(dtype=object)
     origin = np.where(origin == "", ids.astype(str).to_numpy(dtype=object), origin)
     prefix = f"{name}/" if clean else ""
-    labels = heads["labels"].iloc[0]
+    source, sources = pd.factorize(origin)
+    numbers = [clusters.setdefault(prefix + one, len(clusters)) for one in sources]
     return AnswerMatrix(
         task=task,
         set=name,
         benchmark=CLEAN if clean else benchmark_of(name),
-        classes=len(labels) if isinstance(labels, Sized) else 0,  # a regression has no labels: None or NA
+        classes=classes,
         level=heads["level"].to_numpy(dtype=object),
-        method=heads["method"].fillna("").to_numpy(dtype=object),
-        cluster=np.array([clusters.setdefault(prefix + one, len(clusters)) for one in origin], dtype=np.intp),
+        method=heads["method"].astype(object).fillna("").to_numpy(dtype=object),
+        cluster=np.array(numbers, dtype=np.intp)[source],
         gold=heads["gold"].to_numpy(dtype=float),
         answer=_grid(rows["answer"], cells, shape),
         original=_grid(rows["original_answer"], cells, shape),
         candidate=owners["candidate"].to_numpy(dtype=object),
         seed=owners["seed"].to_numpy(dtype=int),
     )
+
+
+def _first(codes: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Where each code stands first; codes are numbered as they appear."""
+    first = np.empty(int(codes.max()) + 1, dtype=np.intp)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    return first
 
 
 def _grid(values: "pd.Series[float]", cells: npt.NDArray[np.intp], shape: tuple[int, int]) -> Array:

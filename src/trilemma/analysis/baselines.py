@@ -1,14 +1,17 @@
 """What an answer without skill would reach, and whether a model is distinguishable from it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from trilemma.analysis.answers import AnswerMatrix, align
+from trilemma.analysis.answers import CLEAN, AnswerMatrix, align
 from trilemma.analysis.comparisons import SIGNIFICANCE
-from trilemma.statistics.intervals import Interval, paired_difference, wilson
+from trilemma.analysis.item_metrics import ITEM_METRICS, ClusterSums, ItemMetric
+from trilemma.analysis.seed_noise import SeedNoise
+from trilemma.statistics.intervals import Interval, wilson
 from trilemma.statistics.paired_tests import sign_flip_permutation
-from trilemma.statistics.sums import Array
+from trilemma.statistics.seeds import NOTHING_KNOWN, SeedVariance
 
 
 def majority(matrix: AnswerMatrix) -> tuple[float, Interval, int]:
@@ -33,42 +36,69 @@ def _positive(matrix: AnswerMatrix) -> float:
     return float(np.mean(matrix.gold[~np.isnan(matrix.gold)] == 1))
 
 
-def seeds_without_skill(sets: Sequence[AnswerMatrix], candidate: str) -> set[int | None]:
-    """The seeds (None: all together) whose clean accuracy is not distinguishable from the majority class.
+def seeds_without_skill(
+    sets: Sequence[AnswerMatrix], candidate: str, official: Sequence[str], noise: SeedNoise
+) -> set[int | None]:
+    """The seeds (None: all together) for which no skill at a task was shown.
 
-    Every seed by the exact McNemar test against the constant answer on the same items; all seeds
-    together by the sign-flip test of their mean and, where there are several, Welch's test over seeds,
-    unless every seed alone is above it: seeds that differ in how much they have learnt have all learnt.
+    Skill is shown where one of the task's official metrics is distinguishably above what answers reach that
+    do not depend on the text: accuracy of the majority class, F1 of always answering the positive class, 0
+    for a correlation. With several metrics each may spend its share of the error. All seeds together have
+    shown skill, too, where each has alone: seeds that differ in how much they have learnt have all learnt.
 
     Args:
-        sets: a task's clean splits, with classes and known labels.
+        sets: a task's clean splits with known labels.
         candidate: its name.
+        official: names of the task's official metrics.
+        noise: what a training seed adds.
     """
     aligned, _ = align(sets, [candidate])
-    right = np.concatenate([matrix.answer == matrix.gold[:, None] for matrix in aligned]).astype(float)
-    if len(right) == 0:
+    metrics = [ITEM_METRICS[name] for name in official]
+    metrics = [one for one in metrics if not any(one.missing(matrix) for matrix in aligned)]
+    if not metrics or not all(len(matrix.gold) for matrix in aligned):
         return set()
-    difference = right - np.concatenate([_majority_right(matrix) for matrix in aligned])[:, None]
-    lacking: set[int | None] = {
-        int(seed) for i, seed in enumerate(aligned[0].seed) if _without_skill(difference[:, [i]])
-    }
-    return lacking | {None} if lacking and _without_skill(difference) else lacking
+    seeds = [int(seed) for seed in aligned[0].seed]
+    level = SIGNIFICANCE / len(metrics)
+    own, shown = range(len(seeds)), set[int | None]()
+    for metric in metrics:
+        known = noise.everywhere(metric, CLEAN, CLEAN)
+        groups: dict[int | None, tuple[Sequence[int], SeedVariance]] = {
+            **{seed: ([column], NOTHING_KNOWN) for column, seed in enumerate(seeds)},
+            None: (own, known),
+        }
+        for seed, (columns, variance) in groups.items():
+            if _p_above_constant(aligned, metric, columns, variance) < level:
+                shown.add(seed)
+    if shown >= set(seeds):
+        shown.add(None)
+    return {None, *seeds} - shown
 
 
-def _without_skill(difference: Array) -> bool:
-    """Whether the mean difference from the majority class over items [n] and seeds [S] is not above 0."""
-    return float(difference.mean()) <= 0 or _p(difference) >= SIGNIFICANCE
+def _p_above_constant(
+    sets: Sequence[AnswerMatrix], metric: ItemMetric, columns: Sequence[int], noise: SeedVariance
+) -> float:
+    """Two-sided p that some seeds' mean is that of answers without skill; 1 where it is not above it."""
+    constant = [_with_constant(matrix.columns(columns), metric) for matrix in sets]
+    sums = ClusterSums.of(constant, [metric])
+    first, second = sums.samples([range(len(columns)), [len(columns)]], noise)
+    difference = first if metric.kind == "correlation" else first - second
+    if not difference.value > 0:
+        return 1.0
+    if metric.linear and len(sets) == 1:
+        shares = sums.sums[:, :, 0, 0]
+        p = sign_flip_permutation(shares[:, : len(columns)].mean(axis=1) - shares[:, -1])
+        return max(p, difference.p()) if noise.degrees else p
+    return difference.p()
 
 
-def _p(difference: Array) -> float:
-    """Two-sided p that the mean difference over items [n] and seeds [S] is 0."""
-    p = sign_flip_permutation(difference.mean(axis=1))
-    if difference.shape[1] == 1:
-        return p
-    over_seeds = paired_difference(difference, np.zeros((len(difference), 1)), np.arange(len(difference)))
-    return max(p, over_seeds.p_over_seeds())
-
-
-def _majority_right(matrix: AnswerMatrix) -> Array:
+def _with_constant(matrix: AnswerMatrix, metric: ItemMetric) -> AnswerMatrix:
+    """The matrix with one more column: always the majority class, or the positive one for an F1."""
     classes, counts = np.unique(matrix.gold, return_counts=True)
-    return np.asarray(matrix.gold == classes[counts.argmax()], dtype=float)
+    answer = np.full((len(matrix.gold), 1), 1.0 if metric.positive else classes[counts.argmax()])
+    return replace(
+        matrix,
+        answer=np.concatenate([matrix.answer, answer], axis=1),
+        original=np.concatenate([matrix.original, np.full_like(answer, np.nan)], axis=1),
+        candidate=np.append(matrix.candidate, "constant"),
+        seed=np.append(matrix.seed, 0),
+    )

@@ -1,4 +1,4 @@
-"""A study's two tables as evidence: values, bootstrap draws and tests of any metric between candidates.
+"""A study's two tables as evidence: values and tests of any metric between candidates.
 
 Performance and robustness are resampled and tested on the items that all candidates answered, measured
 efficiency by the intervals in the records. How a p is computed is in :mod:`trilemma.analysis.comparisons`.
@@ -6,13 +6,11 @@ efficiency by the intervals in the records. How a p is computed is in :mod:`tril
 
 import itertools
 import math
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
-import numpy as np
 import pandas as pd
 
 from trilemma.analysis.answers import (
@@ -21,17 +19,17 @@ from trilemma.analysis.answers import (
     AnswerMatrix,
     align,
     answer_matrices,
-    benchmark_of,
+    within,
 )
 from trilemma.analysis.candidates import Candidate, candidate_names, candidates
 from trilemma.analysis.comparisons import (
     SIGNIFICANCE,
     Comparison,
+    Comparisons,
     Distinction,
-    compare_all,
-    p_of_intervals,
-    spread_of,
+    p_of_measurements,
 )
+from trilemma.analysis.goals import Goals
 from trilemma.analysis.item_metrics import (
     ITEM_METRICS,
     OFFICIAL,
@@ -41,24 +39,15 @@ from trilemma.analysis.item_metrics import (
     usable,
 )
 from trilemma.analysis.lookup import Estimate, benchmark, estimate, here, meaningless_tasks, training_points
+from trilemma.analysis.seed_noise import SeedNoise
 from trilemma.metrics import AGGREGATED, METRICS, Metric, score_title
 from trilemma.operating_point import OperatingPoint
 from trilemma.records import AVERAGE
 from trilemma.statistics.intervals import Sample
 from trilemma.statistics.paired_tests import holm
-from trilemma.statistics.resampling import FRONT_DRAWS
-from trilemma.statistics.sums import Array
 
 NO_SKILL: Final = "no skill"
 """What a candidate has that is not distinguishably above the majority class: its robustness means nothing."""
-
-
-@dataclass(frozen=True)
-class Draws:
-    """A metric's point estimate and bootstrap draws [draws]; draws of two candidates are paired."""
-
-    point: float
-    draws: Array
 
 
 class Evidence:
@@ -68,16 +57,21 @@ class Evidence:
         records: the records table.
         items: the items table; without it nothing that is computed from items is resampled or tested.
         at: the operating point at which efficiency is read.
+        goals: the study's limits, and differences that are of no matter.
     """
 
     def __init__(
-        self, records: pd.DataFrame, items: pd.DataFrame | None = None, at: OperatingPoint | None = None
+        self,
+        records: pd.DataFrame,
+        items: pd.DataFrame | None = None,
+        at: OperatingPoint | None = None,
+        goals: Goals | None = None,
     ) -> None:
         self.records, self.at = records, at or OperatingPoint()
         self.items = pd.DataFrame() if items is None else items
+        self.goals = goals or Goals()
         self._estimates: dict[tuple[Metric, Candidate, str | None], Estimate] = {}
         self._samples: dict[tuple[Metric, str], dict[str, Sample]] = {}
-        self._comparisons: dict[str, list[Comparison]] = {}
         self._interval_tests: dict[Metric, dict[frozenset[str], float]] = {}
 
     @cached_property
@@ -147,7 +141,7 @@ class Evidence:
         rows = self.records[self.records["metric"].isin(names) & self.records["value"].notna()]
         rows = rows[~rows["task"].isin(["", AVERAGE]) & (rows["axis"] == metric.axis)]
         if metric.axis == "R":
-            rows = rows[rows["set"].map(benchmark_of) == self.benchmark]
+            rows = rows[rows["set"].map(lambda name: within(str(name), self.benchmark)).astype(bool)]
         return tuple(dict.fromkeys(rows["task"]))
 
     def title(self, metric: Metric) -> str:
@@ -184,40 +178,6 @@ class Evidence:
         lacking = self.without_skill(attacked=attacked)
         return [candidate for candidate in among if candidate.name not in lacking]
 
-    def draws(self, metric: Metric, candidate: Candidate, level: str = "all") -> Draws | None:
-        """The candidate's draws of ``metric``; None where its uncertainty is not known.
-
-        That is: performance or robustness that was not measured on every task and set, and efficiency that
-        was measured and has no interval. Exact counts do not vary.
-
-        Items are drawn by cluster, the same for every candidate; to each draw comes the candidate's own
-        variation between training seeds, where it has several.
-
-        Args:
-            metric: which metric; over tasks it is aggregated as in the records.
-            candidate: whose.
-            level: ``all`` or one level of attack, on axis R.
-        """
-        if not _from_items(metric):
-            return self._draws_of_interval(metric, candidate)
-        found = self._sample(metric, candidate, level)
-        if found is None:
-            return None
-        between_seeds = math.sqrt(sum(variance for variance, _ in found.terms))
-        noise = _generator("seeds", metric.name, candidate.name).standard_normal(len(found.draws))
-        return Draws(found.value, found.draws + between_seeds * noise)
-
-    def _draws_of_interval(self, metric: Metric, candidate: Candidate) -> Draws | None:
-        """Draws from a log-normal (normal, where a limit is not positive) with the recorded interval."""
-        found = self.estimate(metric, candidate)
-        if found.value is None or (found.low is None and not metric.exact):
-            return None
-        centre, spread, logarithmic = spread_of(found)
-        # Candidates of one shape share their measurement, and with it what is uncertain about it.
-        noise = _generator("efficiency", metric.name, repr(found.value)).standard_normal(FRONT_DRAWS)
-        draws = centre + spread * noise
-        return Draws(found.value, np.exp(draws) if logarithmic else draws)
-
     def _sample(self, metric: Metric, candidate: Candidate, level: str) -> Sample | None:
         """The candidate's paired sample; None where it did not answer all sets or has no value on them."""
         key = metric, level
@@ -238,48 +198,61 @@ class Evidence:
         by_task: dict[str, list[AnswerMatrix]] = {}
         for matrix in own:
             by_task.setdefault(matrix.task, []).append(matrix.at(level if wanted != CLEAN else CLEAN))
+        present = {task: [matrix for matrix in sets if len(matrix.gold)] for task, sets in by_task.items()}
+        official = {task: self.official.get(task, ("accuracy",)) for task in by_task}
+        rules = {
+            task: scored_by(computed, wanted, official[task], sets)[1]
+            for task, sets in present.items()
+            if computed.belongs_to(official[task])
+        }
+        noise = self._noise.of(rules, wanted, level if wanted != CLEAN else CLEAN)
         parts = []
-        for task, sets in by_task.items():
-            official = self.official.get(task, ("accuracy",))
-            present = [matrix for matrix in sets if len(matrix.gold)]
-            _, averaged = scored_by(computed, wanted, official, present)
-            if (measured := usable(present, averaged)) and computed.belongs_to(official):
+        for task, averaged in rules.items():
+            if measured := usable(present[task], averaged):
                 aligned, groups = align(measured, names)
-                parts.append(ClusterSums.of(aligned, averaged).samples(groups, FRONT_DRAWS))
+                parts.append(ClusterSums.of(aligned, averaged).samples(groups, noise))
         if not parts:
             return {}
         return {name: Sample.mean([part[i] for part in parts]) for i, name in enumerate(names)}
 
-    def comparisons(self, metric: str) -> list[Comparison]:
-        """Paired comparisons of all candidates on one metric that is computed from items."""
-        if metric not in self._comparisons:
-            known = len(self.items)
-            self._comparisons[metric] = (
-                compare_all(self.items, metric=metric, official=self.official) if known else []
-            )
-        return self._comparisons[metric]
+    @cached_property
+    def _noise(self) -> SeedNoise:
+        return SeedNoise(self._matrices)
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        """All paired tests of what is computed from items."""
+        return Comparisons(self._matrices, self.official, self._noise, self.goals.margins)
 
     def adjusted_p(
         self, metric: Metric, a: Candidate, b: Candidate, level: str | None = None
     ) -> float | None:
         """Two-sided p that two candidates do not differ, after Holm; None where it cannot be tested.
 
-        The family holds all pairs of candidates, as in the table of comparisons: which of them comes first
-        is itself found in the data. Performance and robustness: the paired test of what is ranked, the
-        average over tasks, also where there is one task. Efficiency: a normal test on the (logarithmic)
-        recorded intervals; exact values simply differ.
+        Performance and robustness: :meth:`compared`. Efficiency: measurements that took turns are tested
+        round by round, others by their (logarithmic) intervals, and all pairs of candidates are the family;
+        exact values simply differ.
         """
         if not _from_items(metric):
             if metric not in self._interval_tests:
                 self._interval_tests[metric] = self._test_intervals(metric)
             return self._interval_tests[metric].get(frozenset((a.name, b.name)))
-        pair = {self._answered_as.get((one.model, one.adaptation), "") for one in (a, b)}
-        compared = self.comparisons(AGGREGATED.get(metric.name, metric.name))
-        where = (CLEAN, CLEAN) if metric.axis == "P" else (self.benchmark, level or "all")
-        here = [c for c in compared if {c.a, c.b} == pair and (c.set, c.level) == where]
-        average = [c for c in here if c.task == AVERAGE]
+        compared = self.compared(metric, a, b, level)
+        return compared.p_adjusted if compared else None
+
+    def compared(
+        self, metric: Metric, a: Candidate, b: Candidate, level: str | None = None
+    ) -> Comparison | None:
+        """The paired test of what is ranked: of the average over tasks, or of the only task."""
+        first, second = (self._answered_as.get((one.model, one.adaptation), "") for one in (a, b))
+        found = self.comparisons.between(first, second, metric.name)
+        set_name = CLEAN if metric.axis == "P" else self.benchmark
+        levels = list(dict.fromkeys(one.level for one in found if one.set == set_name))
+        wanted = level or next(iter(levels), "")  # a benchmark of one level has no row for all
+        here = [one for one in found if (one.set, one.level) == (set_name, wanted)]
+        average = [one for one in here if one.task == AVERAGE]
         chosen = average or (here if len(here) == 1 else [])
-        return chosen[0].p_adjusted if chosen else None
+        return chosen[0] if chosen else None
 
     def _test_intervals(self, metric: Metric) -> dict[frozenset[str], float]:
         """Holm-adjusted p of all pairs of candidates that can be tested, each measurement once."""
@@ -290,7 +263,7 @@ class Evidence:
             same[0].append(one)
         pairs = list(itertools.combinations(distinct, 2))
         estimates = [[self.estimate(metric, one[0]) for one in pair] for pair in pairs]
-        found = [p_of_intervals(*pair, exact=metric.exact) for pair in estimates]
+        found = [p_of_measurements(*pair, exact=metric.exact) for pair in estimates]
         tested = [(pair, p) for pair, p in zip(pairs, found, strict=True) if p is not None]
         adjusted = holm([p for _, p in tested])
         return {
@@ -320,13 +293,25 @@ class Evidence:
     ) -> Distinction:
         if metric.exact:
             values = [self.estimate(metric, candidate).value for candidate in (first, other)]
-            return Distinction(values[0] != values[1], reason="exact")
+            return Distinction(values[0] != values[1], reason="exact", as_good=values[0] == values[1])
         if self.shared(metric, first, other):
-            return Distinction(False, reason="one measurement for both", shared=True)
-        p = self.adjusted_p(metric, first, other, level)
-        if p is not None:
-            return Distinction(p < SIGNIFICANCE, p)
-        return Distinction(None, reason="not tested" if _from_items(metric) else "not tested: no interval")
+            return Distinction(False, reason="one measurement for both", shared=True, as_good=True)
+        if not _from_items(metric):
+            p = self.adjusted_p(metric, first, other)
+            return (
+                Distinction(None, reason="not tested: no interval")
+                if p is None
+                else Distinction(p < SIGNIFICANCE, p)
+            )
+        found = self.compared(metric, first, other, level)
+        if found is None or found.p_adjusted is None:
+            return Distinction(None, reason="not tested")
+        return Distinction(
+            found.verdict in ("a better", "b better"),
+            found.p_adjusted,
+            as_good=found.verdict == "equivalent",
+            detectable=found.detectable,
+        )
 
 
 def official_metrics(records: pd.DataFrame) -> dict[str, tuple[str, ...]]:
@@ -345,7 +330,3 @@ def official_metrics(records: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 def _from_items(metric: Metric) -> bool:
     """Whether a metric is computed from the items; others are read from the records alone."""
     return AGGREGATED.get(metric.name, metric.name) in ITEM_METRICS
-
-
-def _generator(*names: str) -> np.random.Generator:
-    return np.random.default_rng([zlib.crc32(name.encode()) for name in names])

@@ -13,6 +13,7 @@ from trilemma.errors import TrilemmaError
 from trilemma.metrics import AGGREGATED, METRICS, Metric
 from trilemma.statistics.intervals import Sample, ValueKind, sample
 from trilemma.statistics.resampling import DRAWS, cluster_sums
+from trilemma.statistics.seeds import SeedVariance
 from trilemma.statistics.sums import Array, Statistic, f1, matthews, pearson, ratio, spearman_contributions
 
 
@@ -237,9 +238,12 @@ class ClusterSums:
             start += rows
         return ClusterSums(cluster_sums(columns, label), parts, widths, resampling_seed(matrices[0]))
 
-    def samples(self, groups: Sequence[Sequence[int]], draws: int = DRAWS) -> list[Sample]:
+    def samples(
+        self, groups: Sequence[Sequence[int]], seeds: SeedVariance, draws: int = DRAWS
+    ) -> list[Sample]:
         """Value and paired draws of groups of columns, each group the seeds of one candidate."""
-        return sample(self.sums, groups, self.statistic, kind=self.kind, draws=draws, seed=self.seed)
+        kind, seed = self.kind, self.seed
+        return sample(self.sums, groups, self.statistic, kind=kind, seeds=seeds, draws=draws, seed=seed)
 
     def values(self, sums: Array) -> Array:
         """Each set's and metric's value, [..., sets, metrics], from sums [..., sets, k]."""

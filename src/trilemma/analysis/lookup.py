@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from trilemma.analysis.answers import LEADERBOARDS, benchmark_of
+from trilemma.analysis.answers import ATTACKS, LEADERBOARDS, OWN_SETS, benchmark_of, within
 from trilemma.analysis.candidates import Candidate, candidate_names, of_candidate, rows_of, text_of
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS, Metric, Phase, find_metric, plugin_metric
@@ -32,6 +32,7 @@ class Estimate:
         flags: as in the records.
         note: for people.
         point: where it was read, if not where it was asked for.
+        rounds: of a time, the value of each round; models of one measurement took turns.
     """
 
     value: float | None
@@ -45,6 +46,7 @@ class Estimate:
     flags: tuple[str, ...] = ()
     note: str = ""
     point: OperatingPoint | None = None
+    rounds: tuple[float, ...] = ()
 
     @property
     def partial(self) -> bool:
@@ -133,14 +135,22 @@ def metric_of(records: pd.DataFrame, name: str) -> Metric:
 
 
 def benchmarks(records: pd.DataFrame) -> list[str]:
-    """The adversarial benchmarks that candidates were measured on; AdvGLUE's own rule first."""
+    """The adversarial benchmarks that candidates were measured on, first the one that stands for robustness.
+
+    That is AdvGLUE, or else the user's own sets, another published benchmark, all attacks, or the only one.
+    """
     rows = records[(records["axis"] == "R") & (records["task"] == AVERAGE)]
     names = [str(name) for name in dict.fromkeys(rows["set"])]
-    return sorted(names, key=lambda name: name not in LEADERBOARDS)
+
+    def rank(name: str) -> int:
+        kinds = (name in LEADERBOARDS, name == OWN_SETS, not name.startswith(ATTACK) and name != ATTACKS)
+        return next((place for place, one in enumerate((*kinds, name == ATTACKS)) if one), 4)
+
+    return sorted(names, key=rank)
 
 
 def benchmark(records: pd.DataFrame) -> str:
-    """The adversarial benchmark that stands for robustness: AdvGLUE, or else the first; "" for none."""
+    """The adversarial benchmark that stands for robustness; "" for none."""
     return next(iter(benchmarks(records)), "")
 
 
@@ -152,8 +162,9 @@ def meaningless_tasks(records: pd.DataFrame) -> dict[tuple[str, str, str], tuple
     found: dict[tuple[str, str, str], tuple[str, ...]] = {}
     columns = ["model", "adaptation", "set", "task"]
     for model, adaptation, name, task in rows[columns].drop_duplicates().itertuples(index=False):
-        key = str(model), str(adaptation), benchmark_of(str(name))
-        found[key] = tuple(dict.fromkeys((*found.get(key, ()), str(task))))
+        for benchmark in {benchmark_of(str(name)), *([ATTACKS] if within(str(name), ATTACKS) else [])}:
+            key = str(model), str(adaptation), benchmark
+            found[key] = tuple(dict.fromkeys((*found.get(key, ()), str(task))))
     return found
 
 
@@ -239,7 +250,14 @@ def estimate_of(row: "Mapping[str, Any] | pd.Series[Any]") -> Estimate:
         high=float(row["high"]) if known else None,
         n=None if pd.isna(row["n"]) else int(row["n"]),
         confidence=float(row["confidence"]) if known and not pd.isna(row["confidence"]) else None,
+        rounds=_rounds(row["rounds"]),
     )
+
+
+def _rounds(own: object) -> tuple[float, ...]:
+    """Positive numbers, or none: they are compared by their ratios."""
+    numbers = tuple(map(float, own)) if isinstance(own, Iterable) and not isinstance(own, str) else ()
+    return numbers if all(number > 0 and math.isfinite(number) for number in numbers) else ()
 
 
 def _possible(value: float, unit: str) -> bool:

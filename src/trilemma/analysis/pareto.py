@@ -1,4 +1,4 @@
-"""The Pareto front over any metrics, and how sure it is which candidates are dominated."""
+"""The Pareto front over any metrics, and which dominations the paired tests bear out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,10 @@ from trilemma.analysis.evidence import NO_SKILL, Evidence
 from trilemma.analysis.lookup import Estimate, metric_of
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS, Metric
-from trilemma.statistics.resampling import FRONT_DRAWS
 from trilemma.statistics.sums import Array
 
 DEFAULT = ("latency_ms", "accuracy", "robust_accuracy")
 """One metric of each axis."""
-
-SETTLED = 0.95
-"""Bootstrap probability from which a domination is called one."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +27,9 @@ class Position:
         values: the value of each metric of the front; None where it was not measured.
         on_front: no candidate dominates it, by the point estimates; None where a metric is missing.
         dominated_by: the candidates that dominate it by the point estimates.
-        dominated_probability: share of the paired bootstrap draws in which some candidate dominates it;
-            None where it, or one that dominates it, has a value of unknown uncertainty.
-        likely_dominator: the candidate that dominates it most often, if any does.
+        settled_by: those of them that the tests bear out: each is distinguishably better on some metric, and
+            on every other one distinguishably better, equivalent within the study's margin, or exactly as
+            good.
         skill: False where its scores mean nothing: it has no place on a front of performance or robustness.
     """
 
@@ -41,8 +37,7 @@ class Position:
     values: tuple[Estimate, ...]
     on_front: bool | None
     dominated_by: tuple[str, ...] = ()
-    dominated_probability: float | None = None
-    likely_dominator: str = ""
+    settled_by: tuple[str, ...] = ()
     skill: bool = True
 
     @property
@@ -54,10 +49,9 @@ class Position:
             return "not placed"
         if self.on_front:
             return "on the front"
-        by = ", ".join(self.dominated_by)
-        if (self.dominated_probability or 0.0) >= SETTLED:
-            return f"dominated by {by}"
-        return f"behind {by}, not settled"
+        if self.settled_by:
+            return f"dominated by {', '.join(self.settled_by)}"
+        return f"behind {', '.join(self.dominated_by)}, not settled"
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ class Front:
             row["on_front"] = position.on_front
             row["skill"] = position.skill
             row["dominated_by"] = ", ".join(position.dominated_by)
-            row["dominated_probability"] = position.dominated_probability
+            row["settled_by"] = ", ".join(position.settled_by)
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -114,8 +108,7 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
     points = np.array(
         [[_cost(m, one.value) for m, one in zip(chosen, values[c.name], strict=True)] for c in complete]
     )
-    dominates = domination(points.reshape(len(complete), 1, len(chosen)))[0] > 0
-    frequency, anyone, known = _bootstrap(evidence, complete, chosen)
+    dominates = domination(points.reshape(len(complete), len(chosen)))
 
     positions = []
     for candidate in everyone:
@@ -124,11 +117,9 @@ def front(evidence: Evidence, metrics: Sequence[str] = DEFAULT) -> Front:
             positions.append(Position(candidate.name, own, None, skill=candidate.name not in lacking))
             continue
         index = complete.index(candidate)
-        by = tuple(complete[other].name for other in np.flatnonzero(dominates[:, index]))
-        likely = int(np.argmax(frequency[:, index]))
-        name = complete[likely].name if frequency[likely, index] > 0 else ""
-        chance = float(anyone[index]) if known[index] and known[dominates[:, index]].all() else None
-        positions.append(Position(candidate.name, own, not by, by, chance, name))
+        by = [complete[other] for other in np.flatnonzero(dominates[:, index])]
+        settled = tuple(one.name for one in by if _settled(evidence, one, candidate, chosen))
+        positions.append(Position(candidate.name, own, not by, tuple(one.name for one in by), settled))
     return Front(chosen, tuple(evidence.title(metric) for metric in chosen), tuple(positions))
 
 
@@ -146,38 +137,13 @@ def _cost(metric: Metric, value: float | None) -> float:
     return value if metric.better == "lower" else -value
 
 
-def domination(costs: Array) -> tuple[Array, Array]:
-    """How often row dominates column, [candidates, candidates], and how often each is dominated at all.
-
-    Args:
-        costs: [candidates, draws, metrics]. Memory is linear in the candidates: one of them at a time is
-            held against all.
-    """
-    frequency = np.zeros((len(costs), len(costs)))
-    anyone = np.zeros(costs.shape[:2], dtype=bool)
-    by_metric = np.ascontiguousarray(np.moveaxis(costs, -1, 0))
-    for row in range(len(costs)):
-        as_good, better = np.ones_like(anyone), np.zeros_like(anyone)
-        for others in by_metric:
-            as_good &= others[row] <= others
-            better |= others[row] < others
-        dominates = as_good & better
-        frequency[row] = dominates.mean(axis=1)
-        anyone |= dominates
-    return frequency, anyone.mean(axis=1)
+def domination(costs: Array) -> NDArray[np.bool_]:
+    """Whether row dominates column, [candidates, candidates], from costs [candidates, metrics]."""
+    as_good = (costs[:, None] <= costs).all(axis=-1)
+    return np.asarray(as_good & (costs[:, None] < costs).any(axis=-1))
 
 
-def _bootstrap(
-    evidence: Evidence, complete: list[Candidate], metrics: tuple[Metric, ...]
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """How often each dominates each other one; how often each is dominated at all; whose draws are known."""
-    costs = np.empty((len(complete), FRONT_DRAWS, len(metrics)))
-    for row, candidate in enumerate(complete):
-        for column, metric in enumerate(metrics):
-            draws = evidence.draws(metric, candidate)
-            costs[row, :, column] = draws.draws if draws else np.nan  # which dominates nothing
-            if metric.better == "higher":
-                costs[row, :, column] *= -1
-    frequency, anyone = domination(costs)
-    known = np.array([not np.isnan(own).any() for own in costs], dtype=bool)
-    return frequency, anyone, known
+def _settled(evidence: Evidence, better: Candidate, worse: Candidate, metrics: Sequence[Metric]) -> bool:
+    """Whether the tests bear out that ``better``, ahead by the point estimates, dominates ``worse``."""
+    found = [evidence.distinguish(metric, better, [worse])[0] for metric in metrics]
+    return any(one.apart for one in found) and all(one.apart or one.as_good for one in found)

@@ -1,5 +1,6 @@
 """Attacks one adapted model and writes the examples as a set that a study can name."""
 
+import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -149,7 +150,9 @@ def attack(
     journal = None
     if path is not None and isinstance(model, str | Path):
         asked = (str(model), task, recipe, data, split, picked, budget, seed, chosen.model_dump(mode="json"))
-        journal = AttackJournal(path.with_suffix(".journal"), len(picked), json.dumps(asked))
+        # A hash, since an address may hold a secret.
+        key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        journal = AttackJournal(path.with_suffix(".journal"), len(picked), key)
     attacked = run_attack(
         built,
         victim,
@@ -158,6 +161,7 @@ def attack(
         chosen,
         AttackRun(budget, seed, progress),
         journal,
+        known.outputs,
     )
     kept, dropped = attacked.kept(chosen)
     ids = [clean.ids[i] for i in picked]
@@ -177,10 +181,10 @@ def find_victim(model: str | Path | Victim, task: Task) -> Victim:
     """
     if not isinstance(model, str | Path):
         return model
-    if str(model).startswith(("http://", "https://")):
+    if "://" in str(model):
         from trilemma.attacks.victims.http import HttpVictim
 
-        return HttpVictim(str(model))
+        return HttpVictim(str(model), classes=task.outputs)
     from trilemma.inference.classifier import Classifier
 
     if not Path(model).is_dir():

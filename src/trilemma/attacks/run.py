@@ -134,6 +134,7 @@ def run_attack(
     settings: AttackSettings,
     run: AttackRun,
     journal: AttackJournal | None = None,
+    classes: int | None = None,
 ) -> AttackedItems:
     """Attack the items that the victim answers correctly.
 
@@ -145,12 +146,18 @@ def run_attack(
         settings: name the encoder that measures similarity, and the language model for perplexity.
         run: budget, seed and listeners.
         journal: its results are not computed again, and new ones are written to it as they come.
+        classes: that the task has; None where the victim is known to have as many.
 
     Raises:
-        AttackError: if the victim does not answer with one distribution per text.
+        AttackError: if the victim does not answer with one distribution per text, of the task's classes.
     """
     answered = checked(victim)
     before = answered(texts)
+    if classes is not None and texts and before.shape[1] != classes:
+        raise AttackError(
+            f"the victim answers with {before.shape[1]} classes, the task has {classes}; attack it on the "
+            "task that it was adapted to"
+        )
     right = [i for i, p in enumerate(before) if int(p.argmax()) == labels[i] and labels[i] != settings.target]
     results = {} if journal is None else {i: one for i, one in journal.results.items() if i in right}
     left = [i for i in right if i not in results]

@@ -13,11 +13,29 @@ from importlib.resources import files
 
 import regex
 
+_PARTS = {
+    "one": r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*",
+    "end": r"(?![\p{L}\p{N}\p{M}])",
+    "host": r"[\p{L}\p{N}][\p{L}\p{N}\-]{0,62}(?:\.[\p{L}\p{N}\-]{1,63}){0,8}",
+    "top": r"(?:com|org|net|edu|gov|mil|info|biz|io|co|ai|tv|uk|de|fr|eu|ca|au|ru|cn|jp|nl|ch)",
+    "rest": r"[^\s<>\"]*[^\s<>\".,;:!?'’“”)\]}…]",
+    "short": r"(?:\p{Lu}\p{Ll}|\p{L})\p{M}*",
+    "joined": r"['’\-]|(?<=\p{Nd})[.,:/–](?=\p{Nd})|(?<=\p{Lu})&(?=\p{Lu})",
+}
 _WORD = regex.compile(
-    r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*(?:(?:['’\-]|(?<=\p{Nd})[.,:/](?=\p{Nd}))[\p{L}\p{N}][\p{L}\p{N}\p{M}]*)*"
+    r"""
+    (?:https?://|ftp://|www\.){rest}                                # an address
+    | [\p{{L}}\p{{N}}][\p{{L}}\p{{N}}._%+\-]{{0,63}}@{host}          # of mail
+    | {host}\.{top}{end}(?:/{rest})?                                # or of a site
+    | {short}(?:\.{short}){{1,9}}{end}\.?(?:['’\-]{one})*                 # U.S., p.m., Ph.D.
+    | (?<![\p{{L}}\p{{N}}\p{{M}}.])\.(?=\p{{Nd}}){one}(?:(?:{joined}){one})*
+    | {one}(?:(?:{joined}){one})*
+    """.format(**_PARTS),
+    regex.VERBOSE,
 )
-"""Letters and digits of any script with their marks. Apostrophes and hyphens inside a word belong to it, and
-the signs that join digits: 3.5, 1,000, 12:30 and 1/2 are one word each."""
+"""Letters and digits of any script with their marks, and the signs inside a word that belong to it:
+apostrophes, hyphens and what joins digits (3.5, .5, 1,000, 12:30, 1/2), the points of an abbreviation, a
+company's ampersand, and all of an address. A part of such a word that was changed alone made no word."""
 
 
 @dataclass(frozen=True)

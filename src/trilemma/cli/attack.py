@@ -27,10 +27,11 @@ def attack(
     from trilemma.attacks import attack_model
     from trilemma.study.console import progress_bar
     from trilemma.terminal import output, print_lines
+    from trilemma.web import without_secrets
 
     settings = named_values(setting or [])
     console = output()
-    with progress_bar(console, f"{recipe} on {model}") as progress:
+    with progress_bar(console, f"{recipe} on {without_secrets(model, model)}") as progress:
         result = attack_model.attack(
             model,
             task,

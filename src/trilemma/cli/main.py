@@ -24,7 +24,8 @@ from trilemma.cli import (
     schema,
     show,
 )
-from trilemma.errors import TrilemmaError
+from trilemma.errors import NO_MEMORY, TrilemmaError, is_out_of_memory
+from trilemma.files import require_utf8, too_large
 from trilemma.hardware.process import prepare
 from trilemma.terminal import printable
 
@@ -81,6 +82,7 @@ app.add_typer(annotate.annotate, name="annotate")
 
 _SENTENCES = {
     errno.ENOSPC: "the disk is full; free space and run the same command again",
+    errno.EFBIG: too_large(),
     errno.ENAMETOOLONG: "a path is longer than this system takes; give a shorter one",
 }
 
@@ -92,16 +94,27 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # a terminal that lacks a character gets another one
             stream.reconfigure(errors="replace")
     try:
+        for word in sys.argv[1:]:
+            require_utf8(word)
+            if not word.strip() or (word.startswith("--") and word.endswith("=")):
+                raise TrilemmaError("a word of the command is empty; is a variable of the shell not set?")
         app()
     except TrilemmaError as error:
+        from trilemma.web import without_secrets
+
         if _state["debug"]:
             traceback.print_exc()
-        typer.echo(printable(f"trilemma: {error}"), err=True)
+        typer.echo(printable(f"trilemma: {without_secrets(str(error))}"), err=True)
         sys.exit(2)
-    except OSError as error:
-        if error.errno not in _SENTENCES:
+    except (OSError, ImportError, MemoryError, RuntimeError) as error:
+        sentence = (
+            NO_MEMORY if is_out_of_memory(error) else _SENTENCES.get(getattr(error, "errno", None) or 0)
+        )
+        if sentence is None:
             raise
-        typer.echo(f"trilemma: {_SENTENCES[error.errno]}", err=True)
+        if _state["debug"]:
+            traceback.print_exc()
+        typer.echo(f"trilemma: {sentence}", err=True)
         sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # what typer makes of Ctrl-C

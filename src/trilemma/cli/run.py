@@ -30,9 +30,14 @@ def run(
     console = output()
     folder = out or Path("runs") / spec.name
     if dry_run:
+        from rich.console import Console
+
+        from trilemma.study.console import ConsoleListener
         from trilemma.study.plan import plan, print_plan
 
-        print_plan(plan(spec, store or folder.parent / ".store"), console)
+        with ConsoleListener(Console(stderr=True)) as listener:
+            found = plan(spec, store or folder.parent / ".store", listener.preparing)
+        print_plan(found, console)
         return
     result = trilemma.run(spec, out=folder, store=store, console=console)
     result.show(console)

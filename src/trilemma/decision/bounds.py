@@ -34,12 +34,15 @@ class Bound:
     def standing(self, value: Estimate) -> Standing:
         """How ``value`` stands to the limit.
 
-        A bound is met only if the interval's bad end meets it; without an interval the value decides.
+        A bound is met only if the interval's bad end meets it. What was timed or sampled without an interval
+        meets none: less measured is not better. What was counted or computed is what it is.
         """
         if value.value is None:
             return "not measured"
         worst = value.high if self.side == "max" else value.low
-        if self._holds(value.value if worst is None else worst):
+        if worst is None and (self.metric.exact or value.basis in ("counted", "forecast")):
+            worst = value.value
+        if worst is not None and self._holds(worst):
             return "met"
         return "met by the point estimate only" if self._holds(value.value) else "not met"
 

@@ -32,7 +32,7 @@ SHOWN = 12
 UNTESTED = "not tested: forecast"
 """Why two forecasts are not held against each other."""
 
-_UNSKILLED = "clean accuracy is not distinguishably above that of the majority class"
+_UNSKILLED = "no official metric is distinguishably above answers without skill"
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Ranked:
 
     Attributes:
         option: what can be chosen.
-        standing: the worst standing of its checks; ``no skill`` where it is not distinguishably above
-            the majority class on any task.
+        standing: the worst standing of its checks; ``no skill`` where none was shown on any
+            task.
         best: its value of the metric that is to be best.
         checks: one for each bound.
         distinction: how it compares with the chosen one on that metric; None for the chosen one, for those
@@ -167,7 +167,7 @@ class Decision:
         sentences += self._doubts()
         if unskilled:
             sentences.append(
-                f"Caution: no skill: {join(unskilled)}; {_UNSKILLED}, so robustness is meaningless."
+                f"Caution: no skill: {join(unskilled)}; {_UNSKILLED}, so robustness says nothing."
             )
         return printable(" ".join(sentences))
 
@@ -177,7 +177,7 @@ class Decision:
             values = [(self.metric, row.best), *((check.bound.metric, check.value) for check in row.checks)]
             tasks = row.option.meaningless_on
             if tasks and any(metric.axis == "R" for metric, _ in values):
-                yield f"Caution: robustness is meaningless on {join(tasks)}."
+                yield f"Caution: robustness says nothing on {join(tasks)}."
             if any(value.partial for _, value in values):
                 yield "Caution: a split is partial."
 

@@ -6,11 +6,15 @@ from typing import Literal
 
 from trilemma.analysis.candidates import Candidate
 from trilemma.analysis.cautions import cautions
-from trilemma.analysis.comparisons import Comparison, Distinction, say_p
+from trilemma.analysis.comparisons import Comparison, Distinction, say_p, would_find
 from trilemma.analysis.crossovers import crossovers
 from trilemma.analysis.evidence import Evidence
-from trilemma.analysis.lookup import Estimate
-from trilemma.analysis.pareto import SETTLED, Front
+from trilemma.analysis.lookup import Estimate, metric_of
+from trilemma.analysis.pareto import Front
+from trilemma.decision.bounds import read_bounds
+from trilemma.decision.decision import choose
+from trilemma.decision.options import measured_options
+from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS, Metric
 from trilemma.units import join
 
@@ -23,8 +27,11 @@ HEADLINE: dict[AxisName, tuple[str, str]] = {
 }
 """The metric by which candidates are ranked on each axis, and what the best one is called."""
 
-_MOST_LEADERS = 2
-"""Candidates that a headline names at most as leading together."""
+_MOST_NAMED = 5
+"""Candidates that a headline names at most."""
+
+
+_SEEDS = " With one seed this is said of these trained models: another training may turn it round."
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Ranking:
         values: candidate name to value, best first; those without skill after them, those not measured
             last.
         distinctions: the leader against each other candidate that could be the best.
+        leading: the smallest group from the top of which each is distinguishably better than everybody who is
+            not in it; empty where there is none but all of them.
         without_skill: candidates whose robustness means nothing on any task: none of them leads.
         meaningless: candidates whose value means nothing on some tasks, with those tasks.
     """
@@ -47,6 +56,7 @@ class Ranking:
     title: str
     values: dict[str, Estimate]
     distinctions: Mapping[str, Distinction]
+    leading: tuple[str, ...]
     without_skill: frozenset[str]
     meaningless: Mapping[str, tuple[str, ...]]
 
@@ -85,13 +95,18 @@ class Ranking:
 
     @property
     def crowned(self) -> bool:
-        """Whether the leader is distinguishably the best of several."""
+        """Whether the leader is distinguishably the best of those that have a value."""
         return bool(self.others) and not self.ties and not self.untested
 
     @property
-    def ahead(self) -> bool:
-        """Whether the leader, and with it those it ties with, is distinguishable from somebody."""
-        return not self.untested and 0 < len(self.ties) < len(self.others)
+    def behind(self) -> list[str]:
+        """Candidates that the leader is distinguishably better than."""
+        return [name for name in self.others if self.distinctions[name].apart]
+
+    @property
+    def absent(self) -> list[str]:
+        """Candidates that have no value, while others do."""
+        return [name for name, value in self.values.items() if value.value is None] if self.measured else []
 
     @property
     def partly_meaningless(self) -> dict[tuple[str, ...], list[str]]:
@@ -109,22 +124,24 @@ class Verdict:
 
     Attributes:
         headline: one or two sentences.
+        answer: who meets the study's limits, and which of them is best; "" where it has none.
         advice: what to choose where nothing is distinguishable; "" where a candidate leads.
         rankings: one for each axis.
         findings: sentences, by topic (``efficiency``, ``performance``, ``robustness``, ``trade-off``,
             ``certainty``).
-        cautions: what limits the claims: meaningless robustness, partial splits, things not measured.
+        cautions: what limits the claims: no skill shown, partial splits, things not measured.
     """
 
     headline: str
+    answer: str
     advice: str
     rankings: tuple[Ranking, ...]
     findings: tuple[tuple[str, str], ...]
     cautions: tuple[str, ...]
 
     def summary(self) -> str:
-        """The headline, with the advice where there is one."""
-        return " ".join(filter(None, (self.headline, self.advice)))
+        """The answer to the study's limits, the headline and the advice, as far as there are any."""
+        return " ".join(filter(None, (self.answer, self.headline, self.advice)))
 
     def text(self) -> str:
         """Everything as plain text."""
@@ -132,13 +149,12 @@ class Verdict:
         return "\n".join([*lines, "", *(f"Caution: {caution}" for caution in self.cautions)])
 
 
-def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Comparison]) -> Verdict:
+def verdict(evidence: Evidence, front: Front | None) -> Verdict:
     """Put a study's result into words.
 
     Args:
         evidence: the study's two tables.
         front: the three-axis Pareto front; None where an axis was not measured.
-        comparisons: paired tests of all candidates (Holm-adjusted within each metric).
     """
     rankings = tuple(_ranking(evidence, axis) for axis in HEADLINE)
     efficiency, performance, robustness = (_ranking_sentence(ranking, evidence) for ranking in rankings)
@@ -147,11 +163,12 @@ def verdict(evidence: Evidence, front: Front | None, comparisons: Sequence[Compa
         "performance": [performance],
         "robustness": [robustness, *_levels(evidence)],
         "trade-off": _trade_off(front),
-        "certainty": _tested(comparisons),
+        "certainty": _tested(evidence.comparisons.study),
     }
     findings = tuple((topic, sentence) for topic, sentences in topics.items() for sentence in sentences)
     advice = _advice(evidence, rankings, front)
-    return Verdict(_headline(rankings), advice, rankings, findings, cautions(evidence.records))
+    headline = _headline(rankings) + _SEEDS * _one_seed(evidence)
+    return Verdict(headline, _answer(evidence), advice, rankings, findings, cautions(evidence.records))
 
 
 def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
@@ -161,11 +178,24 @@ def _ranking(evidence: Evidence, axis: AxisName) -> Ranking:
     eligible = evidence.with_skill(known, attacked=attacked)
     compared = evidence.distinguish(metric, eligible[0], eligible[1:]) if eligible else []
     named = {other.name: one for other, one in zip(eligible[1:], compared, strict=True)}
+    leading = _leading(evidence, metric, eligible)
     below = [candidate for candidate in known if candidate not in eligible]
     ordered = [*eligible, *below, *others]
     values = {candidate.name: evidence.estimate(metric, candidate) for candidate in ordered}
     flagged = {c.name: tasks for c in ordered if attacked and (tasks := evidence.meaningless_on(c))}
-    return Ranking(axis, metric, evidence.title(metric), values, named, lacking, flagged)
+    return Ranking(axis, metric, evidence.title(metric), values, named, leading, lacking, flagged)
+
+
+def _leading(evidence: Evidence, metric: Metric, ordered: Sequence[Candidate]) -> tuple[str, ...]:
+    """The smallest group from the top whose members are all better than everybody else."""
+    apart = [
+        [one.apart for one in evidence.distinguish(metric, candidate, ordered[index + 1 :])]
+        for index, candidate in enumerate(ordered)
+    ]
+    for size in range(1, len(ordered)):
+        if all(all(row[size - index - 1 :]) for index, row in enumerate(apart[:size])):
+            return tuple(one.name for one in ordered[:size])
+    return ()
 
 
 def _ordered(
@@ -193,24 +223,21 @@ def _headline(rankings: Sequence[Ranking]) -> str:
         if not ranking.measured:
             absent.append(ranking.axis)
         elif ranking.crowned:
-            crowns.setdefault(tuple(ranking.first), []).append(superlative)
+            crowns.setdefault(tuple(ranking.first), []).append(superlative + _among(ranking))
         elif ranking.leader is not None and ranking.untested and not ranking.ties:
             reason = ranking.distinctions[ranking.untested[0]]
             doubts.append(f"{ranking.leader} is the {superlative} by the point estimate, {reason}")
         elif ranking.leader is not None and not alone:
-            shown = [*ranking.first, *ranking.ties]
-            if ranking.ahead and len(shown) <= _MOST_LEADERS:
-                leading.append(f"On {ranking.axis} {join(shown)} lead, not distinguishable from one another")
+            if said := _partly_ordered(ranking):
+                leading.append(said)
             else:
                 open_axes.append(ranking.axis)
         if own := [name for name in ranking.without_skill if name not in lacking]:
-            doubts.append(
-                f"Robustness is meaningless for {join(own)}: no skill on the tasks that are attacked"
-            )
+            doubts.append(f"Robustness says nothing of {join(own)}: no skill on the tasks that are attacked")
         for tasks, names in ranking.partly_meaningless.items():
             if ranking.leader in names:
                 who = "every candidate" if len(names) == len(ranking.measured) > 1 else join(names)
-                doubts.append(f"On {join(tasks)} robustness is meaningless for {who}: no skill on clean text")
+                doubts.append(f"On {join(tasks)} robustness says nothing of {who}: no skill on clean text")
     crowned = [f"{join(who)} {'is' if len(who) == 1 else 'are'} the {join(of)}" for who, of in crowns.items()]
     sentences = [*(["; ".join(crowned)] if crowned else []), *leading]
     if len(open_axes) == 3:
@@ -225,10 +252,10 @@ def _headline(rankings: Sequence[Ranking]) -> str:
         if 2 < len(lacking) < len(everyone):
             sentences.append(
                 f"{len(lacking)} of {len(everyone)} candidates have no skill on clean text, so their "
-                "robustness is meaningless"
+                "robustness says nothing"
             )
         else:
-            sentences.append(f"Robustness is meaningless for {who}: no skill on clean text")
+            sentences.append(f"Robustness says nothing of {who}: no skill on clean text")
     sentences += doubts
     if absent:
         verb = "was" if len(absent) == 1 else "were"
@@ -236,9 +263,64 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     return ". ".join(sentences) + "."
 
 
+def _answer(evidence: Evidence) -> str:
+    """Who meets the study's limits, the most robust first, or the most accurate, or the fastest."""
+    bounds = read_bounds(evidence.goals.limits, find=lambda name: metric_of(evidence.records, name))
+    if not bounds:
+        return ""
+    known = [
+        metric
+        for metric in (METRICS[name] for name, _ in reversed(HEADLINE.values()))
+        if any(evidence.estimate(metric, one).value is not None for one in evidence.candidates)
+    ]
+    if not known:
+        return ""
+    try:
+        found = choose(measured_options(evidence), known[0], bounds, str(evidence.at), evidence)
+    except TrilemmaError as error:
+        return f"The study's limits cannot be held against it: {error}."
+    asked = join(str(bound) for bound in found.bounds)
+    if not found.qualifying:
+        nearly = " would by the point estimate, not by the limit of the interval."
+        return f"No candidate meets {asked}.{f' {join(found.nearly)}{nearly}' if found.nearly else ''}"
+    chosen, metric = found.qualifying[0], found.metric
+    best = f", with the best {metric.title} of those that do: {chosen.best.text(metric.unit)}"
+    ties = f" Not distinguishable from it: {join(found.ties)}." if found.ties else ""
+    return f"{chosen.name} meets {asked}{best * (len(found.qualifying) > 1)}.{ties}"
+
+
+def _among(ranking: Ranking) -> str:
+    """`` of the two that were measured (not: X)``, where not all were."""
+    if not ranking.absent:
+        return ""
+    return f" of the {len(ranking.measured)} that were measured (not: {join(ranking.absent)})"
+
+
+def _partly_ordered(ranking: Ranking) -> str:
+    """Who is ahead of whom, where nobody is ahead of all others; "" where nobody is ahead of anybody."""
+    group, rest = ranking.leading, len(ranking.others) + len(ranking.first) - len(ranking.leading)
+    if 1 < len(group) <= _MOST_NAMED:
+        others = "the other" if rest == 1 else f"each of the other {rest}"
+        return f"On {ranking.axis} {join(group)} are ahead of {others}{_among(ranking)}, not of one another"
+    if ranking.behind:
+        behind, ties = ranking.behind, [*ranking.ties, *ranking.untested]
+        who = join(behind) if len(behind) <= _MOST_NAMED else f"{len(behind)} others"
+        if len(ties) > _MOST_NAMED:
+            return f"On {ranking.axis} {ranking.leader} is ahead of {who}{_among(ranking)}"
+        return f"On {ranking.axis} {ranking.leader} is ahead of {who}{_among(ranking)}, not of {join(ties)}"
+    return ""
+
+
+def _one_seed(evidence: Evidence) -> bool:
+    """Whether every candidate was trained once, so that what is said is said of these trained models."""
+    seeds = evidence.records.loc[evidence.records["axis"].isin(["P", "R"]), ["model", "adaptation", "seed"]]
+    counts = seeds.dropna().drop_duplicates().groupby(["model", "adaptation"]).size()
+    return len(counts) > 1 and int(counts.max()) == 1
+
+
 def _advice(evidence: Evidence, rankings: Sequence[Ranking], front: Front | None) -> str:
     """What to choose where no axis has a clear first: the cheapest that is not dominated."""
-    if any(ranking.crowned or ranking.ahead for ranking in rankings) or len(evidence.candidates) == 1:
+    if any(ranking.crowned or ranking.behind for ranking in rankings) or len(evidence.candidates) == 1:
         return ""
     undominated = {position.candidate for position in front.positions if position.on_front} if front else None
     cost = METRICS["latency_ms"]
@@ -284,7 +366,8 @@ def _ranking_sentence(ranking: Ranking, evidence: Evidence) -> str:
         return f"{text}; no other candidate has {'skill' if left else 'a value'}.{doubts}"
     text += f", then {others[0]} with {ranking.values[others[0]].text(metric.unit)}.{doubts}"
     if ranking.ties:
-        text += f" Not distinguishable from the first: {join(ranking.ties)}."
+        could = would_find([ranking.distinctions[name] for name in ranking.ties])
+        text += f" Not distinguishable from the first: {join(ranking.ties)}{could and f' ({could})'}."
     if ranking.untested:
         reason = ranking.distinctions[ranking.untested[0]]
         text += f" Against {join(ranking.untested)}: {reason}."
@@ -300,7 +383,7 @@ def _doubts(ranking: Ranking) -> str:
     for name, tasks in ranking.meaningless.items():
         by_tasks.setdefault(tasks, []).append(name)
     parts = (f"{join(who)} on {', '.join(on)}" for on, who in by_tasks.items())
-    return f" Meaningless for {'; '.join(parts)}." if by_tasks else ""
+    return f" Says nothing of {'; '.join(parts)}." if by_tasks else ""
 
 
 def _memory(evidence: Evidence) -> Iterator[str]:
@@ -328,7 +411,8 @@ def _levels(evidence: Evidence) -> Iterator[str]:
         ties = [c.name for c, one in zip(known[1:], found, strict=True) if one.apart is False]
         untested = [c.name for c, one in zip(known[1:], found, strict=True) if one.apart is None]
         value = evidence.estimate(metric, known[0], level).text(metric.unit)
-        parts = [f"not distinguishable from {join(ties)}"] if ties else []
+        could = would_find([one for one in found if one.apart is False])
+        parts = [f"not distinguishable from {join(ties)}{could and f' ({could})'}"] if ties else []
         parts += [f"not tested against {join(untested)}"] if untested else []
         rest = "the others" if len(known) > 2 else known[1].name
         apart = ", ".join(parts) or f"distinguishable from {rest}"
@@ -341,30 +425,28 @@ def _trade_off(front: Front | None) -> Iterator[str]:
     if on := [p.candidate for p in front.positions if p.on_front]:
         yield f"On the Pareto front of {join(front.titles)}: {join(on)}."
     for position in front.positions:
-        name, chance = position.candidate, position.dominated_probability
-        shown = "its uncertainty is not known" if chance is None else f"bootstrap probability {chance:.2f}"
+        name = position.candidate
         if not position.skill:
             yield f"{name} is not placed on the front: no skill."
         elif position.on_front is None:
             values = zip(front.titles, position.values, strict=True)
             lacking = [title for title, value in values if value.value is None]
             yield f"{name} is not placed on the front: no {join(lacking)}."
+        elif position.settled_by:
+            yield f"{name} is dominated by {join(position.settled_by)}."
         elif not position.on_front:
             by = join(position.dominated_by)
-            if chance is not None and chance >= SETTLED:
-                yield f"{name} is dominated by {by} ({shown})."
-            else:
-                yield f"{name} is behind {by} by the point estimates, but that is not settled ({shown})."
-        elif chance is not None and chance >= 1 - SETTLED:
-            yield f"{name} is on it, yet {position.likely_dominator} may dominate it ({shown})."
+            yield f"{name} is behind {by} by the point estimates, which the tests do not bear out everywhere."
 
 
 def _tested(comparisons: Sequence[Comparison]) -> list[str]:
-    """How many of all paired tests distinguish two candidates."""
-    tested = [c for c in comparisons if c.p_adjusted is not None]
-    apart = sum(c.verdict in ("a better", "b better") for c in tested)
-    if not tested:
+    """How many of all paired tests of the study distinguish two candidates."""
+    verdicts = [one.verdict for one in comparisons if one.p_adjusted is not None]
+    apart, equal = sum(one in ("a better", "b better") for one in verdicts), verdicts.count("equivalent")
+    if not verdicts:
         return []
     verb = "distinguishes" if apart == 1 else "distinguish"
-    count = f"Of all {len(tested)} paired tests" if len(tested) > 1 else "Of the only paired test"
-    return [f"{count}, by task and level, {apart or 'none'} {verb} two candidates after Holm's correction."]
+    count = f"Of all {len(verdicts)} paired tests" if len(verdicts) > 1 else "Of the only paired test"
+    same = f", {equal} show{'s' * (equal == 1)} them equivalent" if equal else ""
+    found = f"{apart or 'none'} {verb} two candidates{same}"
+    return [f"{count} of the study, {found} after Holm's correction over all of them."]

@@ -9,7 +9,9 @@ class Unmeasured(NamedTuple):
     Attributes:
         reason: one sentence without a final stop.
         failed: whether a model or a process raised an error; else it was not tried, or had no result.
+        interrupted: whether it was ended from outside, so that it is worth another try.
     """
 
     reason: str
     failed: bool = False
+    interrupted: bool = False

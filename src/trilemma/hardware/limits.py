@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-import torch
-
+from trilemma.errors import is_out_of_memory
 from trilemma.hardware.machine import available_memory
 from trilemma.hardware.peak import status_bytes
 
@@ -34,7 +34,7 @@ def memory_ceiling(available: Callable[[], int] = available_memory) -> Iterator[
         with _data_limit(available):
             yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError from None
 
@@ -57,11 +57,10 @@ def _data_limit(available: Callable[[], int]) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    message = str(error).lower()
-    return any(
-        sign in message
-        for sign in ("can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
-    )
+def out_of_memory_kills() -> int | None:
+    """How many processes Linux has killed since it started because memory ended; None where nobody counts."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)

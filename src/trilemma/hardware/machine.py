@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -91,8 +92,8 @@ def clock_mhz() -> float | None:
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take: of the machine, and of its control group if limited."""
-    available = int(psutil.virtual_memory().available)
+    """Bytes that this process can still take: of the machine, its control group and itself if limited."""
+    available = min(int(psutil.virtual_memory().available), _addresses_left())
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()
@@ -100,6 +101,18 @@ def available_memory() -> int:
     except (OSError, ValueError):
         return available
     return available if limit == "max" else min(available, max(0, int(limit) - used))
+
+
+def _addresses_left() -> int:
+    """Bytes until the limit of this process's address space (``ulimit -v``)."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return sys.maxsize
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return (
+        sys.maxsize if limit == resource.RLIM_INFINITY else max(0, limit - psutil.Process().memory_info().vms)
+    )
 
 
 def memory_of(device: str) -> int:

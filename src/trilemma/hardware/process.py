@@ -2,9 +2,34 @@
 
 import os
 
+from trilemma.errors import TrilemmaError
+from trilemma.files import settle_home
+
 _SPINS = "4000"
 """About ten microseconds. Measured on two cores with small models: as fast as GNU OpenMP's default of some
 milliseconds where nothing else runs, and many times faster beside another busy process."""
+
+
+LEAST_ADDRESSES = 1_500_000_000
+"""Bytes of address space; with less, the libraries may hang while they are imported."""
+
+
+def require_addresses() -> None:
+    """Refuse a process whose address space is too small for the libraries alone.
+
+    Raises:
+        TrilemmaError: naming the limit.
+    """
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESSES:
+        raise TrilemmaError(
+            f"this process may take {limit:,} bytes of addresses, and its libraries alone take about "
+            f"{LEAST_ADDRESSES:,}; raise the limit (`ulimit -v`)"
+        )
 
 
 def prepare() -> None:
@@ -17,6 +42,7 @@ def prepare() -> None:
 
     ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT``, and ``THP_MEM_ALLOC_ENABLE``, take precedence where set.
     """
+    settle_home()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

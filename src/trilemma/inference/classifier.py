@@ -30,6 +30,7 @@ from trilemma.inference.batching import (
 )
 from trilemma.inference.gradients import TokenGradients, embedding_gradients, embedding_matrix
 from trilemma.models.loading import describe, load_classifier, load_tokenizer
+from trilemma.models.source import require_buildable
 from trilemma.progress import Progress, silent
 from trilemma.tasks.task import Text
 
@@ -81,6 +82,7 @@ class Classifier:
         Raises:
             ModelError: where the folder holds no classifier.
         """
+        require_buildable(Path(folder))
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except (OSError, ValueError) as error:

@@ -4,7 +4,6 @@ Only safetensors are read unless ``allow_pickle`` is given, and no code of a mod
 ``trust_remote_code`` is given.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 import trilemma.models  # noqa: F401  registers the architectures with the Auto classes
-from trilemma.errors import ModelError
-from trilemma.models.configuration import MOST_LAYERS
+from trilemma.errors import ModelError, is_out_of_memory
 from trilemma.models.description import describe as describe  # beside what loads
 from trilemma.models.matmul_free import HGRNBitPreTrainedModel
 from trilemma.models.placement import place_in_large_pages
@@ -165,7 +163,6 @@ def _loaded(
     """The model, and which weights its files lacked."""
     with _one_sentence(f"cannot load the model {source}"):
         location = find(source, weights=True, allow_pickle=allow_pickle)
-        require_buildable(Path(location.name))
         model, info = auto.from_pretrained(
             location.name,
             trust_remote_code=trust_remote_code,
@@ -176,25 +173,6 @@ def _loaded(
             **options,
         )
     return model, info
-
-
-def require_buildable(folder: Path) -> None:
-    """Refuse a ``config.json`` with absurd numbers: building the model would take hours before it fails.
-
-    Raises:
-        ModelError: naming the field.
-    """
-    path = folder / "config.json"
-    if not path.is_file():  # an id of the hub
-        return
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not a readable model configuration ({error})") from error
-    for name in ("num_hidden_layers", "num_layers", "n_layer", "n_layers"):
-        value = config.get(name) if isinstance(config, dict) else None
-        if isinstance(value, int | float) and value > MOST_LAYERS:
-            raise ModelError(f"{path} says {name} {value:,}; no model has more than {MOST_LAYERS:,}")
 
 
 def _require_none(source: str | Path, missing: list[str]) -> None:
@@ -231,8 +209,13 @@ def _reason(error: Exception) -> str:
         return f"a weight file is damaged or incomplete ({text}); fetch it again"
     if "trust_remote_code" in text:
         return "it brings its own code; set trust_remote_code if you trust its author"
-    if "alloc" in text.lower():
-        return "its config.json asks for more memory than there is"
+    if is_out_of_memory(error) or "alloc" in text.lower():
+        return (
+            "it takes more memory than there is; free some or use a smaller model, or correct the sizes in "
+            "its config.json"
+        )
+    if isinstance(error, IndexError | KeyError | TypeError | AttributeError):
+        return f"one of its JSON files is not as its kind of model has it ({text[:100]}); fetch it again"
     if "backend tokenizer" in text:
         return "there is no tokenizer file that can be read"
     return f"{text.split('. ')[0][:300]} ({type(error).__name__})"

@@ -44,6 +44,7 @@ def energy_estimates(records: Iterable[Record], watts: float) -> Iterator[Record
             continue
         metric, seconds = found
         point = OperatingPoint(record.batch, record.length, record.decode or 0)
+        rounds = tuple(watts * seconds(one, point) for one in record.rounds)
         ends = [watts * seconds(one, point) for one in (record.low, record.high) if one is not None]
         low, high = sorted(ends) if len(ends) == 2 else (None, None)
         note = f"estimate: {watts:g} W, as given, times the measured {METRICS[record.metric].title}"
@@ -54,6 +55,7 @@ def energy_estimates(records: Iterable[Record], watts: float) -> Iterator[Record
             value=None if record.value is None else watts * seconds(record.value, point),
             low=low,
             high=high,
+            rounds=rounds,
             basis="estimated",
             note="; ".join(filter(None, (note, record.note))) if record.value is not None else record.note,
         )
@@ -81,7 +83,8 @@ def roofline_shares(records: Iterable[Record]) -> Iterator[Record]:
             low, high = (None if end is None else least.value / end for end in (time.high, time.low))
             above = "above 1: part of what is read is in the caches, or less is computed than counted"
             note = "; ".join([least.note, *([above] if value > 1 else [])])
-            yield share.with_value(value, low, high, note=note)
+            rounds = tuple(least.value / one for one in time.rounds)
+            yield share.with_value(value, low, high, note=note, rounds=rounds)
 
 
 def _place(record: Record) -> tuple[Any, ...]:

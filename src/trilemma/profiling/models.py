@@ -180,8 +180,7 @@ def _packs(name: str, folder: Path, *, required: bool) -> bool:
 
 def _folder(text: str, made: Path, trust_remote_code: bool, allow_pickle: bool) -> Path:
     """A local folder with the model's files."""
-    from trilemma.models.loading import require_buildable
-    from trilemma.models.source import download, find
+    from trilemma.models.source import download, find, require_buildable
 
     if new := parse_new_model(text):
         _create(new, made)

@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from pydantic import TypeAdapter
 
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.hardware import Unmeasured
+from trilemma.hardware.limits import out_of_memory_kills
 from trilemma.metrics import Phase
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.boundary import Boundary
@@ -33,6 +35,12 @@ START_SECONDS = 600.0
 
 ONE_ANSWER = "lifetime peak"
 """How a process measures whose high-water mark cannot be reset: only its first answer is true."""
+
+KILLED = Unmeasured(
+    "the process that measures memory was killed from outside, twice", failed=True, interrupted=True
+)
+
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 NOTES = {
     "high-water mark": "peak of the resident set over that without the model, weights included",
@@ -143,14 +151,21 @@ class _Worker:
             self._process = _Process(self._request)
         return self._process
 
-    def peak(self, work: Work, boundary: Boundary) -> Peak | Unmeasured:
-        """The peak of a work, unless the boundary or its outcome says that there is none."""
+    def peak(self, work: Work, boundary: Boundary, again: bool = True) -> Peak | Unmeasured:
+        """The peak of a work, unless the boundary or its outcome says that there is none.
+
+        Args:
+            work: what is measured.
+            boundary: of works of the kind.
+            again: whether it is tried once more where the process is killed from outside.
+        """
         point = work.point
         reason = boundary.refusal(point)
         if reason is not None:
             return Unmeasured(reason)
         if self._broken is not None:
             return self._broken
+        kills = out_of_memory_kills()
         try:
             answer = self._ask(work, boundary.time_limit)
         except TimeoutError:
@@ -158,7 +173,10 @@ class _Worker:
             return Unmeasured(boundary.too_slow(point))
         except _KilledError:
             self.close()
-            return Unmeasured(boundary.out_of_memory(point))
+            if kills is not None and out_of_memory_kills() != kills:
+                return Unmeasured(boundary.out_of_memory(point))
+            # By a person or a guard of the machine: the model need not have done anything.
+            return self.peak(work, boundary, again=False) if again else KILLED
         except _EndedError as error:
             self.close()
             self._broken = Unmeasured(f"the process that measures memory failed with {error}", failed=True)
@@ -186,7 +204,7 @@ class _Worker:
 
 
 class _KilledError(Exception):
-    """The kernel killed the process, which it does when memory ends."""
+    """A signal ended the process: the kernel's when memory ends, or somebody else's."""
 
 
 class _EndedError(Exception):
@@ -238,7 +256,7 @@ class _Process:
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        if self._process.wait() == -9:
+        if -self._process.wait() in _FROM_OUTSIDE:
             raise _KilledError
         self._errors.seek(0)
         written = self._errors.read().decode(errors="replace").strip().splitlines()

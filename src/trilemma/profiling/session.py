@@ -25,7 +25,7 @@ from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.peaks import Peaks, peaks_by_process
 from trilemma.profiling.timing import CACHE_SENSITIVE_SECONDS, Key, Quantity, Run, Sample, interleave, warm_up
 from trilemma.progress import Progress, silent
-from trilemma.records import FAKE_QUANTISED, Record
+from trilemma.records import FAKE_QUANTISED, INTERRUPTED, Record
 
 CROWDED = Unmeasured("out of memory beside the other models at this point")
 
@@ -386,7 +386,7 @@ class Session:
         exact = known is not None and known.exact
         if isinstance(number, Unmeasured):
             found: dict[str, Any] = {"status": "failed" if number.failed else "not measured"}
-            found["reason"] = number.reason
+            found |= {"reason": number.reason, "flags": (INTERRUPTED,) if number.interrupted else ()}
         else:
             found = dict(vars(number))
             exact = found.pop("counted") or exact

@@ -60,7 +60,7 @@ DRIFT_LEVEL = 0.01
 
 
 class Median(NamedTuple):
-    """A median with its 95% interval; without one where there are fewer than six samples."""
+    """A median, or another quantile, with its 95% interval; without one where there are too few samples."""
 
     value: float
     low: float | None
@@ -92,6 +92,7 @@ class Quantity:
         drift, drift_p: trend of that time over its repetitions.
         counted: whether it has no uncertainty.
         note: what a person should know beside it.
+        rounds: the number of each repetition, in the order taken, where it is a time or follows from one.
     """
 
     value: float
@@ -103,44 +104,50 @@ class Quantity:
     drift_p: float | None = None
     counted: bool = False
     note: str = ""
+    rounds: tuple[float, ...] = ()
 
     @classmethod
     def of_times(cls, samples: Sequence[float]) -> "Quantity":
         """The median of repeated times, in the order in which they were taken, with verdict and trend."""
         middle, trend = median(samples), drift(samples)
         change, p = trend or (None, None)
-        return cls(*middle, verdict=verdict(middle, trend), drift=change, drift_p=p)
+        return cls(*middle, verdict=verdict(middle, trend), drift=change, drift_p=p, rounds=tuple(samples))
 
     def times(self, factor: float) -> "Quantity":
         """So many times the number; of a rate per unit, the rate of all units."""
         low, high = (None if end is None else factor * end for end in (self.low, self.high))
-        return replace(self, value=factor * self.value, low=low, high=high)
+        rounds = tuple(factor * one for one in self.rounds)
+        return replace(self, value=factor * self.value, low=low, high=high, rounds=rounds)
 
     def rate(self, work: float) -> "Quantity":
         """``work`` over the number; the interval's ends change places."""
         low, high = (None if end is None else work / end for end in (self.high, self.low))
-        return replace(self, value=work / self.value, low=low, high=high)
+        rounds = tuple(work / one for one in self.rounds)
+        return replace(self, value=work / self.value, low=low, high=high, rounds=rounds)
 
 
 def median(samples: Sequence[float], confidence: float = 0.95) -> Median:
-    """The median and its distribution-free interval between two order statistics.
+    """The median with its interval, for which six samples are needed; see :func:`quantile`."""
+    return quantile(samples, 0.5, confidence)
 
-    The interval (x_(k), x_(n+1-k)) misses the median with probability 2 P(Binomial(n, 1/2) < k); k is the
-    largest rank for which that stays within 1 - ``confidence`` (David & Nagaraja, Order Statistics, 7.1).
-    It assumes independent repetitions, not a distribution.
+
+def quantile(samples: Sequence[float], share: float, confidence: float = 0.95) -> Median:
+    """A quantile and its distribution-free interval between two order statistics.
+
+    Of n repetitions Binomial(n, share) lie below the quantile; its interval (x_(k), x_(l)) has the largest k
+    with P(Binomial < k), and the smallest l with P(Binomial >= l), within half of 1 - ``confidence`` (David &
+    Nagaraja, Order Statistics, 7.1). It assumes independent repetitions, not a distribution. Where there is
+    no such k or l there is no interval: the 95th percentile needs 72 repetitions.
     """
-    ordered = sorted(samples)
+    from scipy.stats import binom
+
+    ordered, tail = sorted(samples), (1 - confidence) / 2
     n = len(ordered)
-    tail, rank = 0.0, 0
-    while rank < n:
-        tail += math.comb(n, rank) / 2**n
-        if 2 * tail > 1 - confidence:
-            break
-        rank += 1
-    value = float(np.median(ordered))
-    if rank == 0:
+    value = float(np.quantile(ordered, share))
+    below, above = int(binom.ppf(tail, n, share)), int(binom.isf(tail, n, share)) + 1
+    if below < 1 or above > n:
         return Median(value, None, None, n)
-    return Median(value, ordered[rank - 1], ordered[n - rank], n)
+    return Median(value, ordered[below - 1], ordered[above - 1], n)
 
 
 def warm_up(run: Run, seconds: float) -> float:

@@ -1,12 +1,16 @@
 """Summary tables as people read them: candidates side by side, one sheet for each metric, notes below."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
+from typing import Any
 
 import pandas as pd
 
 from trilemma.analysis.lookup import Estimate
-from trilemma.metrics import AGGREGATED
+from trilemma.metrics import AGGREGATED, METRICS
+from trilemma.records import AVERAGE
 from trilemma.report.tables import BASELINES, Row, Table
 from trilemma.units import format_value
 
@@ -48,6 +52,10 @@ def sheets(table: Table) -> list[Sheet]:
     return [_side_by_side(table, name) for name in names]
 
 
+SCORE = "mean over tasks of each task's official metrics, so no mean of the rows above"
+"""What a score is, where its rows do not add up."""
+
+
 class Notes:
     """Numbers the notes in the order in which cells need them."""
 
@@ -86,11 +94,14 @@ def _side_by_side(table: Table, name: str) -> Sheet:
     counts: dict[tuple[str, ...], list[int]] = {}
     baseline, heading = _BASELINE_OF.get(name, ("", ""))
     reached: dict[tuple[str, ...], str] = {}
+    adds_up = average == name or _adds_up(table, name, average)
     for row in table.rows:
         used = average if not _known(row, name) and _known(row, average) else name
         if not _known(row, used) and used not in row.notes:
             continue
         key = tuple("" if pd.isna(row.keys[k]) else str(row.keys[k]) for k in keys)
+        if key[0] == AVERAGE and used != name and not adds_up:
+            key = (f"{METRICS[used].title}{notes.mark(SCORE)}", *key[1:])
         lines.setdefault(key, {})[row.keys["candidate"]] = _cell(table, row, used, notes)
         n = row.values[used].n
         counts.setdefault(key, []).extend([] if n is None else [n])
@@ -105,6 +116,24 @@ def _side_by_side(table: Table, name: str) -> Sheet:
     header = (*keys, "n", *([heading] if reached else []), *shown)
     title = f"{table.title}: {table.metrics[name].title}"
     return Sheet(title, header, tuple(rows), notes.lines(), fixed=len(header) - len(shown))
+
+
+def _adds_up(table: Table, name: str, average: str) -> bool:
+    """Whether every average is the plain mean over tasks, each the mean of its sets, of the metric's rows."""
+    by_place: dict[tuple[Any, ...], dict[str, list[float]]] = {}
+    means = {}
+    for row in table.rows:
+        place = row.keys["candidate"], row.keys.get("level")
+        value = row.values.get(average if row.keys["task"] == AVERAGE else name, Estimate(None)).value
+        if row.keys["task"] == AVERAGE:
+            means[place] = value
+        elif value is not None:
+            by_place.setdefault(place, {}).setdefault(str(row.keys["task"]), []).append(value)
+    plain = {place: mean([mean(own) for own in tasks.values()]) for place, tasks in by_place.items()}
+    return all(
+        value is None or math.isclose(value, plain.get(place, math.nan), abs_tol=1e-9)
+        for place, value in means.items()
+    )
 
 
 def _sets_matter(table: Table) -> bool:

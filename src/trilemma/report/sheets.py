@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from trilemma.analysis.candidates import candidates, of_candidate, rows_of
+from trilemma.analysis.cautions import FLAG_SENTENCES
 from trilemma.analysis.comparisons import format_p
 from trilemma.analysis.lookup import attack_rows, here
 from trilemma.metrics import METRICS, recorded_metric
-from trilemma.records import AVERAGE
+from trilemma.records import AVERAGE, MEANINGLESS
 from trilemma.report.contents import CONTENTS
 from trilemma.report.layout import Notes, Sheet
 from trilemma.units import format_value
@@ -34,6 +35,8 @@ def attack_sheet(records: pd.DataFrame) -> Sheet | None:
         found = {str(row["metric"]): row for row in rows_of(group)}
         shown.append((*map(str, key), *(_cell(found.get(name), name) for name in _ATTACK_TITLES)))
         notes += [f"not measured: {row['reason']}" for row in found.values() if pd.isna(row["value"])]
+        if any(MEANINGLESS in row["flags"] for row in found.values()):
+            notes.append(f"{key[2]} on {key[0]}: {FLAG_SENTENCES[MEANINGLESS]}")
     tasks = list(dict.fromkeys(task for task, *_ in shown))
     title = "Attacks on the models themselves"
     columns: tuple[str, ...] = ("Task", "Attack", "Candidate")
@@ -104,18 +107,20 @@ def forecast_sheet(records: pd.DataFrame) -> Sheet | None:
     return Sheet("Forecasts against measurements", header, tuple(rows), notes.lines()) if rows else None
 
 
-_BETTER = {"a better": "first", "b better": "second", "not distinguishable": "tie"}
+_BETTER = {"a better": "first", "b better": "second"}
 
 
 def comparison_sheet(comparison: pd.DataFrame) -> Sheet:
     """The rows of :meth:`trilemma.Result.compare`: a line for each task, set and level."""
     first, largest = comparison.iloc[0], comparison["family"].max()
-    tests = "one test" if largest == 1 else f"at most {largest} tests per family"
+    tests = "one test" if largest == 1 else f"all {largest} tests of the study"
     return Sheet(
         title=f"{first['metric'].replace('_', ' ')}: {first['a']} (first) against {first['b']} (second)",
         header=("task", "level", "n", "first", "second", "difference [95%]", "p (Holm)", "better"),
         rows=tuple(_comparison_row(row) for row in rows_of(comparison)),
-        notes=(f"Paired tests on the same items; p adjusted after Holm over {tests}.",),
+        notes=(
+            f"Paired tests on the same items; p after Holm over {tests}; the intervals are not adjusted.",
+        ),
         fixed=2,
     )
 
@@ -126,6 +131,11 @@ def _comparison_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     if row["task"] == AVERAGE and metric.average == metric.name:  # of the tasks' own metrics
         task = f"{task} score"
     better = _BETTER.get(row["verdict"], row["verdict"])
+    if better == "not distinguishable" and not pd.isna(row["detectable"]):
+        better += f" (below {100 * row['detectable']:.1f} points)"
+    if row["no_worse"]:
+        who = {"a": "first", "b": "second"}[row["no_worse"]]
+        better += f"; the {who} is no worse by more than {100 * row['margin']:g} points"
     return (
         task,
         row["level"],

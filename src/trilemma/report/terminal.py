@@ -1,5 +1,6 @@
 """Tables and sentences for a terminal, and tables for documents and programs."""
 
+import html
 import json
 import re
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 from trilemma.errors import TrilemmaError
 from trilemma.report.layout import Sheet, sheets
 from trilemma.report.tables import Table
-from trilemma.terminal import printable
+from trilemma.terminal import harmless_cell, printable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
 
@@ -118,22 +120,37 @@ def _json(tables: Sequence[Table]) -> str:
 
 def _csv(tables: Sequence[Table]) -> str:
     """Several tables follow each other, each after a comment line with its title."""
+    shown = [_for_spreadsheets(table.frame).to_csv(index=False) for table in tables]
     if len(tables) == 1:
-        return tables[0].frame.to_csv(index=False)
-    return "\n".join(f"# {table.title}\n{table.frame.to_csv(index=False)}" for table in tables)
+        return shown[0]
+    return "\n".join(f"# {table.title}\n{text}" for table, text in zip(tables, shown, strict=True))
+
+
+def _for_spreadsheets(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """A frame in which no text, that of its header neither, is a formula."""
+
+    def harmless(value: object) -> object:
+        return harmless_cell(value) if isinstance(value, str) else value
+
+    return frame.map(harmless).rename(columns=harmless)
 
 
 def _markdown(tables: Sequence[Table]) -> str:
     def line(cells: Sequence[str]) -> str:
-        safe = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells)
-        return f"| {' | '.join(safe)} |"
+        return f"| {' | '.join(_markdown_text(cell) for cell in cells)} |"
 
     parts = []
     for sheet in _sheets(tables):
         body = [line(sheet.header), line(["---"] * len(sheet.header)), *(line(row) for row in sheet.rows)]
-        notes = "".join(f"\n\n{note}" for note in sheet.notes)
-        parts.append(f"### {sheet.title}\n\n" + "\n".join(body) + notes)
+        notes = "".join(f"\n\n{_markdown_text(note)}" for note in sheet.notes)
+        parts.append(f"### {_markdown_text(sheet.title)}\n\n" + "\n".join(body) + notes)
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_text(text: str) -> str:
+    """Text in a line of markdown: no HTML, no link or image that a browser follows, and no end of a cell."""
+    text = html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    return text.replace("](", "]\\(").replace("\n", " ")
 
 
 _LATEX = {

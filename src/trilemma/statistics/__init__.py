@@ -19,13 +19,12 @@ and for Student's t (Hesterberg, "What Teachers Should Know about the Bootstrap"
 means of metrics on fewer than 50 clusters it covered 77 to 90% on 5 to 15 items; there the interval also
 spans Wilson's with at most two thirds of the clusters, which together held 94% or more. A single cluster
 shows no scatter: its interval is all that the value can be. In a mean over tasks such a task counts by
-its own interval, not by its resamples.
+its own interval, and a share without scatter by Agresti and Coull's variance.
 
-**Seeds.** Two or three seeds cannot be bootstrapped: resampling two of them halves their variance and
-gives three values. Seeds are crossed with items, so the variance of the mean over S seeds is the
-clusters' bootstrap variance of that mean plus s^2 / S, s^2 being the variance between the seeds'
-values; the degrees of freedom of the sum are Satterthwaite's (Biometrics Bulletin 1946). It is slightly
-conservative, since s^2 holds some item noise too. In simulations with two seeds it covered 90 to 98%
-where a bootstrap of seeds and clusters covered 83 to 97% and one of clusters alone 70 to 98%. With
-one seed an interval speaks of that trained model only.
+**Seeds.** Seeds are crossed with items, so the variance of the mean over S seeds is what the clusters
+contribute to all seeds alike, plus the variance between seeds over S. The latter is pooled over the study's
+cells (:mod:`trilemma.statistics.seeds`), and what the items explain of it is not counted twice; the degrees
+of freedom of the sum are Satterthwaite's (Biometrics Bulletin 1946). With two seeds that covers 94 to 98%
+where one model's own two seeds cover 84 to 98% at up to twice the width (``benchmarks/statistics.py``). With
+one seed an interval speaks of that trained model only, unless other candidates of the study have several.
 """

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trilemma.statistics.resampling import DRAWS, bootstrap_totals, cluster_sums
+from trilemma.statistics.seeds import NOTHING_KNOWN, SeedScatter, SeedVariance, influences, latent_scale
 from trilemma.statistics.sums import Array, Statistic, ratio
 
-ValueKind = Literal["proportion", "fraction", "correlation", "difference", "signed_difference"]
+ValueKind = Literal["proportion", "fraction", "correlation", "difference", "signed_difference", "amount"]
 """What kind of number a value is: a share of items, another number in 0..1, a correlation, a difference of
-two fractions (both in -1..1), or a difference of two numbers in -1..1."""
+two fractions (both in -1..1), a difference of two numbers in -1..1, or a mean of numbers from 0 up."""
 
 
 _BOUNDS: dict[ValueKind, tuple[float, float]] = {
@@ -22,6 +23,7 @@ _BOUNDS: dict[ValueKind, tuple[float, float]] = {
     "correlation": (-1.0, 1.0),
     "difference": (-1.0, 1.0),
     "signed_difference": (-2.0, 2.0),
+    "amount": (0.0, math.inf),
 }
 
 FEW_CLUSTERS = 50
@@ -93,18 +95,20 @@ class Sample:
         draws: [draws], the same mean on resampled clusters.
         clusters: clusters that contribute.
         answers: items times seeds that contribute (the denominator, for a proportion).
-        terms: (variance, degrees of freedom) of what else makes the value vary: each set of seeds.
+        scatter: (weight in the value, scatter of the seeds) of each task and model.
         kind: what kind of number the value is.
         parts: for a mean over tasks, (variance over clusters, degrees of freedom) of each task.
+        seeds: what a training seed adds, pooled over the study's cells.
     """
 
     value: float
     draws: Array
     clusters: int
     answers: float
-    terms: tuple[tuple[float, float], ...] = ()
+    scatter: tuple[tuple[float, SeedScatter], ...] = ()
     kind: ValueKind = "proportion"
     parts: tuple[tuple[float, float], ...] = ()
+    seeds: SeedVariance = NOTHING_KNOWN
 
     def __sub__(self, other: "Sample") -> "Sample":
         """The paired difference; both samples' clusters are the same ones."""
@@ -115,9 +119,14 @@ class Sample:
             self.draws - other.draws,
             clusters,
             answers,
-            self.terms + other.terms,
+            self.scatter + other.scatter,
             "signed_difference" if signed else "difference",
+            seeds=self.seeds,
         )
+
+    def __neg__(self) -> "Sample":
+        """The difference the other way round."""
+        return replace(self, value=-self.value, draws=-self.draws)
 
     @staticmethod
     def mean(samples: Sequence["Sample"]) -> "Sample":
@@ -134,37 +143,51 @@ class Sample:
             np.mean([one.draws for one in samples], axis=0),
             sum(one.clusters - 1 for one in samples) + 1,
             sum(one.answers for one in samples),
-            tuple((weight**2 * variance, df) for one in samples for variance, df in one.terms),
+            tuple((weight * own, scatter) for one in samples for own, scatter in one.scatter),
             next((kind for kind in _WIDEST if kind in kinds), "fraction"),
             tuple((weight**2 * variance, df) for variance, df in (one._own_doubt() for one in samples)),
+            samples[0].seeds,
         )
 
     def _own_doubt(self) -> tuple[float, float]:
         """Variance over clusters of a task in a mean over tasks, and its degrees of freedom.
 
-        Where resamples of few clusters understate it, it is that of a normal which reaches the farther
-        limit of the task's own interval over items.
+        A share without scatter has that of the share with two right and two wrong clusters added (Agresti &
+        Coull, Am. Stat. 1998). An F1 of few clusters, and what else shows no scatter, has that of a normal
+        that reaches the farther limit of its own interval.
         """
-        few = self.clusters < FEW_CLUSTERS and self.kind in ("proportion", "fraction")
-        if not few and self.clusters > 1 and self._item_variance > TINY_VARIANCE:
+        scatters = self.clusters > 1 and self._item_variance > TINY_VARIANCE
+        if scatters and not (self.kind == "fraction" and self.clusters < FEW_CLUSTERS):
             return self._item_variance, self.clusters - 1
-        low, high = replace(self, terms=(), answers=float(self.clusters)).interval()
+        if self.clusters > 1 and self.kind == "proportion":
+            share = (self.value * self.clusters + 2) / (self.clusters + 4)
+            return share * (1 - share) / (self.clusters + 4), self.clusters - 1
+        low, high = replace(self, scatter=()).interval()
         return (max(self.value - low, high - self.value) / _quantile(0.95)) ** 2, math.inf
 
     @property
     def variance(self) -> tuple[float, float]:
         """Variance over clusters and seeds, and Satterthwaite's degrees of freedom."""
-        terms = [*(self.parts or [(self._item_variance, self.clusters - 1)]), *self.terms]
+        terms = [*(self.parts or [(self._item_variance, self.clusters - 1)]), self._of_seeds]
         total = sum(term for term, _ in terms)
         spread = sum(term**2 / df for term, df in terms if df > 0)
         return total, total**2 / spread if spread > 0 else max(self.clusters - 1, 1)
 
     @property
+    def _of_seeds(self) -> tuple[float, float]:
+        """Variance over seeds of the value, what items explain of it included, and its degrees of freedom."""
+        several = [(weight, one) for weight, one in self.scatter if one.seeds > 1 or self.seeds.degrees]
+        return sum(weight**2 * self.seeds.of_mean(one) for weight, one in several), self.seeds.degrees
+
+    @property
     def _item_variance(self) -> float:
+        """Variance over clusters that the seeds share: what each seed errs on by itself is in the seeds'."""
         usable = self.draws[np.isfinite(self.draws)]
         if self.clusters < 2 or len(usable) == 0:
             return 0.0
-        return float(usable.var()) * self.clusters / (self.clusters - 1)
+        drawn = float(usable.var()) * self.clusters / (self.clusters - 1)
+        own = sum(weight**2 * one.of_items / one.seeds for weight, one in self.scatter)
+        return max(drawn - own, 0.0)
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """Confidence interval of the value over new items, and over new seeds where there are several.
@@ -181,15 +204,20 @@ class Sample:
         variance, degrees = self.variance
         t = _quantile(confidence, degrees)
         if kind == "proportion":
-            unclustered = not self.terms and self.answers == self.clusters
+            unclustered = not self._of_seeds[0] and self.answers == self.clusters
             if unclustered and self.clusters < _FEW_ITEMS:
                 return _clopper_pearson(self.value * self.answers, self.answers, confidence)
             if unclustered:
                 return wilson(self.value * self.answers, self.answers, confidence)
             return self._proportion(variance, t, self.answers)
+        if kind == "amount":
+            return self._amount(t * math.sqrt(variance), confidence)
         low, high = self._without_scatter(kind, confidence)
         if variance > TINY_VARIANCE:
-            low, high = self._widened_percentiles(confidence, t * math.sqrt(variance))
+            wide = self._widened_percentiles(confidence, t * math.sqrt(variance))
+            if self.parts or self._item_variance > TINY_VARIANCE:
+                low, high = wide
+            low, high = min(low, wide.low), max(high, wide.high)
             if kind == "fraction" and self.clusters < FEW_CLUSTERS and not self.parts:
                 safe = self._proportion(variance, t, self.clusters / _CLUSTERS_PER_ITEM)
                 low, high = min(low, safe.low), max(high, safe.high)
@@ -213,6 +241,13 @@ class Sample:
         size = min(p * (1 - p) / variance, most) if scatter else min(float(self.clusters), most)
         return _wilson(p, max(size, 1e-9), t)
 
+    def _amount(self, half: float, confidence: float) -> Interval:
+        """The interval of the logarithm: of few skewed numbers that mean is nearer to normal."""
+        if self.value <= 0:
+            return Interval(*_BOUNDS["amount"])
+        relative = half / self.value or wilson(0, self.clusters, confidence).high
+        return Interval(self.value * math.exp(-relative), self.value * math.exp(relative))
+
     def _without_scatter(self, kind: ValueKind, confidence: float) -> Interval:
         if kind == "fraction":
             return wilson(self.value * self.clusters, self.clusters, confidence)
@@ -222,12 +257,47 @@ class Sample:
             half = wilson(0, self.clusters, confidence).high
         return Interval(self.value - half, self.value + half)
 
-    def p_over_seeds(self) -> float:
-        """Two-sided p that the value is 0, over new items and new seeds (Welch's t); 1 without scatter."""
+    def p(self) -> float:
+        """Two-sided p of the value being 0, over new items and seeds (Welch's t); 0 without any scatter."""
         from scipy.special import stdtr
 
         variance, degrees = self.variance
-        return float(2 * stdtr(degrees, -abs(self.value) / math.sqrt(variance))) if variance > 0 else 1.0
+        if variance <= TINY_VARIANCE:
+            return float(self.value == 0)
+        return float(2 * stdtr(degrees, -abs(self.value) / math.sqrt(variance)))
+
+    def p_beyond(self, margin: float) -> float:
+        """P-value of the value being ``margin`` or more away from 0: below alpha, the two are equivalent.
+
+        The larger of two one-sided tests (TOST; Schuirmann, J. Pharmacokinet. Biopharm. 1987).
+        """
+        from scipy.special import stdtr
+
+        deviation, degrees = self._deviation
+        return float(stdtr(degrees, (abs(self.value) - margin) / deviation))
+
+    def p_below(self, margin: float) -> float:
+        """One-sided p of the value being ``margin`` or more below 0: below alpha, it is no worse."""
+        from scipy.special import stdtr
+
+        deviation, degrees = self._deviation
+        return float(stdtr(degrees, -(self.value + margin) / deviation))
+
+    def detectable(self, alpha: float, power: float = 0.8) -> float:
+        """The smallest difference from 0 that a two-sided test at ``alpha`` finds with this power."""
+        from scipy.special import stdtrit
+
+        deviation, degrees = self._deviation
+        return float((stdtrit(degrees, 1 - alpha / 2) + stdtrit(degrees, power)) * deviation)
+
+    @property
+    def _deviation(self) -> tuple[float, float]:
+        """Standard deviation and degrees of freedom; never 0: what data without scatter leave open."""
+        variance, degrees = self.variance
+        low, high = self._without_scatter(self.kind, 0.95)
+        scatters = self.parts or self._item_variance > TINY_VARIANCE
+        least = 0.0 if scatters else (high - low) / 2 / _quantile(0.95)
+        return max(math.sqrt(max(variance, 0.0)), least), degrees
 
 
 def sample(
@@ -236,6 +306,7 @@ def sample(
     statistic: Statistic,
     *,
     kind: ValueKind = "proportion",
+    seeds: SeedVariance | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Sample]:
@@ -246,23 +317,59 @@ def sample(
         groups: for each model the columns of its seeds.
         statistic: of sums [..., M, ...] to values [..., M].
         kind: what kind of number it is.
+        seeds: what a training seed adds; by default as these groups tell.
         draws: number of resamples.
         seed: of the random numbers.
     """
     values, drawn = statistic(sums.sum(0)), statistic(bootstrap_totals(sums, draws, seed))
+    scatters = seed_scatters(sums, groups, statistic, kind=kind)
+    seeds = SeedVariance.of(scatters) if seeds is None else seeds
     result = []
-    for group in groups:
+    for group, scatter in zip(groups, scatters, strict=True):
         columns = list(group)
-        own = values[columns]
         weight = sums[:, columns, ..., -1].reshape(len(sums), -1)
-        terms = ((float(own.var(ddof=1)) / len(own), len(own) - 1),) if len(own) > 1 else ()
-        contributing = int((np.abs(sums[:, columns]).reshape(len(sums), -1).sum(1) > 0).sum())
         result.append(
             Sample(
-                float(own.mean()), drawn[:, columns].mean(1), contributing, float(weight.sum()), terms, kind
+                float(values[columns].mean()),
+                drawn[:, columns].mean(1),
+                _contributing(sums, columns),
+                float(weight.sum()),
+                ((1.0, scatter),),
+                kind,
+                seeds=seeds,
             )
         )
     return result
+
+
+def seed_scatters(
+    sums: Array, groups: Sequence[Sequence[int]], statistic: Statistic, *, kind: ValueKind = "proportion"
+) -> list[SeedScatter]:
+    """How the values of each model's seeds scatter; the arguments are those of :func:`sample`."""
+    values, moved = statistic(sums.sum(0)), influences(sums, statistic)
+    return [_scatter(values[list(g)], moved[:, list(g)], _contributing(sums, list(g)), kind) for g in groups]
+
+
+def _contributing(sums: Array, columns: list[int]) -> int:
+    """Clusters that add something to a model's value."""
+    return int((np.abs(sums[:, columns]).reshape(len(sums), -1).sum(1) > 0).sum())
+
+
+def _scatter(values: Array, moved: Array, clusters: int, kind: ValueKind) -> SeedScatter:
+    """The scatter of one model's seeds, [S] values, each moved by clusters as [C, S] says."""
+    value, count, n = float(values.mean()), len(values), max(clusters, 1)
+    scale = 1.0
+    if kind in ("proportion", "fraction"):
+        scale = latent_scale(value, n)
+    elif kind == "correlation":
+        scale = max(1 - value**2, 1 / n) ** 2  # of Fisher's z
+    elif kind == "amount":
+        scale = value**2  # of the logarithm
+    if count == 1 or math.isnan(value):
+        return SeedScatter(count, 0.0, 0.0, scale, n)
+    own = moved - moved.mean(axis=1, keepdims=True)
+    of_items = float((own**2).sum()) / (count - 1) * n / max(n - 1, 1)
+    return SeedScatter(count, float(values.var(ddof=1)), of_items, scale, n)
 
 
 def hierarchical_bootstrap(

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from trilemma.analysis.answers import benchmark_of
 from trilemma.errors import StoreError
-from trilemma.records import AVERAGE, GENERATED, ITEMS, RECORDS, Record
+from trilemma.records import AVERAGE, GENERATED, ITEMS, RECORDS, SEEN, Record
+from trilemma.study.data_warnings import seen_in_training
 from trilemma.study.graph import AdaptedModel, Graph
 from trilemma.study.stage import Stage
 from trilemma.study.store import Store
@@ -110,16 +111,27 @@ class Finished:
 
     def completed(self, record: Record) -> Record:
         """A record that was formed from answers, with the columns that answers do not have."""
-        by = [
-            stage
-            for adapted in self.graph.adapted
-            if adapted.model == record.model and record.task in (adapted.task, AVERAGE)
-            for stage in adapted.asked
-            if stage.has_items
-        ]
-        generated = (GENERATED,) if self._is_generated(record) else ()
-        flags = tuple(dict.fromkeys((*record.flags, *generated)))
-        return replace(record, **self._shared(record.model, by), flags=flags)
+        added = [GENERATED] if self._is_generated(record) else []
+        added += [SEEN] if record.axis == "P" and record.set in self._seen.get(record.task, ()) else []
+        flags = tuple(dict.fromkeys((*record.flags, *added)))
+        shared = self._answered.get((record.model, record.task)) or self._shared(record.model, ())
+        return replace(record, **shared, flags=flags)
+
+    @cached_property
+    def _answered(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """By model and task what all records of its answers have from the profile and from their stages."""
+        by: dict[tuple[str, str], list[Stage]] = {}
+        for adapted in self.graph.adapted:
+            for task in (adapted.task, AVERAGE):
+                answered = (stage for stage in adapted.asked if stage.has_items)
+                by.setdefault((adapted.model, task), []).extend(answered)
+        return {key: self._shared(key[0], stages) for key, stages in by.items()}
+
+    @cached_property
+    def _seen(self) -> dict[str, dict[str, float]]:
+        """By task its evaluation splits that are in part in the training split."""
+        tasks = dict.fromkeys(adapted.task for adapted in self.graph.adapted)
+        return {task: seen_in_training(self.graph, task) for task in tasks}
 
     def _is_generated(self, record: Record) -> bool:
         """Whether a score is, at least in part, on items of the embedded suite."""

@@ -1,9 +1,11 @@
 """A study laid out as stages: what is wrong with it is found here, before any work."""
 
+import time
 from collections.abc import Callable, Mapping
 
 from trilemma.attacks.settings import AttackSettings
 from trilemma.errors import AttackError
+from trilemma.hardware.process import require_addresses
 from trilemma.study.data import StudyData
 from trilemma.study.graph import Graph
 from trilemma.study.origin import Origin, fetch, require_loadable, resolve
@@ -33,6 +35,7 @@ def lay_out(
     Raises:
         TrilemmaError: for whatever would stop the study.
     """
+    require_addresses()
     require_importable(study)
     preparing("reading the data")
     data = PublishedSizes(study) if offline and study.data == "hub" else StudyData(study)
@@ -47,11 +50,13 @@ def lay_out(
             origins[model.label] = resolve(model, study.base)
         require_loadable(model, origins[model.label])
     preparing("laying out the stages")
+    progress = _counting(preparing)
     graph = Graph(study, data, origins, provenance() if machine is None else machine)
     _lay_out_sources(graph)
     for task in study.tasks:
         for adaptation in study.adapt:
             for model in study.models:
+                progress(len(graph.stages))
                 for adapted in adapt.lay_out(graph, model, task, adaptation):
                     graph.adapted.append(adapted)
                     for kind in KINDS:
@@ -60,7 +65,21 @@ def lay_out(
     for kind in KINDS:
         for stage in kind.of_study(graph) if kind.of_study else ():
             graph.add(stage)
+            progress(len(graph.stages))
     return graph
+
+
+def _counting(preparing: Callable[[str], None]) -> Callable[[int], None]:
+    """Says every two seconds how many stages there are so far."""
+    said = time.monotonic()
+
+    def progress(stages: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= 2:
+            said = time.monotonic()
+            preparing(f"laying out the stages, {stages:,} so far")
+
+    return progress
 
 
 def _lay_out_sources(graph: Graph) -> None:

@@ -80,7 +80,6 @@ def require_loadable(model: ModelSpec, origin: Origin) -> None:
     from trilemma.models import loading, source
 
     source.find(origin.location, weights=True, allow_pickle=model.allow_pickle)
-    loading.require_buildable(Path(origin.location))
     loading.load_tokenizer(origin.location, trust_remote_code=model.trust_remote_code)
     _require_shape(model, Path(origin.location))
 

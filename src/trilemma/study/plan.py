@@ -1,7 +1,8 @@
 """What a study would do, before it does it: stages, downloads, memory and time."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from trilemma.study.console import duration
+from trilemma.study.data_warnings import data_warnings
 from trilemma.study.estimate import STAGE_SECONDS
 from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out
+from trilemma.study.power import Resolution, resolutions
 from trilemma.study.spec import Study
 from trilemma.study.store import has_artifact
 from trilemma.terminal import print_lines
@@ -42,6 +45,9 @@ class StudyPlan:
         seconds: estimated time of those on this machine.
         memory: estimated peak bytes.
         available: bytes of memory this machine has.
+        resolutions: what differences its items and seeds can resolve.
+        seeds: how many it has.
+        warnings: what of the data misleads a reader of the scores.
     """
 
     study: str
@@ -52,28 +58,35 @@ class StudyPlan:
     seconds: float
     memory: float
     available: int
+    resolutions: list[Resolution]
+    seeds: int
+    warnings: list[str]
 
 
-def plan(study: Study, store: Path | None = None) -> StudyPlan:
+def plan(
+    study: Study, store: Path | None = None, preparing: Callable[[str], None] = lambda what: None
+) -> StudyPlan:
     """Lay out a study without running it; hub data and models are taken at their published sizes.
 
     Args:
         study: the study.
         store: folder of artifacts, of which those of the study are counted. What comes from the hub is not
             looked up there, so stages that need it count as absent.
+        preparing: called with what is being done.
 
     Raises:
         TrilemmaError: for whatever would stop the study at its start.
     """
     from trilemma.hardware import machine
 
-    graph = lay_out(study, offline=True)
+    graph = lay_out(study, offline=True, preparing=preparing)
+    preparing("looking up what is there")
     absent = [stage for stage in graph.stages if not (store and has_artifact(store, stage.kind, stage.key))]
+    missing = Counter(stage.kind for stage in absent)
     planned = []
     for kind in dict.fromkeys(stage.kind for stage in graph.stages):
         work, memory = zip(*(stage.estimate for stage in graph.stages if stage.kind == kind), strict=True)
-        present = len(work) - sum(stage.kind == kind for stage in absent)
-        planned.append(PlannedStages(kind, len(work), present, sum(work), max(memory)))
+        planned.append(PlannedStages(kind, len(work), len(work) - missing[kind], sum(work), max(memory)))
     operations = sum(stage.estimate.work for stage in absent)
     return StudyPlan(
         study=study.name,
@@ -84,6 +97,9 @@ def plan(study: Study, store: Path | None = None) -> StudyPlan:
         seconds=operations / _matrix_rate() + STAGE_SECONDS * len(absent),
         memory=max(row.memory for row in planned),
         available=machine.available_memory(),
+        resolutions=resolutions(graph),
+        seeds=len(study.seeds),
+        warnings=list(data_warnings(graph)),
     )
 
 
@@ -109,6 +125,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         memory = format_value(row.memory, "bytes") if row.memory else unknown
         table.add_row(row.kind, str(row.all), str(row.present), work, memory)
     console.print(table)
+    print_lines(console, *plan.warnings, style="yellow")
     print_lines(console, *(f"download: {download}" for download in plan.downloads))
     count, present = (sum(getattr(row, name) for row in plan.stages) for name in ("all", "present"))
     stages = f"{count - present} of {count} stages, the rest present" if present else f"{count} stages"
@@ -118,6 +135,7 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
         print_lines(console, f"estimated time and memory of {names}: unknown until fetched or opened{rest}")
         if not rest:
             return
+    _print_resolutions(plan, console)
     needed, available = format_value(plan.memory, "bytes"), format_value(plan.available, "bytes")
     print_lines(
         console,
@@ -127,6 +145,22 @@ def print_plan(plan: StudyPlan, console: Console) -> None:
     if plan.memory > plan.available:
         remedy = "use adapt method lora or linear-probe, a smaller batch, or a larger machine"
         print_lines(console, f"this is more memory than the machine has: {remedy}", style="yellow")
+
+
+def _print_resolutions(plan: StudyPlan, console: Console) -> None:
+    """What differences the study can resolve, so that nobody spends hours on what cannot be decided."""
+    if not plan.resolutions:
+        return
+    table = Table(title="smallest difference that is found (80% power)", title_justify="left")
+    for heading in ("mean over tasks", "items", "difference"):
+        table.add_column(heading, justify="left" if heading == "mean over tasks" else "right")
+    for one in plan.resolutions:
+        table.add_row(one.what, f"{one.items:,}", f"{100 * one.difference:.1f} points")
+    console.print(table)
+    if plan.seeds == 1:
+        print_lines(
+            console, "with one seed a difference is one of these trained models, not of the candidates"
+        )
 
 
 _SIZELESS = ("tokenizer", "create", "transform")

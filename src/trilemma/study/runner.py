@@ -1,6 +1,7 @@
 """Walks a study's graph in this process: computes what is absent, reuses what is there."""
 
 import ctypes
+import errno
 import gc
 import json
 import shutil
@@ -12,17 +13,21 @@ from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
-from trilemma.errors import DivergedError, StoreError, TrilemmaError
-from trilemma.files import write_text
+from trilemma.errors import DivergedError, StoreError, TrilemmaError, is_out_of_memory
+from trilemma.files import largest_file, too_large, write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
 from trilemma.study.console import ConsoleListener
+from trilemma.study.data_warnings import data_warnings
 from trilemma.study.finished import Finished
+from trilemma.study.graph import Graph
 from trilemma.study.layout import lay_out, provenance
 from trilemma.study.spec import Study
-from trilemma.study.stage import Stage, StageRun
+from trilemma.study.stage import AGAIN, Stage, StageRun
 from trilemma.study.stages import all_records
 from trilemma.study.store import DamagedError, Store
+from trilemma.units import format_value
+from trilemma.web import without_secrets
 
 _FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
@@ -50,6 +55,9 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
+    _require_room(graph, listener.notice)
+    for warning in data_warnings(graph):
+        listener.notice(warning)
     listener.planned(graph)
     finished = Finished(graph, Store(store))
     walk = _Walk(finished, listener)
@@ -75,7 +83,7 @@ def _is_not_noise(record: LogRecord) -> bool:
 
 def keep_study(study: Study, path: Path, notice: Callable[[str], None]) -> None:
     """Write the study beside its tables, and give notice where those of another one will be replaced."""
-    content = study.model_dump_json(indent=1, exclude_unset=True)
+    content = without_secrets(study.model_dump_json(indent=1, exclude_unset=True))
     finished = path.is_file() and (path.parent / "records.parquet").is_file()
     if finished and path.read_bytes() != content.encode():
         notice(f"replaces the result of an earlier version of the study in {path.parent}")
@@ -102,12 +110,14 @@ class _Walk:
             found = store.facts(stage.kind, stage.key)
         except DamagedError:
             found = None
-        reused = found is not None
-        if found is None:
+        reused = found is not None and not found.get(AGAIN)
+        if found is None or not reused:
             progress = self.listener.started(stage)
             with store.computing(stage.kind, stage.key):
                 # Another study may have finished it meanwhile.
-                found = self._sound(stage) or self._compute(stage, progress)
+                found = self._sound(stage)
+                if found is None or found.get(AGAIN):
+                    found = self._compute(stage, progress)
         facts[stage.key] = found
         failure = str(found.get("failure", ""))
         if failure:
@@ -156,10 +166,45 @@ class _Walk:
                         f"the disk is full: cannot write under {store.root}; free space and run the command "
                         "again"
                     ) from error
+                if not isinstance(error, TrilemmaError) and (reason := _limit(error)):
+                    raise StoreError(f"{stage}: {reason}") from error
                 raise
             facts |= {"stage_seconds": time.monotonic() - began, **provenance()}
         _give_back_memory()
         return facts
+
+
+def _limit(error: Exception) -> str:
+    """Which limit of the process a library's error comes from, and what to do; "" for another error."""
+    if is_out_of_memory(error):
+        return (
+            "there is not enough memory; give `adapt` a smaller batch or max_length, or method lora or "
+            "linear-probe, or use a smaller model or a larger machine"
+        )
+    full = getattr(error, "errno", None) == errno.EFBIG or "File too large" in str(error)
+    return too_large() if full else ""
+
+
+def _require_room(graph: Graph, notice: Callable[[str], None]) -> None:
+    """Refuse, or give notice, before any work where a limit of the process is known to be too low.
+
+    Raises:
+        StoreError: where the weights of a candidate do not fit in a file.
+    """
+    from trilemma.hardware.machine import available_memory
+
+    for label, origin in graph.origins.items():
+        size = 2 * (origin.weights or 0)  # at least: how large the vocabulary will be is not known
+        if size > largest_file():
+            raise StoreError(
+                f"the weights of {label} take at least {format_value(size, 'bytes')}, and {too_large()}"
+            )
+    needed, available = max(stage.estimate.memory for stage in graph.stages), available_memory()
+    if needed > available:
+        notice(
+            f"about {format_value(needed, 'bytes')} of memory may be needed, and there are "
+            f"{format_value(available, 'bytes')}"
+        )
 
 
 def _give_back_memory() -> None:

@@ -15,6 +15,9 @@ from trilemma.progress import Progress, silent
 from trilemma.study.data import Corpus, StudyData
 from trilemma.study.origin import Origin
 
+AGAIN = "again"
+"""Fact of an artifact that serves its run, and that the next run makes again."""
+
 
 class StageEstimate(NamedTuple):
     """What a stage will take, roughly: floating-point operations and peak bytes."""

@@ -1,5 +1,6 @@
 """The store: a folder of artifacts, each whole or absent, found by the key of the stage that made it."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -52,8 +53,11 @@ class Store:
         try:
             content = json.loads((folder / _FACTS).read_text("utf-8"))
             files, facts = dict(content["files"]), dict(content["facts"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            written = content.pop("checksum", None)  # an earlier version wrote none
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedError(f"{_FACTS} is unreadable") from error
+        if written is not None and written != _checksum(content):
+            raise DamagedError(f"{_FACTS} differs from its checksum")
         if key not in self._verified:
             if folder.is_symlink() or any(path.is_symlink() for path in folder.rglob("*")):
                 # A model card is written into it later: never through a link to somewhere else.
@@ -119,10 +123,14 @@ class Store:
                     "facts": facts,
                     "files": {name: sha256(temporary / name) for name in names},
                 }
+                content = json.loads(json.dumps(content))  # as it will be read
+                content["checksum"] = _checksum(content)
                 write_text(temporary / _FACTS, json.dumps(content, indent=1, sort_keys=True))
                 for name in names:
                     sync(temporary / name)
                 sync(temporary)
+                if final.exists():  # it is made again
+                    shutil.rmtree(final)
                 os.rename(temporary, final)
                 sync(final.parent)
         finally:
@@ -132,6 +140,11 @@ class Store:
 
     def _drop_work(self, kind: str, key: str) -> None:
         shutil.rmtree(self.root / "work" / f"{kind}-{key}", ignore_errors=True)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Of the facts of an artifact, and of what else stands beside them."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _files_in(folder: Path) -> set[str]:

@@ -6,19 +6,20 @@ Wang et al., "Adversarial GLUE: A Multi-Task Benchmark for Robustness Evaluation
 not, so its levels are ``unknown``.
 """
 
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import Request
 
 from trilemma.errors import DataError, one_line
 from trilemma.tasks.columns import adversarial, shown
 from trilemma.tasks.raw_table import RawTable, decode, parse_json, require_columns
 from trilemma.tasks.task import AdversarialExamples, Level, Task
+from trilemma.web import ask, without_secrets
 
 METHODS: Mapping[Level, tuple[str, ...]] = {
     "word": ("TextBugger", "TextFooler", "BERT-ATTACK", "SememePSO", "SemAttack"),
@@ -32,6 +33,9 @@ BENIGN = "glue"
 """The method of clean GLUE items, which ``test_ann.json`` holds too."""
 
 DOWNLOAD_SECONDS = 60
+
+LARGEST_DOWNLOAD = 256 << 20
+"""Bytes; AdvGLUE's own files have about two million."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ def read_annotated(location: str | Path, task: Task) -> list[AdversarialExamples
     test = name.startswith("test")
     found = []
     for subset in SUBSETS.get(task.name, ()):
-        table = _item_columns(*_items(_document(location), subset.key, f"{location}, {subset.key}"), task)
+        where = without_secrets(f"{location}, {subset.key}", str(location))
+        table = _item_columns(*_items(_document(location), subset.key, where), task)
         official = subset.test_rows if test else subset.dev_rows if name.startswith("dev") else None
         found.append(from_table(task, f"{subset.name}_test" if test else subset.name, table, official))
     return found
@@ -126,6 +131,12 @@ def _items(document: Any, key: str, where: str) -> tuple[list[dict[str, Any]], s
 def _item_columns(items: Sequence[dict[str, Any]], where: str, task: Task) -> RawTable:
     required = [*task.fields, "label", "data_construction", "method"]
     for row, item in enumerate(items, start=1):
+        if absent := [name for name in ("data_construction", "method") if name not in item]:
+            raise DataError(
+                f"{where}, row {row} lacks the column {absent[0]!r}: this is not one of AdvGLUE's "
+                "annotated files (dev_ann.json, test_ann.json); write its items as JSON Lines and name that "
+                "by `task` and `file`"
+            )
         require_columns(f"{where}, row {row}", list(item), required)
     originals = [f"original_{name}" for name in task.fields]
     # An idx may repeat where clean items are numbered too, so it is used only if unique.
@@ -155,14 +166,20 @@ def _parsed(path: str, modified: int, size: int) -> Any:
 
 @lru_cache(maxsize=2)
 def _downloaded(url: str) -> Any:
+    where = without_secrets(url, url)
     try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as answer:
-            data = answer.read()
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        raise DataError(
-            f"{url} cannot be read ({one_line(error)}); download it once and give its path"
-        ) from error
-    return parse_json(decode(data, url), url)
+        answer = ask(Request(url), DOWNLOAD_SECONDS, LARGEST_DOWNLOAD, redirects=True)
+        reason = f"status {answer.status} {one_line(answer.reason)}" if answer.status != 200 else ""
+        if len(answer.body) > LARGEST_DOWNLOAD:
+            reason = f"it has more than {LARGEST_DOWNLOAD >> 20} MiB"
+    except TimeoutError:
+        reason = f"it did not come within {DOWNLOAD_SECONDS} s"
+    except (OSError, ValueError, HTTPException) as error:
+        reason = one_line(error)
+    if reason:
+        said = without_secrets(reason, url)
+        raise DataError(f"{where} cannot be read ({said}); download it once and give its path")
+    return parse_json(decode(answer.body, where), where)
 
 
 def _is_url(location: str | Path) -> bool:

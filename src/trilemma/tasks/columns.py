@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
@@ -137,6 +137,8 @@ def check_text(value: object, where: str, row: int, name: str) -> None:
         raise _wrong(where, row, f"{shown(value)} in column {name!r}", "text")
     if not _well_formed(value):
         raise _wrong(where, row, f"a lone surrogate in column {name!r}", "text that UTF-8 can hold")
+    if "\0" in value:
+        raise _wrong(where, row, f"a NUL character in column {name!r}", "text")
     if len(value) > LONGEST_TEXT:
         found = f"{len(value):,} characters in column {name!r} (is a quote left open?)"
         raise _wrong(where, row, found, f"at most {LONGEST_TEXT:,}")
@@ -160,7 +162,9 @@ def item_labels(table: RawTable, column: str, task: Task, hidden: bool = False) 
     if task.labels is not None:
         if not numeric_names:
             known |= {index: float(index) for index in range(len(task.labels))}
-            known |= {str(index): float(index) for index in range(len(task.labels))}
+            known |= {
+                f"{index}{end}": float(index) for index in range(len(task.labels)) for end in ("", ".0")
+            }
         known |= {name: float(index) for index, name in enumerate(task.labels)}
     labels: list[float | None] = []
     for row, value in enumerate(table.columns[column], start=1):
@@ -251,7 +255,24 @@ def item_origins(split: str, ids: Sequence[str], originals: Sequence[Text | None
 
 def fingerprint(*columns: object) -> str:
     """SHA-256 of the content, the same on every platform and for every file format."""
-    return hashlib.sha256(json.dumps(columns, allow_nan=False).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for place, column in enumerate(columns):
+        digest.update(b", " if place else b"[")
+        for part in _json_parts(column):
+            digest.update(part.encode())
+    digest.update(b"]" if columns else b"[]")
+    return digest.hexdigest()
+
+
+def _json_parts(column: object, rows: int = 10_000) -> Iterator[str]:
+    """A column as JSON, never all of it in one text."""
+    if not isinstance(column, list | tuple):
+        yield json.dumps(column, allow_nan=False)
+        return
+    for start in range(0, len(column) or 1, rows):
+        part = json.dumps(column[start : start + rows], allow_nan=False)
+        end = start + rows >= len(column)
+        yield (", " if start else "[") + part[1:-1] + ("]" if end else "")
 
 
 def shown(value: object) -> str:
@@ -286,6 +307,8 @@ def _expected(task: Task) -> str:
 
 
 def _score(value: Any) -> float | None:
+    if isinstance(value, str) and "_" in value:  # Python's way to write 1,000, and nobody else's
+        return None
     try:
         score = float(value)
     except (TypeError, ValueError, OverflowError):

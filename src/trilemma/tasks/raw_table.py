@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from trilemma.errors import DataError, one_line
 
-MAXIMUM_BYTES = 4 << 30
+MAXIMUM_BYTES = 1 << 30
 """Largest size of a Parquet file's columns once decoded; the largest GLUE split has about 80 MB."""
+
+MOST_ROWS = 2_000_000
+"""Most rows of a file; the largest GLUE split has 393 thousand."""
+
+CELL_BYTES = 64
+"""What Python takes for a cell beside its text: copies of one text count too."""
 
 _ROWS_PER_BATCH = 4096
 
@@ -41,7 +45,7 @@ class RawTable:
 def read_file(path: Path, required: Sequence[str], optional: Iterable[str] = ()) -> RawTable:
     """Read the named columns of a ``.parquet``, ``.csv`` or ``.jsonl`` file; others are left out.
 
-    CSV is UTF-8 with a header line and quotes as in RFC 4180, and its cells are read as text.
+    CSV is UTF-8 with a header line and quotes strictly as in RFC 4180, and its cells are read as text.
 
     Args:
         path: the file.
@@ -104,7 +108,9 @@ def decode(data: bytes, where: str) -> str:
 def parse_json(text: str, where: str) -> Any:
     """One JSON value; garbage, absurd nesting and absurd numbers are refused."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except DataError as error:
+        raise DataError(f"{where}: {error}; leave one out") from error
     except RecursionError as error:
         raise DataError(f"{where}: JSON nested too deeply; expected flat objects") from error
     except ValueError as error:
@@ -117,13 +123,18 @@ def _parquet(path: Path, required: list[str], optional: list[str]) -> dict[str, 
             names = file.schema_arrow.names
             require_columns(str(path), names, required)
             wanted = [*required, *(name for name in optional if name in names)]
+            if file.metadata.num_rows > MOST_ROWS:
+                raise DataError(
+                    f"{path} has {file.metadata.num_rows:,} rows, and at most {MOST_ROWS:,} are read; give a "
+                    "smaller file"
+                )
             kinds = {name: file.schema_arrow.field(name).type for name in wanted}
             text = [n for n, k in kinds.items() if pa.types.is_string(k) or pa.types.is_large_string(k)]
         # Repeated text is kept once until its size is known, since a small file may hold any amount.
         with pq.ParquetFile(path, read_dictionary=text) as file:
             batches, size = [], 0
             for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH, columns=wanted):
-                size += sum(_decoded_bytes(column) for column in batch.columns)
+                size += sum(_decoded_bytes(column) + CELL_BYTES * len(column) for column in batch.columns)
                 if size > MAXIMUM_BYTES:
                     raise DataError(
                         f"{path} holds more than {MAXIMUM_BYTES >> 30} GiB once decoded; give a smaller file"
@@ -148,28 +159,33 @@ def _decoded_bytes(column: pa.Array) -> int:
 
 
 def _csv(path: Path, required: list[str], optional: list[str]) -> dict[str, list[Any]]:
-    data = path.read_bytes()
-    text = decode(data, str(path))
-    # One block, read by one thread: only then does the parser report which row is at fault.
-    options = pyarrow.csv.ReadOptions(block_size=min(max(len(data), 1024) + 1, 2**31 - 1), use_threads=False)
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    """Strictly by RFC 4180: a stray quote that joins rows would take labels with it."""
+    text = decode(path.read_bytes(), str(path))
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    rows, row = csv.reader(io.StringIO(text, newline=""), strict=True), 0
     try:
-        names = next(csv.reader(io.StringIO(text, newline="")), [])
+        names = next(rows, [])
         require_columns(str(path), names, required)
-        wanted = [*required, *(name for name in optional if name in names)]
-        convert = pyarrow.csv.ConvertOptions(
-            include_columns=wanted,
-            column_types=dict.fromkeys(wanted, pa.large_string()),
-            strings_can_be_null=False,
-        )
-        table = pyarrow.csv.read_csv(io.BytesIO(text.encode()), options, parse, convert)
-    except (pa.ArrowException, csv.Error) as error:
-        # The parser counts the header as row 1.
-        message = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", one_line(error))
+        wanted = {name: names.index(name) for name in (*required, *(n for n in optional if n in names))}
+        columns: dict[str, list[Any]] = {name: [] for name in wanted}
+        for cells in rows:
+            if not cells:  # a blank line
+                continue
+            row += 1
+            if len(cells) != len(names):
+                raise DataError(
+                    f"{path}, row {row}: expected {len(names)} columns, got {len(cells)}; is a comma or a "
+                    "quote in a text not quoted, or the file truncated?"
+                )
+            for name, place in wanted.items():
+                columns[name].append(cells[place])
+    except csv.Error as error:
+        where = f"{path}, row {row + 1}" if rows.line_num > 1 else f"{path}, header"
         raise DataError(
-            f"{path}: not valid CSV ({message}); is a quote left open, or the file truncated?"
+            f"{where}: not valid CSV ({one_line(error)}); put a text that contains quotes between quotes, "
+            'and write each quote inside it twice: "She said ""no"""'
         ) from error
-    return {name: table[name].to_pylist() for name in wanted}
+    return columns
 
 
 def _jsonl(path: Path, required: list[str], optional: list[str]) -> dict[str, list[Any]]:
@@ -199,7 +215,17 @@ def _jsonl(path: Path, required: list[str], optional: list[str]) -> dict[str, li
 
 
 def _names(names: Sequence[str]) -> str:
-    return one_line(", ".join(names))
+    return one_line(", ".join(name if name == name.strip() else repr(name) for name in names))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose names differ: of two values for one name, one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{one_line(twice, 40)!r} is there twice in one object")
+    return found
 
 
 _READERS: dict[str, Callable[[Path, list[str], list[str]], dict[str, list[Any]]]] = {

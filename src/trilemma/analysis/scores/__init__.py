@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
-from trilemma.analysis.answers import CLEAN, COLUMNS, AnswerMatrix, answer_matrices
+from trilemma.analysis.answers import ATTACKS, CLEAN, COLUMNS, AnswerMatrix, answer_matrices
 from trilemma.analysis.baselines import seeds_without_skill
 from trilemma.analysis.candidates import Candidate, candidates
-from trilemma.analysis.item_metrics import ITEM_METRICS
 from trilemma.analysis.scores.averages import averages, leaderboard_score
 from trilemma.analysis.scores.by_set import scores_on
 from trilemma.analysis.scores.context import Context
+from trilemma.analysis.seed_noise import SeedNoise
 from trilemma.records import Record
 from trilemma.tasks.task import Task
 
@@ -37,12 +38,13 @@ def score(
     if frame.empty:
         return []
     everyone, seeds = answer_matrices(frame), len(set(frame["seed"].dropna())) or 1
+    noise = SeedNoise(everyone)
     records: list[Record] = []
     for candidate in candidates(frame):
         own = [matrix.columns(columns) for matrix in everyone if (columns := matrix.of(candidate.name))]
-        lacking = _without_skill([matrix for matrix in own if len(matrix.gold)], candidate)
+        lacking = _without_skill([one for one in own if len(one.gold)], candidate, tasks, noise)
         study = str(frame["study"].iloc[0])
-        context = Context(study, tasks, partial or {}, seeds, candidate, lacking)
+        context = Context(study, tasks, partial or {}, seeds, candidate, lacking, noise)
         records += _of_candidate(everyone, own, context)
     return records
 
@@ -51,6 +53,8 @@ def _of_candidate(
     everyone: Sequence[AnswerMatrix], own: Sequence[AnswerMatrix], context: Context
 ) -> Iterator[Record]:
     for matrix in own:
+        if matrix.benchmark == ATTACKS:  # the average over them follows
+            continue
         if len(matrix.gold):
             yield from scores_on(matrix, context)
         else:
@@ -61,11 +65,14 @@ def _of_candidate(
     yield from averages(everyone, [matrix for matrix in own if len(matrix.gold)], context)
 
 
-def _without_skill(own: Sequence[AnswerMatrix], candidate: Candidate) -> Mapping[str, set[int | None]]:
-    """By task the seeds (None: all together) with which the candidate has not learnt it."""
-    accuracy = ITEM_METRICS["accuracy"]
-    known = [matrix for matrix in own if matrix.benchmark == CLEAN and not accuracy.missing(matrix)]
+def _without_skill(
+    own: Sequence[AnswerMatrix], candidate: Candidate, tasks: Mapping[str, Task], noise: SeedNoise
+) -> Mapping[str, set[int | None]]:
+    """By task the seeds (None: all together) for which no skill was shown."""
+    known = [one for one in own if one.benchmark == CLEAN and not np.isnan(one.gold).all()]
     return {
-        task: seeds_without_skill([matrix for matrix in known if matrix.task == task], candidate.name)
-        for task in dict.fromkeys(matrix.task for matrix in known)
+        task: seeds_without_skill(
+            [one for one in known if one.task == task], candidate.name, tasks[task].metrics, noise
+        )
+        for task in dict.fromkeys(one.task for one in known)
     }

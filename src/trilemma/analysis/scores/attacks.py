@@ -13,6 +13,9 @@ from trilemma.statistics.sums import Array, ratio
 
 Row = Mapping[str, Any]
 
+FEWEST = 5
+"""Items below which the mean of an amount has no interval."""
+
 
 @dataclass(frozen=True)
 class AttackOutcome:
@@ -62,7 +65,8 @@ def attack_records(runs: Sequence[AttackOutcome]) -> Iterator[Record]:
         yield _mean(record, "words_changed", won, "words_changed", none)
         yield _mean(record, "queries_per_item", attacked, "queries", none)
         yield _mean(record, "queries_per_success", won, "queries", none)
-        yield _mean(record, "similarity", [] if unmeasured else won, "similarity", unmeasured or none)
+        alike = [] if unmeasured else won
+        yield _mean(record, "similarity", alike, "similarity", unmeasured or none, "difference")
         yield _mean(record, "perplexity_ratio", won, "perplexity_ratio", unnamed)
 
 
@@ -147,9 +151,11 @@ def _mean(
     by_seed: Sequence[Sequence[Row]],
     column: str,
     none: str,
-    kind: ValueKind = "difference",
+    kind: ValueKind = "amount",
 ) -> Record:
     """The mean over seeds of each seed's mean, with its interval over items and seeds.
+
+    Fewer than five items say too little about a skewed amount for an interval.
 
     Args:
         record: the shared columns.
@@ -157,7 +163,7 @@ def _mean(
         by_seed: each seed's rows; those without a value are left out.
         column: the value's.
         none: why there may be none.
-        kind: ``proportion`` of rows, or ``difference``, any number.
+        kind: ``proportion`` of rows, ``amount`` (from 0 up), or ``difference`` (in -1..1).
     """
     known = [[row for row in rows if row[column] is not None] for rows in by_seed]
     columns = [{str(row["id"]): float(row[column]) for row in rows} for rows in known if rows]
@@ -168,12 +174,17 @@ def _mean(
     contributions = np.array(
         [[(values.get(one, 0.0), float(one in values)) for values in columns] for one in ids]
     )
-    # Intervals of the statistics room are of numbers in -1..1.
-    most = 1.0 if kind == "proportion" else float(np.abs(contributions[..., 0]).max()) or 1.0
     value: Array = ratio(contributions.sum(axis=0))
-    contributions[..., 0] /= most
-    low, high = hierarchical_bootstrap(contributions, np.arange(len(ids)), kind=kind)
-    least = 0.0 if (contributions[..., 0] >= 0).all() else -1.0
-    fewer = f"{len(columns)} of {len(by_seed)} seeds" if len(columns) < len(by_seed) else ""
-    limits = max(low, least) * most, high * most
-    return record.with_value(float(value.mean()), *limits, n=sum(map(len, columns)), note=fewer)
+    note = f"{len(columns)} of {len(by_seed)} seeds" if len(columns) < len(by_seed) else ""
+    known_limits = kind == "proportion" or len(ids) >= FEWEST
+    low, high = (
+        hierarchical_bootstrap(contributions, np.arange(len(ids)), kind=kind)
+        if known_limits
+        else (None, None)
+    )
+    if not known_limits:
+        few = f"no interval: {len(ids)} items, it takes {FEWEST}"
+        note = "; ".join(filter(None, (note, few)))
+    if high is not None and record.unit == "fraction":
+        high = min(high, 1.0)
+    return record.with_value(float(value.mean()), low, high, n=sum(map(len, columns)), note=note)

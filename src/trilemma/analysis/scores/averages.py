@@ -106,7 +106,8 @@ def _records(
         yield context.record(None, reason, **aggregate.columns, seed=None)
         return
     name = context.candidate.name
-    by_task = {task: seed_scores(own[task], name, aggregate.parts[task]) for task in tasks}
+    noise = context.noise.of(aggregate.parts, aggregate.benchmark, aggregate.level)
+    by_task = {task: seed_scores(own[task], name, aggregate.parts[task], noise) for task in tasks}
     parts = list(by_task.values())
     common = set.intersection(*(set(scores.rows) for scores in parts))
     others = sorted({matrix.task for matrix in here} - set(tasks))

@@ -40,7 +40,8 @@ def _scores(
         if reason := one.missing(matrix):
             yield context.record(None, reason, **where, metric=one.name, seed=None)
             continue
-        scores = seed_scores([matrix], context.candidate.name, [one])
+        noise = context.noise.everywhere(one, matrix.benchmark, where["level"], where["method"])
+        scores = seed_scores([matrix], context.candidate.name, [one], noise)
         few = len(scores.seeds)
         for seed in scores.rows:
             value = scores.value(seed)

@@ -6,6 +6,7 @@ from typing import Any
 
 from trilemma.analysis.answers import CLEAN
 from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.seed_noise import SeedNoise
 from trilemma.records import ATTACK, MEANINGLESS, PARTIAL, Record
 from trilemma.tasks.task import Task
 
@@ -21,6 +22,7 @@ class Context:
         seeds: how many training seeds the study has.
         candidate: whose records are made.
         lacking: by task the seeds (None: all together) with which the candidate has not learnt it.
+        noise: what a training seed adds to each metric.
     """
 
     study: str
@@ -29,6 +31,7 @@ class Context:
     seeds: int
     candidate: Candidate
     lacking: Mapping[str, set[int | None]]
+    noise: SeedNoise
 
     def record(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from trilemma.analysis.answers import AnswerMatrix, align
 from trilemma.analysis.item_metrics import ClusterSums, ItemMetric
 from trilemma.statistics.intervals import Sample
+from trilemma.statistics.seeds import NOTHING_KNOWN, SeedVariance
 from trilemma.statistics.sums import Array
 
 
@@ -39,13 +40,16 @@ class SeedScores:
         return [*(seed for seed in self.seeds if seed >= 0), None]
 
 
-def seed_scores(sets: Sequence[AnswerMatrix], candidate: str, metrics: Sequence[ItemMetric]) -> SeedScores:
+def seed_scores(
+    sets: Sequence[AnswerMatrix], candidate: str, metrics: Sequence[ItemMetric], noise: SeedVariance
+) -> SeedScores:
     """The mean of some metrics of one candidate on one task's sets.
 
     Args:
         sets: of one task and benchmark, on which every metric can be measured.
         candidate: its name; it answered all sets.
         metrics: what is averaged.
+        noise: what a training seed adds; a seed's own rows speak of that trained model alone.
     """
     aligned, _ = align(sets, [candidate])
     seeds = [int(seed) for seed in aligned[0].seed]
@@ -53,11 +57,12 @@ def seed_scores(sets: Sequence[AnswerMatrix], candidate: str, metrics: Sequence[
     totals = sums.sums.sum(axis=0)
     items = np.full(len(seeds), sum(len(matrix.gold) for matrix in aligned))
     counts = totals[..., -1].sum(axis=1).astype(int) if metrics[0].paired else items
+    alone = sums.samples([[column] for column in range(len(seeds))], NOTHING_KNOWN)
+    together = sums.samples([range(len(seeds))], noise)
     keys = [*seeds, None]
-    groups = [*([column] for column in range(len(seeds))), range(len(seeds))]
     return SeedScores(
         seeds=seeds,
         values=sums.values(totals),
-        samples=dict(zip(keys, sums.samples(groups), strict=True)),
+        samples=dict(zip(keys, alone + together, strict=True)),
         counts=dict(zip(keys, [*(int(count) for count in counts), int(counts.sum())], strict=True)),
     )

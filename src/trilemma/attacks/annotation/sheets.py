@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,17 +12,11 @@ from trilemma.errors import AttackError, DataError
 from trilemma.files import write_text
 from trilemma.tasks.raw_table import decode
 from trilemma.tasks.task import Task, Text
+from trilemma.terminal import harmless_cell
 
 VERDICT = "verdict"
 LARGEST = 256 << 20
 """Largest size of a sheet in bytes."""
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""Characters at which a spreadsheet takes a cell for a formula (OWASP, "CSV Injection")."""
-
-
-_INVISIBLE = re.compile(r"[\s\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]+")
-"""Spaces and other invisible characters."""
 
 
 def write_sheet(path: Path, task: Task, choices: Sequence[str], rows: Sequence[tuple[str, Text]]) -> None:
@@ -45,19 +38,9 @@ def write_sheet(path: Path, task: Task, choices: Sequence[str], rows: Sequence[t
     question = questions.get(task.name, f"Which of the classes of {task.name} is this?")
     for row, text in rows:
         cells = [row, task.name, question, *text, " / ".join(choices)]
-        writer.writerow([*map(_harmless, cells), ""])
+        writer.writerow([*map(harmless_cell, cells), ""])
     # With this mark Excel, too, reads the file as UTF-8.
     write_text(path, "\ufeff" + written.getvalue())
-
-
-def _harmless(cell: str) -> str:
-    """A cell that every spreadsheet reads as text: an apostrophe before what it would read as a formula."""
-    # Some programs split at semicolons, so that the part after one is the beginning of a cell, too.
-    for part in cell.split(";"):
-        bare = _INVISIBLE.sub("", part)
-        if part.startswith(_FORMULA) or bare.startswith((*_FORMULA, "\uff1d", "\uff0b", "\uff0d", "\uff20")):
-            return "'" + cell.replace(";", ",")
-    return cell
 
 
 def read_sheet(path: Path, rows: Collection[str], choices: Sequence[str]) -> dict[str, str]:
@@ -84,18 +67,24 @@ def read_sheet(path: Path, rows: Collection[str], choices: Sequence[str]) -> dic
         raise AttackError(str(error)) from error
     head = text.partition("\n")[0]
     csv.field_size_limit(LARGEST)  # a text may be longer than Python's default for a cell
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     known = {choice.casefold(): choice for choice in choices}
     found: dict[str, str] = {}
-    header = [cell.strip().lower() for cell in next(reader, [])]
+    try:
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise AttackError(
+            f"{path}, line {reader.line_num}: not valid CSV ({error}); restore the texts from the export"
+        ) from error
+    header = [cell.strip().lower() for cell in lines.pop(0)[1]] if lines else []
     if "row" not in header or VERDICT not in header:
         raise AttackError(
             f"{path} lacks the column `row` or `{VERDICT}` in its first line; restore it from the export"
         )
-    for cells in reader:
+    for line, cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
-        where = f"{path}, line {reader.line_num}"
+        where = f"{path}, line {line}"
         cells += [""] * (len(header) - len(cells))
         row = cells[header.index("row")].strip().lstrip("'")
         given = cells[header.index(VERDICT)].strip().lstrip("'").casefold()

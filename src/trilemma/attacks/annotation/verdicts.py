@@ -6,6 +6,7 @@ original. Here the check is hidden: clean originals, whose label is known, are a
 look like them.
 """
 
+import itertools
 import json
 import random
 import re
@@ -53,6 +54,7 @@ class CuratedSet:
         interval: its 95% interval, with items of one origin resampled together; None where kappa is.
         control: share of the hidden clean items that each annotator got right; None where there were none.
         left_out: annotators below the bound, whose votes do not count.
+        one_class: the class that, answered for everything, would pass the check; "" where none would.
     """
 
     kept: tuple[int, ...]
@@ -61,6 +63,7 @@ class CuratedSet:
     interval: Interval | None
     control: Mapping[str, float | None]
     left_out: tuple[str, ...]
+    one_class: str = ""
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -75,6 +78,11 @@ class CuratedSet:
                 "no clean items were hidden" if right is None else f"{right:.0%} of the hidden items right"
             )
             lines.append(f"{name}: {share}{', left out' if name in self.left_out else ''}")
+        if self.one_class:
+            lines.append(
+                f"caution: {self.one_class} for everything would pass the check, since most hidden items are "
+                "of that class; export again with more of the others (`--control`), or raise `--min-control`"
+            )
         if self.kappa is None or self.interval is None:
             lines.append("Fleiss' kappa: not defined (one annotator, or all votes for one class)")
         else:
@@ -154,11 +162,20 @@ def _rows(examples: AdversarialExamples, control: float, rng: random.Random) -> 
         if original is not None and original not in examples.texts:
             first.setdefault(original, index)
     wanted = max(LEAST_HIDDEN, round(control * len(labelled))) if control else 0
-    clean = rng.sample(list(first.values()), min(wanted, len(first)))
+    clean = _balanced([(examples.labels[index], index) for index in first.values()], wanted, rng)
     chosen = [(index, False) for index in labelled] + [(index, True) for index in clean]
     numbers = rng.sample(range(1, len(chosen) + 1), len(chosen))
     rows = {str(number): pair for number, pair in zip(numbers, chosen, strict=True)}
     return {row: {"index": index, "control": is_clean} for row, (index, is_clean) in sorted(rows.items())}
+
+
+def _balanced(items: Sequence[tuple[float | None, int]], wanted: int, rng: random.Random) -> list[int]:
+    """Items drawn in turn from each class: whoever answers one class for everything must fail."""
+    by_class: dict[float | None, list[int]] = {}
+    for label, index in rng.sample(items, len(items)):
+        by_class.setdefault(label, []).append(index)
+    turns = itertools.zip_longest(*(by_class[label] for label in sorted(by_class, key=str)))
+    return [index for turn in turns for index in turn if index is not None][:wanted]
 
 
 def import_verdicts(
@@ -218,7 +235,9 @@ def import_verdicts(
     left_out = tuple(name for name in votes if name not in passed)
     if out is not None:
         write_curated(examples, task, kept, out)
-    return CuratedSet(tuple(kept), dict(sorted(dropped.items())), kappa, interval, share, left_out)
+    [(common, times)] = Counter(gold[row] for row in hidden).most_common(1) or [("", 0)]
+    one_class = common if hidden and times / len(hidden) >= min_control else ""
+    return CuratedSet(tuple(kept), dict(sorted(dropped.items())), kappa, interval, share, left_out, one_class)
 
 
 def _opened(examples: AdversarialExamples | Path, task: Task | str) -> tuple[AdversarialExamples, Task]:

@@ -5,18 +5,18 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from email.message import Message
 from http.client import HTTPException
-from typing import IO, Any
-from urllib.error import HTTPError, URLError
+from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import Request
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trilemma.errors import AttackError
+from trilemma.errors import AttackError, one_line
 from trilemma.tasks.task import Text
+from trilemma.web import Answer, ask, without_secrets
 
 LARGEST = 64 << 20
 """Largest answer in bytes: far more than probabilities take."""
@@ -37,26 +37,29 @@ class HttpVictim:
     ``{"probabilities": [[0.1, 0.9], ...]}``, one list per item in the same order, one number per class in the
     order of the task's classes, each from 0 to 1 with the sum 1. The same text must always get the same
     answer. Status 429 and 5xx are tried again, after ``Retry-After`` seconds where the answer names some;
-    redirects are not followed, since headers may contain a secret.
+    redirects are not followed, since headers may contain a secret. What may be secret in the address is in no
+    message.
 
     Args:
         url: of the endpoint, ``http://`` or ``https://``.
-        timeout: seconds to wait for the connection, and for every part of the answer.
+        timeout: seconds that one request may take in all, from connecting to the last byte of the answer.
         retries: how often a batch is sent again.
         backoff: seconds before the first retry; doubled before every further one.
         batch: texts per request.
         headers: sent with every request, such as ``Authorization``.
+        classes: that the task has; None for any number.
 
     Raises:
         AttackError: if it is not an address, or no request can be made with the settings.
     """
 
-    url: str
+    url: str = field(repr=False)
     timeout: float = 60.0
     retries: int = 4
     backoff: float = 0.5
     batch: int = 64
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is sent."""
@@ -67,7 +70,8 @@ class HttpVictim:
             known = False
         if not known:
             raise AttackError(
-                f"{self.url!r} is not the address of a victim; give one as http://HOST:PORT/PATH"
+                f"{without_secrets(self.url, self.url)!r} is not the address of a victim; give one as "
+                "http://HOST:PORT/PATH"
             )
         if parts.username is not None:
             raise AttackError(
@@ -94,37 +98,36 @@ class HttpVictim:
         widths = sorted({len(row) for row in answers})
         if len(widths) > 1:
             raise self._broken(f"answered with {widths[0]} classes, then with {widths[-1]}")
+        if self.classes is not None and widths not in ([], [self.classes]):
+            raise self._broken(
+                f"answered with {widths[0]} classes, and the task has {self.classes}; attack it on the task "
+                "that its model was adapted to"
+            )
         return np.array(answers, np.float32).reshape(len(texts), widths[0] if widths else 0)
 
     def _answer(self, texts: Sequence[Text]) -> bytes:
         """The body of the answer to one batch, after as many trials as are needed and allowed."""
         body = json.dumps({"texts": texts}).encode("ascii")
         trial = 0
-        while True:
-            try:
-                return self._post(body)
-            except HTTPError as error:
-                with error:
-                    if trial == self.retries or not (error.code == 429 or error.code >= 500):
-                        raise self._broken(_refusal(error)) from error
-                    pause = _retry_after(error.headers, self.timeout)
+        while (answer := self._post(body)).status != 200:
+            if trial == self.retries or not (answer.status == 429 or answer.status >= 500):
+                raise self._broken(_refusal(answer))
+            pause = _retry_after(answer, self.timeout)
             time.sleep(self.backoff * 2**trial if pause is None else pause)
             trial += 1
+        return answer.body
 
-    def _post(self, body: bytes) -> bytes:
+    def _post(self, body: bytes) -> Answer:
         headers = {**self.headers, "Content-Type": "application/json", "Accept": "application/json"}
         try:
             request = Request(self.url, body, headers, method="POST")
-            with build_opener(_NoRedirects).open(request, timeout=self.timeout) as response:
-                answer: bytes = response.read(LARGEST + 1)
-        except HTTPError:
-            raise
+            answer = ask(request, self.timeout, LARGEST, redirects=False)
+        except TimeoutError as error:
+            raise self._broken(
+                f"did not answer within {self.timeout:g} s; raise `timeout` or lower `batch`"
+            ) from error
         except (OSError, HTTPException) as error:
             reason = error.reason if isinstance(error, URLError) else error
-            if isinstance(reason, TimeoutError):
-                raise self._broken(
-                    f"did not answer within {self.timeout:g} s; raise `timeout` or lower `batch`"
-                ) from error
             raise self._broken(
                 f"cannot be reached ({_short(str(reason))}); start its server or correct the address"
             ) from error
@@ -132,7 +135,7 @@ class HttpVictim:
             raise self._broken(
                 f"cannot be sent a request ({_short(str(error))}); correct the address or the headers"
             ) from error
-        if len(answer) > LARGEST:
+        if len(answer.body) > LARGEST:
             raise self._broken(f"answered with more than {LARGEST >> 20} MiB; lower `batch`")
         return answer
 
@@ -168,44 +171,33 @@ class HttpVictim:
         return numbers
 
     def _broken(self, what: str) -> AttackError:
-        return AttackError(f"the victim at {self.url} {what}")
+        return AttackError(without_secrets(f"the victim at {self.url} {what}", self.url))
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    """Treats a redirect as what it is: a status that is not 200."""
-
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        """Follow no redirect."""
-
-
-def _refusal(error: HTTPError) -> str:
+def _refusal(answer: Answer) -> str:
     """What a status that is not a success means, and what to do about it."""
-    if 300 <= error.code < 400:
-        return f"redirects to {_short(str(error.headers.get('Location')))}; give that address if you trust it"
-    try:
-        body = error.read(400).decode("utf-8", "replace")
-    except (OSError, HTTPException):
-        body = ""
+    if 300 <= answer.status < 400:
+        return (
+            f"redirects to {_short(str(answer.headers.get('Location')))}; give that address if you trust it"
+        )
+    body = answer.body[:400].decode("utf-8", "replace")
     remedy = (
         "fix its server, or lower `batch`"
-        if error.code >= 500
+        if answer.status >= 500
         else "ask less often, or raise `retries` or `backoff`"
-        if error.code == 429
+        if answer.status == 429
         else "correct the address, the headers or the server"
     )
     reason = f": {_short(body)}" if body.strip() else ""
-    return f"refused with status {error.code} {_short(str(error.reason))}{reason}; {remedy}"
+    return f"refused with status {answer.status} {_short(answer.reason)}{reason}; {remedy}"
 
 
-def _retry_after(headers: Message, most: float) -> float | None:
+def _retry_after(answer: Answer, most: float) -> float | None:
     """Seconds that the server asks to wait, ``most`` at most; None where it does not say."""
-    named = str(headers.get("Retry-After", "")).strip()
+    named = str(answer.headers.get("Retry-After", "")).strip()
     return min(float(named), most) if named.isascii() and named.isdigit() else None
 
 
 def _short(text: str) -> str:
     """A foreign text, made fit for one line of a message."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return line if len(line) <= 200 else f"{line[:200]}..."
+    return one_line(text, 200)

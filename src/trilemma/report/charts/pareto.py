@@ -1,7 +1,7 @@
 """The chart of the Pareto front: efficiency against robustness, the mark's size is clean accuracy."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -9,6 +9,7 @@ import numpy as np
 
 from trilemma.analysis.evidence import NO_SKILL, Evidence
 from trilemma.analysis.pareto import Front, Position, front
+from trilemma.decision.bounds import read_bounds
 from trilemma.metrics import Metric, find_metric
 from trilemma.report.charts import encoding
 from trilemma.report.contents import CONTENTS
@@ -26,16 +27,18 @@ def pareto_figure(evidence: Evidence) -> encoding.Figure:
     """Efficiency against robustness, size is clean accuracy; the efficiency metric can be chosen."""
     everyone = evidence.candidates
     variants: encoding.Variants = {}
+    bounds = read_bounds(evidence.goals.limits, find=find_metric)
     for name in EFFICIENCY if len(everyone) <= MANY_CANDIDATES else MAIN:
         metric = find_metric(name)
         if any(evidence.estimate(metric, c).value is not None for c in everyone):
             placed = front(evidence, (name, "accuracy", "robust_accuracy"))
             if any(_placeable(position) for position in placed.positions):
-                variants[metric.title,] = _pareto_chart(placed, [c.name for c in everyone])
+                limits = {bound.metric: bound.limit for bound in bounds}
+                variants[metric.title,] = _pareto_chart(placed, [c.name for c in everyone], limits)
     return encoding.Figure("pareto", ("Efficiency",), variants)
 
 
-def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
+def _pareto_chart(placed: Front, order: Sequence[str], limits: Mapping[Metric, float]) -> dict[str, Any]:
     cost = placed.metrics[0]
     rows = []
     for position in placed.positions:
@@ -44,10 +47,10 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
         row: dict[str, Any] = {"candidate": position.candidate, "front": bool(position.on_front)}
         for axis, metric, value in zip(("x", "clean", "y"), placed.metrics, position.values, strict=True):
             row |= encoding.columns(axis, value, metric.unit)
-        probability = position.dominated_probability
         row["standing"] = position.standing
-        row["dominated"] = "–" if probability is None else f"{probability:.2f}"
         rows.append(row)
+    for place, axis in enumerate(("x", "clean", "y")):  # a line for each limit of the study
+        rows[0][f"{axis}_limit"] = limits.get(placed.metrics[place])
     middle = (max(row["x"] for row in rows) + min(row["x"] for row in rows)) / 2
     _, clean, robust = placed.titles
     for row in rows:  # names stand on the side that has room
@@ -74,7 +77,6 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
         alt.Tooltip("y_n:Q", title="adversarial answers"),
         alt.Tooltip("clean_text:N", title=clean),
         alt.Tooltip("standing:N"),
-        alt.Tooltip("dominated:N", title="probability of being dominated"),
     ]
     spread = base.transform_filter("isValid(datum.y_low)").mark_rule(opacity=0.45, strokeWidth=1.5)
     aside = base.transform_filter("isValid(datum.x_low)").mark_rule(opacity=0.45, strokeWidth=1.5)
@@ -109,9 +111,15 @@ def _pareto_chart(placed: Front, order: Sequence[str]) -> dict[str, Any]:
         .mark_line(interpolate=step, strokeDash=[3, 4], strokeWidth=1.5, opacity=0.6, color=alt.expr("muted"))
         .encode(x=x, y=y, order="x:Q")
     )
+    limit = base.mark_rule(strokeDash=[6, 3], strokeWidth=1.5, color=alt.expr("muted"))
+    at_most = limit.transform_filter("isValid(datum.x_limit)").encode(x=alt.X("x_limit:Q", scale=scale))
+    at_least = limit.transform_filter("isValid(datum.y_limit)").encode(y=alt.Y("y_limit:Q"))
     # A layer without rows would have no extent.
-    drawn = ((line, "edge"), (across, "x_low"), (up, "y_low"))
-    below = [layer for layer, needs in drawn if any(row[needs] not in (None, False) for row in rows)]
+    drawn = (
+        *((line, "edge"), (across, "x_low"), (up, "y_low")),
+        *((at_most, "x_limit"), (at_least, "y_limit")),
+    )
+    below = [layer for layer, needs in drawn if any(row.get(needs) not in (None, False) for row in rows)]
     chart = alt.layer(*below, points, *names).add_params(alt.param(name="muted", value="#888"))
     return encoding.with_rows(encoding.finish(chart, height=380), rows)
 

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from trilemma.analysis.answers import CLEAN, LEVELS, benchmark_of
+from trilemma.analysis.answers import CLEAN, LEVELS, within
 from trilemma.analysis.candidates import Candidate, candidate_names, candidates, of_candidate, rows_of
 from trilemma.analysis.evidence import Evidence
 from trilemma.analysis.lookup import Estimate, attack_rows, estimate_of
@@ -71,7 +71,9 @@ def _majority_rows(
         (records["metric"] == "majority_accuracy") & records["value"].notna() & (records["method"] == "")
     ]
     if task == AVERAGE:  # the mean is that of one benchmark
-        own = own[(own["axis"] == "P") | (own["set"].map(benchmark_of) == benchmark)]
+        own = own[
+            (own["axis"] == "P") | own["set"].map(lambda name: within(str(name), benchmark)).astype(bool)
+        ]
     else:
         own = own[own["task"] == task]
     means = (

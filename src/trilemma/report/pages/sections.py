@@ -72,7 +72,7 @@ def card(ranking: Ranking, order: Sequence[str], at: OperatingPoint) -> str:
     top = 1.0 if metric.unit == "fraction" else highest * 1.05 or 1.0
     rows = "".join(_card_row(ranking, name, order.index(name), top) for name in ranking.values)
     doubts = "".join(
-        f'<p class="foot doubt">meaningless on {escape(", ".join(tasks))}: '
+        f'<p class="foot doubt">says nothing on {escape(", ".join(tasks))}: '
         f"{'every candidate' if len(names) == len(order) > 1 else escape(', '.join(names))}</p>"
         for tasks, names in ranking.partly_meaningless.items()
     )
@@ -92,11 +92,12 @@ def _card_row(ranking: Ranking, name: str, index: int, top: float) -> str:
         return f'<li>{mark}</span><span class="none">{escape(value.absence)}</span></li>'
     badge = ""
     if name in ranking.without_skill:
-        badge = '<span class="badge bad" title="not distinguishably above the majority class">no skill</span>'
+        why = "no official metric is distinguishably above answers that do not depend on the text"
+        badge = f'<span class="badge bad" title="{why}">no skill</span>'
     elif name in ranking.first and ranking.crowned:
         badge = '<span class="badge">best</span>'
     elif name in (*ranking.ties, *ranking.first[1:]):
-        badge = '<span class="badge quiet">tie</span>'
+        badge = '<span class="badge quiet" title="not distinguishable from the first">undecided</span>'
     elif name in ranking.untested:
         reason = escape(str(ranking.distinctions[name]))
         badge = f'<span class="badge quiet" title="{reason}">not tested</span>'
@@ -186,13 +187,12 @@ def front_table(placed: Front | None) -> str:
         standing = escape(position.standing)
         if position.on_front:
             standing = f'<strong class="good">{standing}</strong>'
-        chance = position.dominated_probability
         rows.append(
             f'<tr><th scope="row">{_mark(index)}{escape(position.candidate)}</th>{cells}'
-            f'<td class="text">{standing}</td><td>{"–" if chance is None else f"{chance:.2f}"}</td></tr>'
+            f'<td class="text">{standing}</td></tr>'
         )
     titles = [escape(title) for title in placed.titles]
-    return _table(["Candidate", *titles, "Standing", "P(dominated)"], rows)
+    return _table(["Candidate", *titles, "Standing"], rows)
 
 
 def _table(titles: Sequence[str], rows: Sequence[str]) -> str:
@@ -225,17 +225,11 @@ def comparison_note(compared: Sequence[Comparison]) -> str:
     if not compared:
         return "There are no pairs of candidates to compare."
     note = (
-        "Both candidates answer the same items. p is adjusted after Holm over all pairs that ask the same "
-        "question of a metric: over all tasks and levels, at which level, on which task, or on which task at "
-        "which level. Intervals of differences are not adjusted."
+        "Both candidates answer the same items. p is adjusted after Holm over all "
+        f"{compared[0].family:,} tests of the study, so that the chance of any false finding is at most 5%; "
+        "the averages over tasks and levels may spend half of it. Intervals of differences are not adjusted. "
+        "Where two are not distinguishable, the smallest difference that would have been found follows."
     )
-    absent = [
-        METRICS[name].title
-        for name in COMPARED
-        if name not in {AGGREGATED.get(c.metric, c.metric) for c in compared}
-    ]
-    if absent:
-        note += f" Not here: {', '.join(absent)}; ask `trilemma compare`."
     if len(compared) > COMPARISONS:
         note += f" {COMPARISONS:,} of {len(compared):,} comparisons are listed, aggregates first."
     return note
@@ -259,9 +253,16 @@ def comparison_row(c: Comparison) -> list[Any]:
         difference,
         p,
         c.n,
-        f"{c.verdict}: {c.reason}" if c.reason else c.verdict,
+        _verdict(c),
         c.test,
     ]
+
+
+def _verdict(c: Comparison) -> str:
+    """The verdict, why there is none, or what difference would have been found."""
+    if c.verdict == "not distinguishable" and c.detectable is not None:
+        return f"{c.verdict} (below {100 * c.detectable:.1f} points)"
+    return f"{c.verdict}: {c.reason}" if c.reason else c.verdict
 
 
 def table_tabs(shown: Sequence[Table]) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from trilemma.analysis.candidates import Candidate
 from trilemma.analysis.evidence import Evidence
+from trilemma.analysis.goals import Goals
 from trilemma.analysis.lookup import cleaned, operating_point
 from trilemma.analysis.pareto import three_axes
 from trilemma.decision.verdict import verdict
@@ -28,12 +29,14 @@ from trilemma.report.pages.figure_sections import candidates_chart, table_sectio
 from trilemma.report.pages.page import figures_data, frame, resource
 from trilemma.report.sheets import attack_sheet, forecast_sheet
 
-LARGE = 300_000
-"""Rows of the items table above which attack success rates are left to ``trilemma compare``, as slow."""
-
 
 def write(
-    records: pd.DataFrame, items: pd.DataFrame, path: Path, title: str = "", at: OperatingPoint | None = None
+    records: pd.DataFrame,
+    items: pd.DataFrame,
+    path: Path,
+    title: str = "",
+    at: OperatingPoint | None = None,
+    goals: Goals | None = None,
 ) -> Path:
     """Write the report of both tables as :func:`render` makes it, and return the path.
 
@@ -43,22 +46,25 @@ def write(
     """
     if records.empty:
         raise TrilemmaError("the records table is empty: there is nothing to report; run the study first")
-    write_text(path, render(records, items, title, at))
+    write_text(path, render(records, items, title, at, goals))
     return path
 
 
 def render(
-    records: pd.DataFrame, items: pd.DataFrame, title: str = "", at: OperatingPoint | None = None
+    records: pd.DataFrame,
+    items: pd.DataFrame,
+    title: str = "",
+    at: OperatingPoint | None = None,
+    goals: Goals | None = None,
 ) -> str:
     """The whole page as a string; by default it has the study's name, at the usual operating point."""
     records = cleaned(records)
     at = at or operating_point(records)
     title = title or str(records["study"].iloc[0])
-    evidence = Evidence(records, items, at)
+    evidence = Evidence(records, items, at, goals)
     everyone, placed = evidence.candidates, three_axes(evidence)
-    metrics = sections.COMPARED if len(items) <= LARGE else sections.COMPARED[:-1]
-    compared = [comparison for metric in metrics for comparison in evidence.comparisons(metric)]
-    found, shown = verdict(evidence, placed, compared), examples.collect(items, everyone)
+    compared = evidence.comparisons.study
+    found, shown = verdict(evidence, placed), examples.collect(items, everyone)
     drawn = (
         pareto_figure(evidence) if placed else None,
         robustness.levels_figure(evidence) if len(items) else None,
@@ -78,7 +84,8 @@ def render(
     }
     main = Template(resource("study.html")).substitute(
         title=escape(title),
-        headline=sections.prose(found.headline, everyone),
+        headline=sections.prose(found.answer or found.headline, everyone),
+        second=f'<p class="lead">{sections.prose(found.headline, everyone)}</p>' if found.answer else "",
         advice=sections.advice(found, everyone),
         meta=sections.meta(records, len(everyone)),
         care=sections.care(found),

@@ -21,10 +21,11 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from trilemma.adapt.settings import AdaptSettings, Rate
+from trilemma.analysis.goals import Goals
 from trilemma.architectures import ARCHITECTURES, DEFAULT_VOCABULARY, SIZES, parse_new_model, unknown_size
 from trilemma.attacks import ATTACKS
 from trilemma.attacks.settings import EMBEDDED, MODELS, PATHS, AttackSettings
-from trilemma.errors import DataError, ModelError
+from trilemma.errors import DataError, ModelError, TrilemmaError
 from trilemma.files import expanded
 from trilemma.profiling.grid import EfficiencyGrid
 from trilemma.registry import Registry
@@ -35,6 +36,12 @@ from trilemma.units import parse_count
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$"
 """Form of the names of models, tasks and sets in tables and files."""
+
+MOST_MODELS, MOST_SEEDS = 5_000, 1_000
+"""More of them in a study are a mistake: laying out their trainings would take minutes."""
+
+MOST_STAGES = 500_000
+"""What can be laid out in a minute or two."""
 
 RESERVED = ("all", "average", "clean")
 """Names under which the records keep aggregates: no task or set may have one of them."""
@@ -255,7 +262,9 @@ class Blocks(_Block):
         description="embedded, folder:PATH (from the study file's folder), or hub",
     )
     models: tuple[ModelSpec, ...] = Field(
-        min_length=1, description="candidates; a plain text is ARCH:SIZE (from scratch) or a hub id"
+        min_length=1,
+        max_length=MOST_MODELS,
+        description="candidates; a plain text is ARCH:SIZE (from scratch) or a hub id",
     )
     tasks: tuple[
         Annotated[
@@ -269,13 +278,22 @@ class Blocks(_Block):
         default=(AdaptSettings(),), min_length=1, description="one adaptation, or several methods to compare"
     )
     seeds: tuple[Seed, ...] = Field(
-        (0,), min_length=1, description="every model is adapted to every task once per seed"
+        (0, 1, 2),
+        min_length=1,
+        max_length=MOST_SEEDS,
+        description="every model is adapted to every task once per seed",
     )
     robustness: RobustnessSpec = Field(RobustnessSpec(), description="what attacks the adapted models")
     efficiency: EfficiencyGrid | None = Field(
         None, description="what is timed; leave out to measure sizes only"
     )
     pretrain: PretrainSpec | None = Field(None, description="for the models with `pretrain: true`")
+    limits: dict[str, str | float] = Field(
+        {}, description="what a candidate must meet, e.g. `latency: 20ms`, `memory: 300MB`, `accuracy: 80%`"
+    )
+    margins: dict[str, str | float] = Field(
+        {}, description="differences that are of no matter, e.g. `accuracy: 1pt`"
+    )
 
     @field_validator("models", mode="before", json_schema_input_type=_Some[ModelSpec | str])
     @classmethod
@@ -299,6 +317,15 @@ class Blocks(_Block):
     @classmethod
     def _one_adaptation(cls, value: Any) -> Any:
         return [value] if isinstance(value, Mapping | AdaptSettings) else value
+
+    @field_validator("limits", "margins")
+    @classmethod
+    def _known_goals(cls, value: dict[str, str | float], info: ValidationInfo) -> dict[str, str | float]:
+        try:
+            Goals.of(**{"limits": {}, "margins": {}, str(info.field_name): value})
+        except TrilemmaError as error:
+            raise ValueError(str(error)) from error
+        return value
 
     @field_validator("data")
     @classmethod

@@ -1,10 +1,11 @@
 """What the blocks of a study must agree on: checked with all of them in view, refused by place."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from trilemma.adapt.settings import AdaptSettings
-from trilemma.study.spec.blocks import NAME, RESERVED, AnyTask, Blocks, ModelSpec, fault
+from trilemma.study.spec.blocks import MOST_STAGES, NAME, RESERVED, AnyTask, Blocks, ModelSpec, fault
 
 
 def check(study: Blocks) -> None:
@@ -13,8 +14,20 @@ def check(study: Blocks) -> None:
     Raises:
         ValidationError: at the place that is to be changed.
     """
-    for require in (_different_names, _usable_models, _free_names, _fair_adaptation):
+    for require in (_sensible_size, _different_names, _usable_models, _free_names, _fair_adaptation):
         require(study)
+
+
+def _sensible_size(study: Blocks) -> None:
+    robustness, models = study.robustness, len(study.models)
+    each = 1 + len(robustness.sets) + len(robustness.attacks) * (models if robustness.transfer else 1)
+    stages = models * len(study.tasks) * len(study.adapt) * len(study.seeds) * (1 + each)
+    if stages > MOST_STAGES:
+        raise fault(
+            ("models",),
+            f"with tasks, seeds and attacks this makes about {stages:,} stages, and a study has at most "
+            f"{MOST_STAGES:,}; name fewer, or set `transfer: false`",
+        )
 
 
 def _different_names(study: Blocks) -> None:
@@ -28,9 +41,11 @@ def _different_names(study: Blocks) -> None:
         (("robustness", "sets"), sets, "give each once, under a different name"),
         (("robustness", "attacks"), attacks, "give each once, or a different `name`"),
     ):
+        seen: set[str] = set()
         for index, name in enumerate(names):
-            if name in names[:index]:
+            if name in seen:
                 raise fault((*place, index), f"{place[-1]} names {name} twice; {remedy}")
+            seen.add(name)
 
 
 def _usable_models(study: Blocks) -> None:
@@ -98,12 +113,13 @@ def _require_different_methods(study: Blocks, task: AnyTask, model: ModelSpec) -
 def _require_equal_training(study: Blocks, common: AdaptSettings, chosen: dict[str, AdaptSettings]) -> None:
     """Rows and epochs are the same for all candidates, or the study says why they are not."""
     usual = _amounts(common)
+    amounts = {label: _amounts(settings) for label, settings in chosen.items()}
+    alike = Counter(entry for own in amounts.values() for entry in own.items())
     for index, model in enumerate(study.models):
         if model.note:
             continue
-        others = [_amounts(settings) for label, settings in chosen.items() if label != model.label]
-        for name, amount in _amounts(chosen[model.label]).items():
-            if amount == usual.get(name) or all(other[name] == amount for other in others):
+        for name, amount in amounts[model.label].items():
+            if amount == usual.get(name) or alike[name, amount] == len(chosen):
                 continue
             raise fault(
                 ("models", index, "adapt", *name.split(".")),

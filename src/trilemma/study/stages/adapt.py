@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trilemma.adapt.settings import AdaptSettings
-from trilemma.records import PARTIAL, Record
+from trilemma.adapt.settings import AdaptSettings, RateSweep
+from trilemma.records import EDGE, PARTIAL, Record
 from trilemma.study import estimate
 from trilemma.study.finished import Finished
 from trilemma.study.graph import AdaptedModel, Graph
@@ -143,18 +143,31 @@ def _trained(finished: Finished, adapted: AdaptedModel) -> Iterator[Record]:
         ("training_rows", "", "rows", float(rows), rows, _share(train, rows)),
         ("training_epochs", "", "epochs", float(found["epochs"]), rows, ""),
     ):
-        fewer = (PARTIAL,) if metric == "training_rows" and note else flags
-        where: dict[str, Any] = {"axis": "E", "metric": metric, "phase": phase, "unit": unit, "flags": fewer}
+        own = (PARTIAL,) if metric == "training_rows" and note else flags
+        if metric == "learning_rate" and rate in _edges(finished, adapted):
+            own = (*own, EDGE)
+        where: dict[str, Any] = {"axis": "E", "metric": metric, "phase": phase, "unit": unit, "flags": own}
         yield finished.of_adapted(adapted, adapted.adapt, **where, value=value, n=n, note=note)
 
 
 def _different(finished: Finished, adapted: AdaptedModel) -> Iterator[str]:
     """Settings of this candidate alone, where they are not the study's for the task."""
+    return different_settings(*_settings(finished, adapted))
+
+
+def _settings(finished: Finished, adapted: AdaptedModel) -> tuple[AdaptSettings, AdaptSettings]:
+    """The study's settings for the task, and the candidate's."""
     study = finished.graph.study
     [model] = [model for model in study.models if model.label == adapted.model]
     [task] = [task for task in study.tasks if task.name == adapted.task]
     usual = study.adapt[adapted.place]
-    return different_settings(study.settings_for(usual, task), study.settings_for(usual, task, model))
+    return study.settings_for(usual, task), study.settings_for(usual, task, model)
+
+
+def _edges(finished: Finished, adapted: AdaptedModel) -> tuple[float, ...]:
+    """The smallest and the largest rate that were tried; none without a sweep."""
+    rates = _settings(finished, adapted)[1].learning_rate
+    return (min(rates.sweep), max(rates.sweep)) if isinstance(rates, RateSweep) else ()
 
 
 def _share(train: Examples, rows: int) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 from trilemma.adapt.settings import AdaptSettings
 from trilemma.profiling.derived import energy_estimates
 from trilemma.profiling.grid import EfficiencyGrid
-from trilemma.records import Record, records_table, write_table
+from trilemma.records import INTERRUPTED, Record, records_table, write_table
 from trilemma.study import estimate
 from trilemma.study.finished import Finished
 from trilemma.study.graph import Graph
 from trilemma.study.origin import Origin
 from trilemma.study.spec import ModelSpec, Study
-from trilemma.study.stage import Loading, Source, Stage, StageEstimate, StageRun, source_setting
+from trilemma.study.stage import AGAIN, Loading, Source, Stage, StageEstimate, StageRun, source_setting
 
 _OPERATIONS_PER_SECOND = 3e10
 """Those of a small processor in small models: what turns the grid's time into work."""
@@ -49,7 +49,7 @@ class SharedShape:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ProfileStage(Stage, kind="profile", version=6, needs_all_inputs=False):
+class ProfileStage(Stage, kind="profile", version=7, needs_all_inputs=False):
     """Measures all candidates in rounds that interleave, and forecasts each from the others.
 
     It is one stage, so that a drift of the machine hits all candidates alike.
@@ -104,6 +104,7 @@ class ProfileStage(Stage, kind="profile", version=6, needs_all_inputs=False):
             for name in shape.names
             if failure
         )
+        run.facts[AGAIN] = any(INTERRUPTED in record.flags for record in records)
         write_table(records_table([*records, *absent]), run.out / "records.parquet")
 
 

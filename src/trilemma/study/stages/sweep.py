@@ -16,6 +16,10 @@ CHOICE = "sweep.json"
 """The file that holds the chosen rate."""
 
 
+_WORDS = 2
+"""Raised when attacks change other words of the same text."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingInputs:
     """What a model is adapted to and how: shared by the sweep and by the training of every seed.
@@ -55,6 +59,7 @@ class TrainingInputs:
             "adapt": adapt,
             "load": asdict(self.load),
             **({"adversarial_resources": self.attack_reads} if self.attack_reads else {}),
+            **({"words": _WORDS} if attacks_training(self.adapt) else {}),
         }
 
     def job(self, run: StageRun, source: Source, seed: int) -> "AdaptJob":
