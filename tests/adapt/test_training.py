@@ -18,6 +18,7 @@ from trilemma.adapt.encoding import EncodedExamples
 from trilemma.adapt.methods.full import Full
 from trilemma.errors import DataError, DivergedError, ModelError, TrilemmaError
 from trilemma.inference.classifier import Classifier
+from trilemma.inference.reading import settle
 from trilemma.models import loading
 from trilemma.training.loop import last_checkpoint
 from trilemma.training.order import LengthGroupedOrder
@@ -188,6 +189,20 @@ def test_accumulation_changes_memory_not_mathematics(folder: Path, tmp_path: Pat
     assert all(torch.allclose(one[name], four[name], atol=1e-4) for name in one)
 
 
+@pytest.mark.parametrize("fields", [{}, {"class_weights": "balanced"}])
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_unequal_parts_of_a_batch_weigh_by_their_rows_and_classes(
+    tmp_path: Path, parts: int, fields: dict[str, str]
+) -> None:
+    source = model_folder(tmp_path / "source")
+    train = sentiment(37, positive=0.3)  # the last batch has 5 rows, in parts of 8, 4 or 2
+    settings = {"train": train, "epochs": 2, "rate": 1e-3, **fields}
+    run(source, tmp_path, **settings)
+    run(source, tmp_path, gradient_accumulation=parts, name="b", **settings)
+    one, other = weights(tmp_path), weights(tmp_path, "b")
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 3e-6
+
+
 class Breaks(Full):
     """Training whose third batch has no loss."""
 
@@ -281,9 +296,10 @@ def test_long_rows_are_cut_and_counted(folder: Path, tmp_path: Path) -> None:
     tokenizer = loading.load_tokenizer(folder)
     model = loading.load_classifier(folder, 2, seed=0)
     train = sentiment(60)
-    lengths = EncodedExamples(train, tokenizer, model, 128).lengths
+    reading = settle(model, tokenizer)
+    lengths = EncodedExamples(train, tokenizer, model, reading, 128).lengths
     limit = int(np.median(lengths))
-    data = EncodedExamples(train, tokenizer, model, limit)
+    data = EncodedExamples(train, tokenizer, model, reading, limit)
     assert data.truncated == (lengths > limit).mean() and 0 < data.truncated < 1
     batch = data.__getitems__([int(lengths.argmin()), int(lengths.argmax())])
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, limit)

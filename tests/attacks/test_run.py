@@ -135,7 +135,7 @@ def test_an_adapted_model_is_attacked_by_command_line(tmp_path: Path) -> None:
         ({"out": "adv.csv"}, "not a .parquet file"),
         ({"out": "nowhere/adv.parquet"}, "a folder that exists"),
         ({"model": "nowhere"}, "checkpoints.json"),
-        ({"model": "bert", "task": "mnli"}, "attack it on the task that it was adapted to"),
+        ({"model": "bert", "task": "mnli"}, "the task that it was adapted to"),
         ({"task": "stsb"}, "no task 'stsb'"),
         ({"items": 0}, "at least 1"),
         ({"budget": 0}, "allow at least 1"),

@@ -79,13 +79,50 @@ def test_counters_are_added_up_across_their_wrap(tmp_path: Path) -> None:
     assert meter.source == "RAPL counters of dram-0 and package-0 and package-1"
     assert meter.read() == {"dram-0": 0, "package-0": 0, "package-1": 0}
     reads = [meter.read()]
-    for joules in (3, 2.5, 40, 60_000):  # the second one wraps, and so does the last
+    for joules in (3, 2.5, 40, 6_000):  # the second one wraps
         tree.add(joules)
         reads.append(meter.read())
     for component in reads[0]:
         windows = [after[component] - before[component] for before, after in itertools.pairwise(reads)]
-        assert windows == pytest.approx([3, 2.5, 40, 60_000])
+        assert windows == pytest.approx([3, 2.5, 40, 6_000])
     meter.close()
+
+
+def _dies(root: Path, names: Sequence[str]) -> Tree:
+    for zone, name in enumerate(names):
+        folder = root / f"intel-rapl:{zone}"
+        folder.mkdir(parents=True)
+        for file, value in (("name", name), ("max_energy_range_uj", RANGE), ("energy_uj", 7_000_000)):
+            (folder / file).write_text(f"{value}\n")
+    tree = Tree.__new__(Tree)
+    tree.root = root
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["package-0-die-0", "package-0-die-1"], 68),
+        ([f"package-0-die-{die}" for die in range(4)], 68),
+        (["package-0-die-0", "package-0-die-1", "package-1-die-0", "package-1-die-1"], 136),
+        (["package-0", "package-1"], 136),
+    ],
+)
+def test_dies_that_mirror_their_socket_count_once(tmp_path: Path, names: list[str], expected: float) -> None:
+    tree = _dies(tmp_path, names)
+    zones = [f"intel-rapl:{zone}" for zone in range(len(names))]
+    meter = opened(processor_meter(tmp_path, sleep=lambda seconds: tree.add(1, zones)))
+    tree.add(68, zones)
+    assert sum(meter.read().values()) == pytest.approx(expected)
+    meter.close()
+
+
+def test_a_jump_that_no_machine_can_draw_is_a_reset_and_no_round() -> None:
+    values = iter([4000.1, 0.01, 3.01])
+    meter = Meter([Counter("package-0", lambda: next(values), wraps=262_143.0)], "counter", 0.1)
+    with pytest.raises(MeterError, match="was reset; measure again"):
+        meter.read()
+    assert meter.read() == {"package-0": pytest.approx(3.0)}
 
 
 def test_a_wrap_that_nobody_reads_is_seen_by_the_watch() -> None:

@@ -84,7 +84,7 @@ def test_count_is_the_closed_form_and_the_head(
     arch: str, overrides: dict[str, Any], length: int, batch: int
 ) -> None:
     model = classifier(arch, **overrides)
-    counted = count_flops(model, random_inputs(model.config, OperatingPoint(batch, length), "cpu"))
+    counted, _ = count_flops(model, random_inputs(model.config, OperatingPoint(batch, length), "cpu"))
     head = 2 * batch * model.config.hidden_size * OUTPUTS
     layers = model.config.num_hidden_layers * FORMS[arch](model.config, length)
     expected = layers * batch * length + head
@@ -97,7 +97,7 @@ def test_count_is_the_closed_form_and_the_head(
 
 def test_any_other_model_takes_about_two_operations_per_weight_and_attention() -> None:
     model = tiny_bert(hidden_size=128, intermediate_size=512)
-    counted = count_flops(model, random_inputs(model.config, OperatingPoint(1, 64), "cpu")) / 64
+    counted = count_flops(model, random_inputs(model.config, OperatingPoint(1, 64), "cpu"))[0] / 64
     attention = model.config.num_hidden_layers * 4 * 64 * model.config.hidden_size
     expected = 2 * describe(model).non_embedding_parameters + attention
     assert counted == pytest.approx(expected, rel=0.1)
@@ -111,4 +111,4 @@ def test_products_into_a_tensor_and_integer_products_count() -> None:
             torch._int_mm(torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 8, dtype=torch.int8))
 
     expected = 2 * (2 * 4 * 3 * 5) + 2 * (4 * 3 * 5) + 2 * (32 * 16 * 8)
-    assert count_flops(Products(), {"x": torch.ones(4, 3)}) == expected
+    assert count_flops(Products(), {"x": torch.ones(4, 3)}) == (expected, [])

@@ -108,7 +108,7 @@ def test_a_model_that_torch_cannot_quantise_is_refused(
 ) -> None:
     with opened([save(tmp_path / "gpt2")], precisions=("int8",)) as models:  # noqa: SIM117
         with pytest.raises(ModelError, match=expected):
-            session_of(models).loaded("classifier")
+            session_of(models).describe(models[0])
 
 
 class Reaching(LlamaForSequenceClassification):

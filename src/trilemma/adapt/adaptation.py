@@ -17,7 +17,12 @@ class Adaptation(ABC):
 
     Only :meth:`prepare` must be written. Training itself (batches, optimiser, schedule, precision,
     checkpoints) is the same for all adaptations, so that they stay comparable.
+
+    Attributes:
+        notes: sentences on what :meth:`prepare` could not do for the model, for its records.
     """
+
+    notes: tuple[str, ...] = ()
 
     def examples(self, train: Examples, settings: AdaptSettings, seed: int) -> Examples:
         """The examples that are trained on; by default all rows as they are.
@@ -96,6 +101,12 @@ class TaskLoss:
 
     def __init__(self, class_weights: Tensor | None = None) -> None:
         self.class_weights = class_weights
+
+    def weight(self, labels: Tensor) -> float:
+        """What a batch's mean is a mean over: rows, or the sum of their classes' weights."""
+        if self.class_weights is None:
+            return float(len(labels))
+        return float(self.class_weights[labels.long().cpu()].sum())
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of ``logits`` ``[B, outputs]`` against class indices or scores ``labels`` ``[B]``."""

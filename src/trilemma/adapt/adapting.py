@@ -38,6 +38,7 @@ class AdaptFacts:
         held_out_metric: name of the metric that chose the checkpoint; None without early stopping.
         held_out_value: its best value.
         held_out_rows: rows of the held-out slice.
+        notes: sentences on the model and the method that a reader must know.
     """
 
     method: str
@@ -59,6 +60,7 @@ class AdaptFacts:
     held_out_metric: str | None
     held_out_value: float | None
     held_out_rows: int
+    notes: tuple[str, ...]
 
 
 def adapt(
@@ -107,6 +109,7 @@ def adapt(
         )
         fitted = training(both, work=work / "second")
         seconds += making + fitted.training.seconds
+    fitted.tokenizer.model_max_length = settings.max_length  # whoever loads it reads as much of a text
     save(fitted.model, fitted.tokenizer, out)
     return _facts(job, fitted, learning_rate, held_out, seconds)
 
@@ -136,4 +139,5 @@ def _facts(
         held_out_metric=job.task.metrics[0] if held_out is not None else None,
         held_out_value=training.best_score,
         held_out_rows=len(held_out) if held_out is not None else 0,
+        notes=fitted.notes,
     )

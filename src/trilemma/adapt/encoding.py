@@ -1,26 +1,27 @@
 """Examples tokenised once, handed out as padded batches."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from trilemma.inference.batching import encode, pad_id, padded
+from trilemma.inference.batching import encode, padded, truncated_share
+from trilemma.inference.reading import Reading, require_known_ids
 from trilemma.tasks.task import Examples
 
 
 class EncodedExamples(Dataset[Any]):
-    """Token ids and labels of a split; a batch is padded on the right to its longest example.
+    """Token ids and labels of a split; a batch is padded to its longest example.
 
     Args:
         examples: labelled rows.
         tokenizer: the model's.
-        model: the model, which may take segment ids.
+        model: the model.
+        reading: how it must be given texts.
         max_length: longest example in tokens; longer ones are cut.
 
     Attributes:
@@ -28,22 +29,19 @@ class EncodedExamples(Dataset[Any]):
         truncated: fraction of the examples that were cut.
     """
 
-    def __init__(self, examples: Examples, tokenizer: Any, model: nn.Module, max_length: int) -> None:
+    def __init__(
+        self, examples: Examples, tokenizer: Any, model: Any, reading: Reading, max_length: int
+    ) -> None:
         rows = encode(tokenizer, examples.texts, max_length)
-        if "token_type_ids" not in inspect.signature(model.forward).parameters:
+        if not reading.segments:
             rows.pop("token_type_ids", None)
+        require_known_ids(rows, model)
         self.lengths: NDArray[np.int64] = np.fromiter(map(len, rows["input_ids"]), np.int64, len(examples))
-        self.truncated = self._truncated(examples, tokenizer, max_length)
+        self.truncated = truncated_share(tokenizer, examples.texts, self.lengths.tolist(), max_length)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._columns = {name: np.concatenate(values).astype(np.int32) for name, values in rows.items()}
-        self._pad = pad_id(tokenizer)
+        self._reading = reading
         self._labels = torch.tensor([float(label) for label in examples.labels if label is not None])
-
-    def _truncated(self, examples: Examples, tokenizer: Any, max_length: int) -> float:
-        """Only an example that fills ``max_length`` can have been cut: those are tokenised again, whole."""
-        full = [examples.texts[i] for i in np.flatnonzero(self.lengths >= max_length).tolist()]
-        whole = encode(tokenizer, full, np.iinfo(np.int32).max)["input_ids"]
-        return sum(len(ids) > max_length for ids in whole) / len(examples)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -55,7 +53,7 @@ class EncodedExamples(Dataset[Any]):
             for name, column in self._columns.items()
         }
         labels = {"labels": self._labels[np.asarray(indices)]}
-        return padded(rows, self._pad) | labels
+        return padded(rows, self._reading.pad, left=self._reading.left) | labels
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """One example, as a batch."""

@@ -1,6 +1,6 @@
 """One training of a classifier, from the loaded model to the trained one in memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.encoding import EncodedExamples
 from trilemma.adapt.settings import ADAPTATIONS, AdaptJob
 from trilemma.errors import DataError, ModelError
+from trilemma.inference.labels import class_order
+from trilemma.inference.reading import settle
 from trilemma.models.loading import describe, load_classifier, load_tokenizer
 from trilemma.progress import Progress
 from trilemma.tasks.official_metrics import compute
@@ -39,6 +41,7 @@ class Fitted:
     training: Training
     optimisation: Optimisation
     trainable_parameters: int
+    notes: tuple[str, ...] = ()
 
 
 def fit(
@@ -77,19 +80,22 @@ def fit(
         raise ModelError(
             f"{job.source} takes at most {limit} tokens; set adapt.max_length to {limit} or less"
         )
+    notes = tuple(model.loading_notes)
     if task.labels is not None:
+        notes += _match_head(model, task.labels)
         model.config.id2label = dict(enumerate(task.labels))
         model.config.label2id = {label: index for index, label in enumerate(task.labels)}
+    reading = settle(model, tokenizer)
     plugin = ADAPTATIONS.get(settings.method)()
     rows = plugin.examples(rows, settings, job.seed)
-    data = EncodedExamples(rows, tokenizer, model, settings.max_length)
+    data = EncodedExamples(rows, tokenizer, model, reading, settings.max_length)
     set_seed(job.seed)
     prepared = plugin.prepare(model, settings)
     task_loss = TaskLoss(_class_weights(task, rows) if settings.class_weights else None)
     selection = None
     if held_out is not None and settings.early_stopping is not None:
         selection = Selection(
-            dataset=EncodedExamples(held_out, tokenizer, model, settings.max_length),
+            dataset=EncodedExamples(held_out, tokenizer, model, reading, settings.max_length),
             score=scorer(task),
             every=steps_of(len(data), settings.batch, settings.early_stopping.every),
             callback=EarlyStoppingCallback(settings.early_stopping.patience),
@@ -108,12 +114,15 @@ def fit(
         unit="examples",
         units_per_step=settings.batch,
         selection=selection,
+        weight=lambda batch: task_loss.weight(batch["labels"]),
     )
     training = train(prepared, training_job, work=work, progress=progress)
     trainable = sum(p.numel() for p in prepared.parameters() if p.requires_grad)
     model = plugin.finish(prepared)
     model.eval()
-    return Fitted(model, tokenizer, data, training, training_job.optimisation, trainable)
+    return Fitted(
+        model, tokenizer, data, training, training_job.optimisation, trainable, (*notes, *plugin.notes)
+    )
 
 
 def scorer(task: Task) -> Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], float]:
@@ -125,6 +134,22 @@ def scorer(task: Task) -> Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]],
         return -1.0 if np.isnan(value) else value
 
     return score
+
+
+def _match_head(model: PreTrainedModel, labels: Sequence[str]) -> tuple[str, ...]:
+    """Bring a head that comes from the checkpoint into the order of the task's classes, and say so."""
+    if not model.keeps_head:
+        return ()
+    names = ", ".join(map(str, model.config.id2label.values()))
+    try:
+        order = torch.from_numpy(class_order(model.config, labels))
+    except ModelError:
+        return (f"training starts from the checkpoint's own head for the classes {names}, in that order",)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith(f"{model.base_model_prefix}.") and len(parameter) == len(labels):
+                parameter.copy_(parameter[order])
+    return (f"training starts from the checkpoint's own head for the classes {names}",)
 
 
 def _class_weights(task: Task, train: Examples) -> torch.Tensor:

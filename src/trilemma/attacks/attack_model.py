@@ -20,7 +20,7 @@ from trilemma.errors import AttackError
 from trilemma.progress import Progress, silent
 from trilemma.records import write_table
 from trilemma.tasks import get, open_source
-from trilemma.tasks.task import Examples, Task
+from trilemma.tasks.task import Examples, Task, Text
 from trilemma.units import counted
 
 
@@ -35,6 +35,7 @@ class AttackResult:
         kept: indices of the items whose example is kept.
         dropped: the number of other items, by reason.
         path: the file that the kept examples were written to; None for none.
+        read: how much of the texts the model reads; "" where that is not known.
     """
 
     task: str
@@ -43,6 +44,7 @@ class AttackResult:
     kept: Sequence[int]
     dropped: Mapping[str, int]
     path: Path | None = None
+    read: str = ""
 
     @property
     def attacked(self) -> int:
@@ -67,6 +69,14 @@ class AttackResult:
             f"{rate}, {sum(self.examples.queries):,} queries.",
             *(f"  left out, {reason}: {count}" for reason, count in self.dropped.items()),
         ]
+        lines += [f"  {self.read}"] if self.read else []
+        right = len(self.examples.labels) and self.attacked / len(self.examples.labels)
+        classes = len(set(self.examples.labels))
+        if classes > 1 and right < 1 / classes:
+            lines.append(
+                f"  only {right:.0%} were answered correctly, less than by guessing among {classes} classes: "
+                "has the model learnt this task, and are its classes in the task's order (id2label)?"
+            )
         if self.path is None:
             lines.append(f"{counted(len(self.kept), 'example')} kept")
         elif not self.kept:
@@ -89,6 +99,7 @@ def attack(
     items: int = 100,
     budget: int = 200,
     seed: int = 0,
+    max_length: int | None = None,
     settings: AttackSettings | Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> AttackResult:
@@ -109,6 +120,7 @@ def attack(
         items: number of items of the split, drawn by the seed; all where there are fewer.
         budget: queries allowed per item.
         seed: of the draw and of the attack; the same seed gives the same examples.
+        max_length: tokens of a text that a model in a folder reads; by default what its checkpoint says.
         settings: thresholds and resources of the recipe, by name or as :class:`AttackSettings`.
         progress: called with the number of finished items.
 
@@ -139,7 +151,7 @@ def attack(
     built = build(recipe, chosen, known)
     clean = open_source(data).load(known, split or known.evaluation_splits[0])
     picked = _picked(clean, known, items, seed)
-    victim = find_victim(model, known)
+    victim = find_victim(model, known, max_length)
     if path is not None and path.is_file():
         with suppress(OSError, pa.ArrowException):
             others = {*pq.read_table(path, columns=["method"])["method"].to_pylist()} - {recipe}
@@ -147,16 +159,28 @@ def attack(
                 raise AttackError(
                     f"{path} holds examples of {', '.join(map(str, others))}; name another file"
                 )
+    texts = [clean.texts[i] for i in picked]
     journal = None
     if path is not None and isinstance(model, str | Path):
-        asked = (str(model), task, recipe, data, split, picked, budget, seed, chosen.model_dump(mode="json"))
+        asked = (
+            str(model),
+            task,
+            recipe,
+            data,
+            split,
+            picked,
+            budget,
+            seed,
+            max_length,
+            chosen.model_dump(mode="json"),
+        )
         # A hash, since an address may hold a secret.
         key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         journal = AttackJournal(path.with_suffix(".journal"), len(picked), key)
     attacked = run_attack(
         built,
         victim,
-        [clean.texts[i] for i in picked],
+        texts,
         [int(clean.labels[i] or 0) for i in picked],
         chosen,
         AttackRun(budget, seed, progress),
@@ -169,16 +193,37 @@ def attack(
         columns = attacked.as_advglue(known, recipe, kept) | {"idx": [ids[i] for i in kept]}
         write_table(pa.Table.from_pydict(columns), path)
         path.with_suffix(".journal").unlink(missing_ok=True)
-    return AttackResult(task, ids, attacked, kept, dropped, path)
+    return AttackResult(task, ids, attacked, kept, dropped, path, _read(victim, texts))
 
 
-def find_victim(model: str | Path | Victim, task: Task) -> Victim:
+def _read(victim: Victim, texts: Sequence[Text]) -> str:
+    """How much of the texts a local model reads; "" of others, which do not say."""
+    from trilemma.inference.classifier import Classifier
+
+    if not isinstance(victim, Classifier):
+        return ""
+    cut = victim.truncated(texts)
+    return f"the model reads {victim.max_length} tokens of a text, which cuts {cut:.0%} of the items"
+
+
+def find_victim(model: str | Path | Victim, task: Task, max_length: int | None = None) -> Victim:
     """The model in a folder or behind an address, or the callable itself.
 
+    A model that names its classes answers in the task's order of them.
+
+    Args:
+        model: as in :func:`attack`.
+        task: what it is asked.
+        max_length: as in :func:`attack`.
+
     Raises:
-        AttackError: if there is no such folder or address, or the model has another number of classes.
-        ModelError: if the folder does not contain a classifier.
+        AttackError: if there is no such folder or address, or a length is given for what is no folder.
+        ModelError: if the folder does not contain a classifier, or one whose classes are not the task's.
     """
+    if max_length is not None and (
+        not isinstance(model, str | Path) or str(model).startswith(("http://", "https://"))
+    ):
+        raise AttackError("max_length is for a model in a folder; whoever serves another one sets its length")
     if not isinstance(model, str | Path):
         return model
     if "://" in str(model):
@@ -192,13 +237,7 @@ def find_victim(model: str | Path | Victim, task: Task) -> Victim:
             f"{model} is not a folder; name an adapted model's (those of a finished run are in its "
             "checkpoints.json)"
         )
-    classifier = Classifier.load(model)
-    if classifier.model.config.num_labels != task.outputs:
-        raise AttackError(
-            f"{model} answers with {classifier.model.config.num_labels} classes, the task has "
-            f"{task.outputs}; attack it on the task that it was adapted to"
-        )
-    return classifier
+    return Classifier.load(model, max_length=max_length, labels=task.labels)
 
 
 def _picked(examples: Examples, task: Task, items: int, seed: int) -> list[int]:

@@ -18,6 +18,10 @@ def attack(
     items: Annotated[int, typer.Option(min=1, help="Items of the split, drawn by the seed.")] = 100,
     budget: Annotated[int, typer.Option(min=1, help="Queries allowed per item.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw and of the attack.")] = 0,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=2, help="Tokens of a text that the model reads; default what its checkpoint says."),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE of the recipe, e.g. similarity=0.8 or words_changed=0.15; repeatable."),
@@ -42,6 +46,7 @@ def attack(
             items=items,
             budget=budget,
             seed=seed,
+            max_length=max_length,
             settings=settings,
             progress=progress,
         )

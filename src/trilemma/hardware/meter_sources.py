@@ -46,6 +46,9 @@ GPU_WINDOW = 1.0
 MOVES_WITHIN = 0.5
 """Seconds in which a working counter of a device that is switched on has moved."""
 
+_READ_APART = 0.5
+"""Joules that a socket uses at most between the readings of two of its dies."""
+
 _ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # AMD processors have the same names
 
 
@@ -137,7 +140,19 @@ def _moving(
     """A meter of those counters that move; None where none does."""
     before = [counter.joules() for counter in counters]
     sleep(MOVES_WITHIN)
-    alive = [counter for counter, then in zip(counters, before, strict=True) if counter.joules() != then]
+    after = [counter.joules() for counter in counters]
+    alive: list[Counter] = []
+    seen: list[tuple[str, float, float]] = []
+    for counter, then, now in zip(counters, before, after, strict=True):
+        # Dies of one socket mirror its counter: equal readings, but for what is used between two of them.
+        socket, _, die = counter.component.partition("-die-")
+        mirrored = die and any(
+            socket == other and abs(then - first) <= _READ_APART and abs(now - second) <= _READ_APART
+            for other, first, second in seen
+        )
+        seen.append((socket, then, now))
+        if now != then and not mirrored:
+            alive.append(counter)
     if not alive:
         return None
     named = " and ".join(counter.component for counter in alive)

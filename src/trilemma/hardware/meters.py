@@ -14,6 +14,9 @@ from trilemma.errors import TrilemmaError
 SAMPLE_SECONDS = 0.05
 """Between samples of a power: several per update of the slowest sensor."""
 
+MOST_WATTS = 10_000.0
+"""No component draws more: a step beyond it is a counter that began anew, as after a suspend, not a wrap."""
+
 WATCH_SECONDS = 10.0
 """Between readings of counters that wrap; the smallest range holds a minute at 1 kW."""
 
@@ -68,14 +71,23 @@ class Meter:
         counters: of different components.
         source: what is read, e.g. ``RAPL counters of package-0 and dram-0``.
         shortest: seconds of the shortest window whose energy is to be trusted.
+        clock: seconds, monotonic.
 
     Attributes:
         counters, source, shortest: as given.
     """
 
-    def __init__(self, counters: Sequence[Counter], source: str, shortest: float) -> None:
+    def __init__(
+        self,
+        counters: Sequence[Counter],
+        source: str,
+        shortest: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.counters, self.source, self.shortest = list(counters), source, shortest
-        self._lock = threading.Lock()
+        self._lock, self._clock = threading.Lock(), clock
+        self._read_at = dict.fromkeys((counter.component for counter in counters), clock())
         self._last = {counter.component: counter.joules() for counter in counters}
         self._total = dict.fromkeys(self._last, 0.0)
         every = min(counter.every for counter in counters)
@@ -91,11 +103,16 @@ class Meter:
             for counter in self.counters:
                 now = counter.joules()
                 step = now - self._last[counter.component]
+                at = self._clock()
+                most = MOST_WATTS * (at - self._read_at[counter.component] + 1)
                 if step < 0:
                     step += counter.wraps
-                if not 0 <= step < math.inf:
+                    most = min(most, counter.wraps)
+                if not 0 <= step <= most:
+                    # The next read begins from here.
+                    self._last[counter.component], self._read_at[counter.component] = now, at
                     raise MeterError(f"the energy counter of {counter.component} was reset; measure again")
-                self._last[counter.component] = now
+                self._last[counter.component], self._read_at[counter.component] = now, at
                 self._total[counter.component] += step
             return dict(self._total)
 

@@ -1,4 +1,4 @@
-"""From texts to batches: tokenised once, sorted by length, padded on the right."""
+"""From texts to batches: tokenised once, sorted by length, padded on the right, or on the left if asked."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -86,6 +86,22 @@ def token_spans(tokenizer: Any, texts: Sequence[Text], max_length: int) -> list[
     return spans
 
 
+def truncated_share(tokenizer: Any, texts: Sequence[Text], lengths: Sequence[int], max_length: int) -> float:
+    """Share of the texts that :func:`encode` cut.
+
+    Only a text that fills ``max_length`` can have been cut: those are tokenised again, whole.
+
+    Args:
+        tokenizer: as given to :func:`encode`.
+        texts: as given to it.
+        lengths: tokens of each text as it was encoded.
+        max_length: as given to it.
+    """
+    full = [text for text, length in zip(texts, lengths, strict=True) if length >= max_length]
+    whole = encode(tokenizer, full, np.iinfo(np.int32).max)["input_ids"]
+    return sum(len(ids) > max_length for ids in whole) / max(1, len(texts))
+
+
 def _tokenized(tokenizer: Any, texts: Sequence[Text], max_length: int, **options: bool) -> Any:
     if any(len(text) != len(texts[0]) for text in texts) or len(texts[0]) not in (1, 2):
         raise ModelError("a model answers single texts or text pairs, not both in one call; split the call")
@@ -144,15 +160,18 @@ def length_batches(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterato
         start += size
 
 
-def padded(rows: Mapping[str, Sequence[Any]], pad: int) -> dict[str, Tensor]:
-    """Rows of token and segment ids as right-padded tensors [items, longest], with their attention mask.
+def padded(rows: Mapping[str, Sequence[Any]], pad: int, *, left: bool = False) -> dict[str, Tensor]:
+    """Rows of token and segment ids as padded tensors [items, longest], with their attention mask.
 
     Args:
         rows: the items of a batch, as :func:`encode` gives them.
         pad: the id that fills padded positions.
+        left: whether these are before the tokens.
     """
     lengths = np.array([len(row) for row in rows["input_ids"]])
     mask = np.arange(lengths.max()) < lengths[:, None]
+    if left:
+        mask = mask[:, ::-1]
     tensors = {"attention_mask": torch.from_numpy(mask.astype(np.int64))}
     for name, values in rows.items():
         filled = np.full(mask.shape, pad if name == "input_ids" else 0, np.int64)

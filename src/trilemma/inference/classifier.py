@@ -1,12 +1,11 @@
 """The one place where a model answers texts.
 
 Identical texts are answered once, all texts are tokenised in one call, and batches hold texts of
-about one length, so that hardly any work is spent on padding. Padding is on the right and masked, so
-an answer depends neither on the batch that a text is in nor on its place there (float32: probabilities
-within 1e-5, logits within 1e-4).
+about one length, so that hardly any work is spent on padding. How a model must be padded is found when it is
+loaded (:mod:`trilemma.inference.reading`), so an answer depends neither on the batch that a text is in nor on
+its place there (float32: probabilities within 1e-5, logits within 1e-4).
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,20 +23,17 @@ from trilemma.inference.batching import (
     GPU_TOKENS,
     encode,
     length_batches,
-    pad_id,
     padded,
     token_spans,
+    truncated_share,
 )
 from trilemma.inference.gradients import TokenGradients, embedding_gradients, embedding_matrix
-from trilemma.models.loading import describe, load_classifier, load_tokenizer
+from trilemma.inference.labels import class_order
+from trilemma.inference.reading import fixed_arguments, require_known_ids, settle
+from trilemma.models.loading import describe, load_classifier, load_tokenizer, reading_length
 from trilemma.models.source import require_buildable
 from trilemma.progress import Progress, silent
 from trilemma.tasks.task import Text
-
-
-def fixed_arguments(model: Any) -> dict[str, bool]:
-    """Arguments of every forward pass that classifies: no cache, since nothing is generated afterwards."""
-    return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
 
 class Classifier:
@@ -46,41 +42,56 @@ class Classifier:
     Args:
         model: a Hugging Face sequence classifier; it answers on the device and in the precision that it has.
         tokenizer: its tokenizer.
-        max_length: longer inputs are cut to this many tokens (and to what the model can take).
+        max_length: longer inputs are cut to this many tokens (and to what the model can take); by default as
+            many as the checkpoint says that it reads.
         tokens_per_batch: padded tokens per batch; by default :data:`CPU_TOKENS` or :data:`GPU_TOKENS`.
+        labels: names of the classes in the order in which they are answered; by default the model's order.
+
+    Raises:
+        ModelError: if model and tokenizer do not fit each other, or the model's classes have other names.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, max_length: int = 128, tokens_per_batch: int | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int | None = None,
+        tokens_per_batch: int | None = None,
+        labels: Sequence[str] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.max_length = min(max_length, describe(model).max_length or max_length)
+        wanted = max_length or reading_length(model, tokenizer)
+        self.max_length = min(wanted, describe(model).max_length or wanted)
         self.tokens_per_batch = tokens_per_batch or (CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS)
         self._arguments = fixed_arguments(model)
-        self._takes_segments = "token_type_ids" in inspect.signature(model.forward).parameters
+        self._reading = settle(model, tokenizer)
+        self._order = None if labels is None else class_order(model.config, labels)
 
     @classmethod
     def load(
         cls,
         folder: str | Path,
         *,
-        max_length: int = 128,
+        max_length: int | None = None,
         device: str | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        labels: Sequence[str] | None = None,
     ) -> "Classifier":
         """Load an adapted classifier from its folder.
 
         Args:
             folder: a Hugging Face folder that holds a classification head, and the tokenizer.
             max_length: as in the constructor.
+            labels: as in the constructor.
             device: ``"cpu"``, ``"cuda"``, ...; by default the GPU where there is one.
             trust_remote_code: whether code in the folder may run.
             allow_pickle: whether weights that are not safetensors may be opened.
 
         Raises:
-            ModelError: where the folder holds no classifier.
+            ModelError: where the folder holds no classifier, or as in the constructor.
         """
         require_buildable(Path(folder))
         try:
@@ -102,7 +113,7 @@ class Classifier:
         )
         tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(model, tokenizer, max_length=max_length)
+        return cls(model, tokenizer, max_length=max_length, labels=labels)
 
     def __call__(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """The same as :meth:`probabilities`."""
@@ -146,7 +157,12 @@ class Classifier:
             answers = torch.cat(outputs).cpu().numpy()
         restored = np.empty_like(answers)
         restored[np.concatenate(order)] = answers
-        return restored
+        return restored if self._order is None else restored[:, self._order]
+
+    def truncated(self, texts: Sequence[Text]) -> float:
+        """Share of the texts that are longer than what is read of them."""
+        rows = encode(self.tokenizer, texts, self.max_length)["input_ids"]
+        return truncated_share(self.tokenizer, texts, [len(row) for row in rows], self.max_length)
 
     def gradients(self, texts: Sequence[Text], labels: Sequence[int]) -> list[TokenGradients]:
         """Gradients of each text's cross-entropy by the embeddings of its tokens, in order.
@@ -163,15 +179,19 @@ class Classifier:
             raise ModelError("a regression has no loss of a class; attack a classification task")
         rows, lengths = self._encoded(texts)
         spans = token_spans(self.tokenizer, texts, self.max_length)
+        classes = (
+            np.array(labels, np.int64) if self._order is None else self._order[np.array(labels, np.int64)]
+        )
+        # Activations are kept for the backward pass, so these batches are small.
+        most = 1 if self._reading.in_groups else min(self.tokens_per_batch, CPU_TOKENS)
         found: dict[int, TokenGradients] = {}
         with self._evaluating():
-            # Activations are kept for the backward pass, so these batches are small.
-            for batch in length_batches(lengths, min(self.tokens_per_batch, CPU_TOKENS)):
-                labels_of_batch = np.array(labels, np.int64)[batch]
-                of_batch = embedding_gradients(self.model, self._inputs(rows, batch), labels_of_batch)
+            for batch in length_batches(lengths, most):
+                of_batch = embedding_gradients(self.model, self._inputs(rows, batch), classes[batch])
                 for index, gradients in zip(batch.tolist(), of_batch, strict=True):
                     ids = np.array(rows["input_ids"][index], np.int64)
-                    found[index] = TokenGradients(ids, spans[index], gradients[: len(ids)].copy())
+                    own = gradients[-len(ids) :] if self._reading.left else gradients[: len(ids)]
+                    found[index] = TokenGradients(ids, spans[index], own.copy())
         return [found[index] for index in range(len(texts))]
 
     def embeddings(self) -> NDArray[np.float32]:
@@ -202,8 +222,9 @@ class Classifier:
     def _encoded(self, texts: Sequence[Text]) -> tuple[dict[str, list[list[int]]], NDArray[np.int64]]:
         """The inputs of the model, and the number of tokens of each item."""
         rows = encode(self.tokenizer, texts, self.max_length)
-        if not self._takes_segments:
+        if not self._reading.segments:
             rows.pop("token_type_ids", None)
+        require_known_ids(rows, self.model)
         return rows, np.fromiter(map(len, rows["input_ids"]), np.int64, len(texts))
 
     @contextmanager
@@ -218,6 +239,6 @@ class Classifier:
     def _inputs(self, rows: dict[str, list[list[int]]], batch: NDArray[np.int64]) -> dict[str, Any]:
         """Arguments of the forward pass of one batch, on the model's device."""
         chosen = {name: [values[index] for index in batch] for name, values in rows.items()}
-        tensors = padded(chosen, pad_id(self.tokenizer))
+        tensors = padded(chosen, self._reading.pad, left=self._reading.left)
         device = self.model.device
         return {name: one.to(device, non_blocking=True) for name, one in tensors.items()} | self._arguments

@@ -44,12 +44,14 @@ def embedding_gradients(model: Any, inputs: dict[str, Any], labels: NDArray[np.i
     Raises:
         ModelError: if the model is packed, or reads its embeddings more than once.
     """
-    with _weights_fixed(model), torch.inference_mode(False), torch.enable_grad():
-        embedded, logits = _from_embeddings(model, inputs)
+    with weights_fixed(model), torch.inference_mode(False), torch.enable_grad():
+        embedded, logits, turned = _from_embeddings(model, inputs)
         classes = torch.from_numpy(labels).to(logits.device)
         # Items do not mix in the model, so the gradient of the sum by one item is that of its own loss.
         loss = torch.nn.functional.cross_entropy(logits.float(), classes, reduction="sum")
         (gradients,) = torch.autograd.grad(loss, embedded)
+        if turned:
+            gradients = gradients.transpose(0, 1)
     found: NDArray[np.float32] = gradients.float().cpu().numpy()
     return found
 
@@ -66,7 +68,7 @@ def embedding_matrix(model: Any) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _weights_fixed(model: Any) -> Iterator[None]:
+def weights_fixed(model: Any) -> Iterator[None]:
     """Without gradients of weights, which would double the cost."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in trained:
@@ -78,15 +80,20 @@ def _weights_fixed(model: Any) -> Iterator[None]:
             weight.requires_grad_(True)
 
 
-def _from_embeddings(model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _from_embeddings(model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor, bool]:
     """The embeddings of a batch [B, T, D], detached from what they come from, and its logits.
+
+    The last result says whether the model looks them up position by position, [T, B, D], as XLNet does.
 
     A hook takes the embedding layer's output: given ``inputs_embeds`` in place of ids, many classifiers no
     longer find their last token.
     """
     seen: list[Tensor] = []
+    turned = False
 
     def cut(module: torch.nn.Module, args: Any, output: Tensor) -> Tensor:
+        nonlocal turned
+        turned = not torch.equal(args[0], inputs["input_ids"])
         seen.append(output.detach().requires_grad_())
         return seen[-1]
 
@@ -100,4 +107,4 @@ def _from_embeddings(model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor
             f"the model reads its embeddings {len(seen)} times per pass, where gradients need exactly one; "
             "use an attack that needs no gradients"
         )
-    return seen[0], logits
+    return seen[0], logits, turned

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
 )
 
 from trilemma.models.backbone import LanguageModel
@@ -18,7 +19,14 @@ from trilemma.models.packed_ternary import PackedBitLinear
 from trilemma.models.transformer_pp import TransformerConfig
 
 POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe", "position_embedding")
-"""Names under which Hugging Face models keep learned absolute positions."""
+"""Names under which Hugging Face models keep learned absolute positions, where a configuration does not say
+how many there are."""
+
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
+"""Names under which configurations say how many positions a model has."""
+
+_RESERVED = 2
+"""Most rows of a position table beyond its positions (OPT, BART, YOSO)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ def _model_type(config: Any) -> str:
 def describe(model: PreTrainedModel) -> ModelDescription:
     """Describe any Hugging Face model (also on the meta device)."""
     parameters = {id(parameter): parameter for parameter in model.parameters()}
-    outside = [model.get_input_embeddings(), model.get_output_embeddings(), *_position_tables(model)]
+    outside = [_input_embeddings(model), model.get_output_embeddings(), *_position_tables(model)]
     embedding = {
         id(one) for module in outside if isinstance(module, nn.Module) for one in module.parameters()
     }
@@ -86,32 +94,81 @@ def describe(model: PreTrainedModel) -> ModelDescription:
         if isinstance(model, LanguageModel)
         else getattr(model.config, "_attn_implementation", None) or "eager",
         max_length=_max_length(model),
-        causal=isinstance(model, LanguageModel) or _is_causal(model.config),
+        causal=is_causal(model.config),
         fake_quantised=is_ternary(model.config) and not packed,
     )
 
 
-def _position_tables(model: PreTrainedModel) -> list[nn.Embedding]:
-    return [
-        module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in POSITION_TABLES
-    ]
+def positions_of(config: Any) -> int | None:
+    """How many positions a configuration names; with rotary or relative ones a model can take more."""
+    found = (getattr(config, name, None) for name in _POSITIONS)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
+
+
+def _input_embeddings(model: PreTrainedModel) -> Any:
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:  # CANINE hashes characters
+        return None
+
+
+def _position_tables(model: PreTrainedModel) -> list[nn.Module]:
+    """Embeddings of as many rows as there are positions, but for the few that some families reserve."""
+    positions, words = positions_of(model.config), _input_embeddings(model)
+    found = []
+    for name, module in model.named_modules():
+        last, weight = name.rpartition(".")[2], getattr(module, "weight", None)
+        if module is words or "rel" in last or not hasattr(module, "padding_idx") or weight is None:
+            continue
+        sized = positions is not None and 0 <= len(weight) - positions <= _RESERVED
+        if last in POSITION_TABLES or (sized and "pos" in last):
+            found.append(module)
+    return found
 
 
 def _max_length(model: PreTrainedModel) -> int | None:
-    """Rows of the smallest position table, without those that RoBERTa and OPT never give to a token."""
+    """The positions that the configuration names, if a table holds one row for each; else None.
+
+    RoBERTa's relatives never give the rows up to the pad token's to a token, OPT's not its first two.
+    """
+    positions = positions_of(model.config)
     limits = []
     for table in _position_tables(model):
         reserved = getattr(table, "offset", 0)
-        if table.padding_idx is not None:
-            reserved = table.padding_idx + 1
-        limits.append(table.num_embeddings - reserved)
+        padding = getattr(table, "padding_idx", None)
+        if padding is not None:
+            reserved = padding + 1
+        limits.append(len(getattr(table, "weight")) - reserved)  # noqa: B009  a plain module to mypy
+    if positions is not None and (limits or _has_fixed_table(model, positions)):
+        limits.append(positions)
     return min(limits, default=None)
 
 
-def _is_causal(config: Any) -> bool:
-    kind = config.model_type
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+def _has_fixed_table(model: PreTrainedModel, positions: int) -> bool:
+    """Whether positions are in a table that is no embedding: CTRL's, GPT-J's, MPT's biases."""
+    if getattr(model.config, "max_seq_len", None) == positions:
+        return True
+    for module in model.modules():
+        held = {**vars(module), **module._buffers}
+        for key, value in held.items():
+            if "pos" in key and isinstance(value, Tensor) and value.ndim >= 2 and positions in value.shape:
+                return True
+    return False
+
+
+def has_classifier(config: Any) -> bool:
+    """Whether transformers, or the model's own code, has a sequence classifier for a configuration."""
+    own = getattr(config, "auto_map", None) or {}
+    return type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or (
+        "AutoModelForSequenceClassification" in own
+    )
+
+
+def is_causal(config: Any) -> bool:
+    """Whether a configuration is of a model that generates, token after token, and reads from the left."""
+    own = getattr(config, "auto_map", None) or {}
+    generates = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in own
+    if getattr(config, "is_encoder_decoder", False) or not generates:
         return False
-    return kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or bool(getattr(config, "is_decoder", False))
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return not masked or bool(getattr(config, "is_decoder", False))

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -23,6 +24,7 @@ from transformers.utils import logging
 import trilemma.models  # noqa: F401  registers the architectures with the Auto classes
 from trilemma.errors import ModelError, is_out_of_memory
 from trilemma.models.description import describe as describe  # beside what loads
+from trilemma.models.description import has_classifier, positions_of
 from trilemma.models.matmul_free import HGRNBitPreTrainedModel
 from trilemma.models.placement import place_in_large_pages
 from trilemma.models.sizes import configuration, rounded_vocabulary
@@ -50,7 +52,8 @@ def load_classifier(
         seed: seed of a new head, where the checkpoint has none or one for another number of outputs.
 
     Returns:
-        The model in evaluation mode, with the pad token that :func:`load_tokenizer` gives.
+        The model in evaluation mode, with a pad token. Its attribute ``loading_notes`` has sentences on
+        layers of the backbone that are new, ``keeps_head`` says whether its head comes from the checkpoint.
 
     Raises:
         ModelError: if there is no such model, a file is broken or unsafe, or weights are missing.
@@ -72,6 +75,9 @@ def load_classifier(
     lost = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     # BERT's pooler stands between backbone and head and is absent from masked-language-model checkpoints
     _require_none(source, [name for name in lost if name.startswith(backbone) and ".pooler." not in name])
+    pooler = any(name.startswith(backbone) for name in lost)
+    model.loading_notes = ("the checkpoint has no pooler, so that layer is new and random",) if pooler else ()
+    model.keeps_head = all(name.startswith(backbone) for name in lost)
     if getattr(model.config, "pad_token_id", None) is None:  # a model's own class may lack the field
         model.config.pad_token_id = load_tokenizer(source, trust_remote_code=trust_remote_code).pad_token_id
     return model
@@ -111,6 +117,20 @@ def load_tokenizer(source: str | Path, *, trust_remote_code: bool = False) -> Pr
             )
         tokenizer.pad_token = tokenizer.eos_token
     return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+SAID_LENGTH = 1_000_000
+"""A tokenizer's ``model_max_length`` from here on means that none was written down."""
+
+
+def reading_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens of a text that a checkpoint reads, as its tokenizer says (adaptation writes that down).
+
+    Of one that does not say: the positions that its configuration names, else 512.
+    """
+    if tokenizer.model_max_length < SAID_LENGTH:
+        return int(tokenizer.model_max_length)
+    return positions_of(model.config) or 512
 
 
 def create(arch: str, size: str, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
@@ -173,6 +193,23 @@ def _loaded(
             **options,
         )
     return model, info
+
+
+def require_classifier(source: str | Path, *, trust_remote_code: bool = False) -> None:
+    """Refuse a model of a family that generates but has no sequence classifier, before it is loaded.
+
+    Raises:
+        ModelError: naming what can be done with it.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except Exception:  # loading it says what is wrong
+        return
+    if not has_classifier(config):
+        raise ModelError(
+            f"transformers has no sequence classifier for the type {config.model_type} of {source}, so it "
+            "cannot be adapted to a task; `trilemma profile` measures how it generates"
+        )
 
 
 def _require_none(source: str | Path, missing: list[str]) -> None:

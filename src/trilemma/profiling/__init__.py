@@ -70,7 +70,7 @@ def profile(
         Records of axis E with empty ``study``, for the caller to complete.
 
     Raises:
-        ModelError: where a folder holds no model that can be loaded.
+        ModelError: where no folder holds a model that can be loaded; of some that do not, a record says why.
     """
     from trilemma.profiling.session import Session
 
@@ -88,7 +88,7 @@ def measure(
         functions = MEASUREMENTS.in_order()
     else:
         functions = [MEASUREMENTS.get(one) if isinstance(one, str) else one for one in measurements]
-    records: list[Record] = []
+    records = list(session.drop_unloadable())
     for index, function in enumerate(functions):
         session.report_to(progress, index, len(functions))
         records.extend(function(session))

@@ -28,6 +28,7 @@ class Cost(NamedTuple):
         note: ``bound by compute`` or ``bound by memory``, by what most of that time is for; or why bytes or
             time are not known.
         compute_share: share of that time in operations that arithmetic bounds; None where it is not known.
+        uncounted: what is not in ``flops`` although it should be; "" for nothing.
     """
 
     flops: float
@@ -35,6 +36,7 @@ class Cost(NamedTuple):
     least_seconds: float | None
     note: str
     compute_share: float | None = None
+    uncounted: str = ""
 
 
 def cost_of(config: Any, precision: str, machine: Machine, phase: Pass, point: OperatingPoint) -> Cost:

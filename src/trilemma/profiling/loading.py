@@ -4,8 +4,9 @@ import warnings
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
-from trilemma.errors import ModelError
+from trilemma.errors import ModelError, one_line
 from trilemma.models.backbone import LanguageModel
 from trilemma.models.description import is_ternary
 from trilemma.models.loading import deploy, describe, load_classifier, load_language_model
@@ -50,6 +51,20 @@ def load(model: ModelUnderTest, device: str, *, generates: bool = False, copied:
     if model.compiled:
         module.compile()
     return module
+
+
+def read_configuration(model: ModelUnderTest) -> Any:
+    """The configuration in a model's folder.
+
+    Raises:
+        ModelError: where it cannot be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(model.folder, trust_remote_code=model.trust_remote_code)
+    except Exception as error:  # a foreign configuration can fail in any way
+        raise ModelError(
+            f"{model.folder / 'config.json'} is not a readable model configuration ({one_line(error)})"
+        ) from error
 
 
 def put_in_form(module: Any, model: ModelUnderTest) -> Any:

@@ -111,7 +111,7 @@ class Operation:
 BUILT_IN = ("transformer-pp", "gla", "matmul-free")
 """Architectures of this package."""
 
-_ENCODERS = {"bert", "roberta", "electra", "xlm-roberta", "camembert", "deberta", "mpnet", "distilbert"}
+_ENCODERS = {"bert", "roberta", "electra", "xlm-roberta", "camembert", "mpnet", "distilbert"}
 _GATED = {"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "olmo", "olmo2", "smollm3"}
 _UNGATED = {"gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "phi"}
 
@@ -305,11 +305,11 @@ def _mixing(dims: Dimensions, batch: int, queries: int, context: int, size: floa
     return Operation("attention", flops * layers, 0.0, moved * layers, layers)
 
 
-def _seen(dims: Dimensions, context: int) -> float:
-    """Keys that a query sees, and of which the cache keeps keys and values: the mean over layers."""
+def _seen(dims: Dimensions, context: int, kept: int = 0) -> float:
+    """Keys that a query sees: the mean over layers, of those with a window without ``kept`` of it."""
     if dims.window is None:
         return context
-    outside = max(0, context - dims.window)
+    outside = max(0, context - max(1, dims.window - kept))
     return context - outside * dims.windowed / dims.layers
 
 
@@ -331,7 +331,7 @@ def state_bytes(dims: Dimensions, batch: int, context: int, precision: str) -> f
     if dims.family == "gla":
         convolved = dims.convolution * (dims.keys + grouped * (dims.keys + dims.values)) * size
         return batch * dims.layers * (dims.keys * dims.values / dims.heads * STATE_BYTES + convolved)
-    seen = _seen(dims, context)
+    seen = _seen(dims, context, kept=1)  # the next token brings the last of its window itself
     return batch * dims.layers * seen * grouped * (dims.keys + dims.values) * size
 
 

@@ -33,7 +33,7 @@ import torch
 from trilemma.adapt import ADAPTATIONS
 from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
 from trilemma.hardware.peak import peak_bytes, reset_peak, resident_bytes
-from trilemma.inference.classifier import fixed_arguments
+from trilemma.inference.reading import fixed_arguments
 from trilemma.models.cache import state_bytes
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.loading import load, put_in_form, weight_bytes

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import torch
 
-from trilemma.errors import TrilemmaError
+from trilemma.errors import ModelError, TrilemmaError
 from trilemma.hardware import Unmeasured
 from trilemma.hardware.limits import OutOfMemoryError, memory_ceiling
 from trilemma.hardware.machine import Machine, default_device, hardware, versions
@@ -16,11 +16,11 @@ from trilemma.hardware.meter_sources import open_meter
 from trilemma.hardware.meters import Meter
 from trilemma.hardware.roofline import Found, find
 from trilemma.metrics import METRICS, Phase
-from trilemma.models.description import ModelDescription, describe
+from trilemma.models.description import ModelDescription, describe, has_classifier, is_causal
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.boundary import Boundary
 from trilemma.profiling.grid import AUTO, Answer, EfficiencyGrid
-from trilemma.profiling.loading import load, put_in_form, weight_bytes
+from trilemma.profiling.loading import load, put_in_form, read_configuration, weight_bytes
 from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.peaks import Peaks, peaks_by_process
 from trilemma.profiling.timing import CACHE_SENSITIVE_SECONDS, Key, Quantity, Run, Sample, interleave, warm_up
@@ -96,6 +96,8 @@ class Session:
         self.peaks = peaks
         self._machine, self._meter = machine, meter
         self._resident: dict[Kind, list[LoadedModel]] = {}
+        self._absent: dict[tuple[ModelUnderTest, Kind], Unmeasured] = {}
+        self._tried: set[Kind] = set()
         self._known: dict[ModelUnderTest, tuple[ModelDescription, Any]] = {}
         self._hardware = hardware(self.device)
         self._versions = versions()
@@ -117,18 +119,62 @@ class Session:
 
         Args:
             kind: ``classifier``: with a new classification head of two outputs, in the form in which they
-                answer; ``trainable classifier``: the same as they are trained; ``language model``: the causal
-                models with their language-model head, in the form in which they answer.
+                answer, where transformers has one for them; ``trainable classifier``: the same as they are
+                trained; ``language model``: the causal models with their language-model head, in the form in
+                which they answer.
         """
         if kind not in self._resident:
-            models = self.models
-            if kind == "language model":
-                if not self._known:
-                    self.loaded("classifier")
-                models = [model for model in models if self._known[model][0].causal]
             self.release()
-            self._resident[kind] = [self._load(model, kind) for model in models]
+            self._resident[kind] = []
+            for model in self.models:
+                absent = self._absent.get((model, kind)) or self._unfit(model, kind)
+                if absent is None:
+                    try:
+                        with memory_ceiling():
+                            self._resident[kind].append(self._load(model, kind))
+                        continue
+                    except OutOfMemoryError:
+                        absent = Unmeasured("out of memory while it is loaded")
+                    except Exception as error:  # whatever a model of unknown origin may raise
+                        absent = failure(error)
+                self._absent[model, kind] = absent
+            self._tried.add(kind)
         return self._resident[kind]
+
+    def _unfit(self, model: ModelUnderTest, kind: Kind) -> Unmeasured | None:
+        """Why a model is not loaded as one of a kind, as its configuration says."""
+        config = read_configuration(model)
+        if kind == "language model":
+            return None if is_causal(config) else Unmeasured("not a generative model")
+        if has_classifier(config):
+            return None
+        return Unmeasured(f"transformers has no sequence classifier for the type {config.model_type}")
+
+    def absent(self, model: ModelUnderTest, phase: Phase) -> Unmeasured | None:
+        """Why a model is not in memory in the form that a phase needs; None where it can be."""
+        if KINDS[phase] not in self._tried:
+            self.loaded(KINDS[phase])
+        return self._absent.get((model, KINDS[phase]))
+
+    def drop_unloadable(self) -> Iterator[Record]:
+        """Leave out the models that cannot be loaded, with a record of each that says why.
+
+        Raises:
+            ModelError: if none is left.
+        """
+        lost: dict[ModelUnderTest, str] = {}
+        for model in self.models:
+            try:
+                self.describe(model)
+            except ModelError as error:
+                lost[model] = str(error)
+        if lost and len(lost) == len(self.models):
+            raise ModelError(next(iter(lost.values())))
+        self.models = [model for model in self.models if model not in lost]
+        what: dict[str, Any] = {"axis": "E", "metric": "parameters", "unit": "count", "basis": "counted"}
+        for model, reason in lost.items():
+            for name in model.names:
+                yield Record(model=name, **what, status="failed", reason=reason)
 
     def working(self, phase: Phase, method: str = "") -> list[LoadedModel]:
         """The models that answer in a phase, or that an adaptation trains, in that form."""
@@ -141,16 +187,21 @@ class Session:
     def refused(
         self, phase: Phase, method: str = ""
     ) -> Iterator[tuple[ModelUnderTest, OperatingPoint, Unmeasured]]:
-        """The models that cannot do what the grid asks of all: generate, or be trained; at every point."""
+        """The models that cannot do what the grid asks: load, generate, be trained; at every point."""
         asks_all = self.grid.decode > 0 and self.grid.phases != AUTO and phase in self.grid.phases
         for model in self.models:
-            reason = ""
-            if phase == "train" and model.adaptation(method):
-                reason = model.untrainable
-            elif phase == "generate" and asks_all and not self.describe(model).causal:
-                reason = "not a generative model"
-            for point in self.grid.points(phase) if reason else ():
-                yield model, point, Unmeasured(reason)
+            absent: Unmeasured | None = None
+            if phase == "train" and model.adaptation(method) and model.untrainable:
+                absent = Unmeasured(model.untrainable)
+            elif (
+                (phase == "train" and model.adaptation(method))
+                or phase in self.phases(model)
+                or (phase == "generate" and asks_all)
+            ):
+                absent = self.absent(model, phase)
+            if absent is not None:
+                for point in self.grid.points(phase):
+                    yield model, point, absent
 
     @property
     def methods(self) -> list[str]:
@@ -182,8 +233,11 @@ class Session:
     def _known_of(self, model: ModelUnderTest) -> tuple[ModelDescription, Any]:
         if model not in self._known:
             self.loaded("classifier")
-            if self._only_generates and any(described.causal for described, _ in self._known.values()):
+            causal = any(described.causal for described, _ in self._known.values())
+            if model not in self._known or (self._only_generates and causal):
                 self.loaded("language model")
+            if model not in self._known:
+                raise ModelError(self._absent[model, "classifier"].reason)
         return self._known[model]
 
     def precision(self, model: ModelUnderTest, phase: Phase = "") -> str:
@@ -209,7 +263,7 @@ class Session:
         # What torch has quantised is not a parameter any more.
         quantised = model.precision == "int8" and kind != "trainable classifier"
         description = replace(plain, weight_bytes=weight_bytes(module)) if quantised else describe(module)
-        first = kind == "classifier" and model not in self._known
+        first = kind != "trainable classifier" and model not in self._known
         if first or (kind == "language model" and self._only_generates):
             self._known[model] = description, module.config
         return LoadedModel(model, module, description)
@@ -429,6 +483,8 @@ class Session:
 
 def failure(error: Exception) -> Unmeasured:
     """The outcome of work in which a model raised an error; the reason is one line."""
+    if isinstance(error, TrilemmaError):  # a sentence
+        return Unmeasured(str(error), failed=True)
     first = next(iter(str(error).strip().splitlines()), "")
     text = f"the model failed with {type(error).__name__}{f': {first[:200]}' if first else ''}"
     return Unmeasured(text, failed=True)
@@ -451,11 +507,17 @@ def random_inputs(config: Any, point: OperatingPoint, device: str) -> dict[str, 
         device: where to put them.
 
     Returns:
-        ``input_ids`` and an ``attention_mask`` of ones, both [batch, length].
+        ``input_ids`` and an ``attention_mask`` of ones, both [batch, length]. Encoder-decoders, which
+        classify by the end-of-text token, get one, at the end.
     """
     generator = torch.Generator().manual_seed(0)
     vocabulary: int = config.get_text_config().vocab_size
     ids = torch.randint(0, vocabulary - 1, (point.batch, point.length), generator=generator)
     if config.pad_token_id is not None:
         ids += ids >= config.pad_token_id
+    if config.is_encoder_decoder and config.eos_token_id is not None:
+        ids[ids == config.eos_token_id] = next(
+            one for one in range(vocabulary) if one not in (config.eos_token_id, config.pad_token_id)
+        )
+        ids[:, -1] = config.eos_token_id
     return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids).to(device)}

@@ -81,6 +81,7 @@ def require_loadable(model: ModelSpec, origin: Origin) -> None:
 
     source.find(origin.location, weights=True, allow_pickle=model.allow_pickle)
     loading.load_tokenizer(origin.location, trust_remote_code=model.trust_remote_code)
+    loading.require_classifier(origin.location, trust_remote_code=model.trust_remote_code)
     _require_shape(model, Path(origin.location))
 
 

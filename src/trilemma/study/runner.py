@@ -13,7 +13,15 @@ from logging import LogRecord, getLogger
 from pathlib import Path
 from typing import Any
 
-from trilemma.errors import DivergedError, StoreError, TrilemmaError, is_out_of_memory
+from trilemma.errors import (
+    DataError,
+    DivergedError,
+    ModelError,
+    StoreError,
+    TrilemmaError,
+    is_out_of_memory,
+    one_line,
+)
 from trilemma.files import largest_file, too_large, write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
@@ -117,7 +125,7 @@ class _Walk:
                 # Another study may have finished it meanwhile.
                 found = self._sound(stage)
                 if found is None or found.get(AGAIN):
-                    found = self._compute(stage, progress)
+                    found = self._computed(stage, progress)
         facts[stage.key] = found
         failure = str(found.get("failure", ""))
         if failure:
@@ -134,6 +142,26 @@ class _Walk:
                 f"{stage}: its artifact is damaged ({error}); it is made again, the old one is {place}"
             )
             return None
+
+    def _computed(self, stage: Stage, progress: Progress) -> dict[str, Any]:
+        """The facts of a stage; of one of a candidate that fails, the reason, which is not kept.
+
+        The study goes on without what the stage was for; the next run tries again. What would stop every
+        stage (the store, the disk, data) ends the study, and so does a stage that serves all candidates.
+        """
+        try:
+            return self._compute(stage, progress)
+        except (StoreError, DataError):
+            raise
+        except Exception as error:
+            if not stage.of_one_candidate:
+                if is_out_of_memory(error):
+                    raise ModelError(f"{stage}: {_OUT_OF_MEMORY}") from error
+                raise
+            reason = failure_of(error)
+            self.listener.notice(f"{stage}: {reason}; the study goes on without it")
+            _give_back_memory()
+            return {"failure": reason}
 
     def _compute(self, stage: Stage, progress: Progress) -> dict[str, Any]:
         store = self.so_far.store
@@ -166,23 +194,31 @@ class _Walk:
                         f"the disk is full: cannot write under {store.root}; free space and run the command "
                         "again"
                     ) from error
-                if not isinstance(error, TrilemmaError) and (reason := _limit(error)):
-                    raise StoreError(f"{stage}: {reason}") from error
+                if not isinstance(error, TrilemmaError) and _too_large(error):
+                    raise StoreError(f"{stage}: {too_large()}") from error
                 raise
             facts |= {"stage_seconds": time.monotonic() - began, **provenance()}
         _give_back_memory()
         return facts
 
 
-def _limit(error: Exception) -> str:
-    """Which limit of the process a library's error comes from, and what to do; "" for another error."""
+def _too_large(error: Exception) -> bool:
+    return getattr(error, "errno", None) == errno.EFBIG or "File too large" in str(error)
+
+
+_OUT_OF_MEMORY = (
+    "there is not enough memory; give `adapt` a smaller batch, gradient_accumulation or a shorter "
+    "max_length, or method lora or linear-probe, or use a smaller model or a larger machine"
+)
+
+
+def failure_of(error: Exception) -> str:
+    """Why a candidate's stage failed, in one sentence; of an error of a library with its kind."""
+    if isinstance(error, TrilemmaError):
+        return str(error)
     if is_out_of_memory(error):
-        return (
-            "there is not enough memory; give `adapt` a smaller batch or max_length, or method lora or "
-            "linear-probe, or use a smaller model or a larger machine"
-        )
-    full = getattr(error, "errno", None) == errno.EFBIG or "File too large" in str(error)
-    return too_large() if full else ""
+        return _OUT_OF_MEMORY
+    return f"the model failed with {type(error).__name__}: {one_line(error)}"
 
 
 def _require_room(graph: Graph, notice: Callable[[str], None]) -> None:

@@ -40,8 +40,8 @@ class Stage(ABC):
 
     A subclass names its ``kind``, the folder of its artifacts in the store; its ``version``, raised by one
     when it computes something else from the same settings, so that earlier artifacts are not reused; whether
-    its artifact ``has_items``, rows of the items table; and ``needs_all_inputs=False`` if it can run where an
-    input has failed.
+    its artifact ``has_items``, rows of the items table; ``needs_all_inputs=False`` if it can run where an
+    input has failed; and ``of_one_candidate`` if the study can go on where it fails.
 
     Attributes:
         title: what a person reads: model, task, seed.
@@ -52,15 +52,23 @@ class Stage(ABC):
     version: ClassVar[int]
     needs_all_inputs: ClassVar[bool]
     has_items: ClassVar[bool]
+    of_one_candidate: ClassVar[bool]
 
     title: str
     estimate: StageEstimate = field(default_factory=StageEstimate)
 
     def __init_subclass__(
-        cls, *, kind: str = "", version: int = 0, needs_all_inputs: bool = True, has_items: bool = False
+        cls,
+        *,
+        kind: str = "",
+        version: int = 0,
+        needs_all_inputs: bool = True,
+        has_items: bool = False,
+        of_one_candidate: bool = False,
     ) -> None:
         cls.kind, cls.version = kind, version
         cls.needs_all_inputs, cls.has_items = needs_all_inputs, has_items
+        cls.of_one_candidate = of_one_candidate
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -120,6 +120,7 @@ class TrainingJob:
         unit: what progress counts, e.g. ``examples``.
         units_per_step: how many of those an optimiser step takes.
         selection: evaluate along the way and end with the best checkpoint; None for the last weights.
+        weight: what the objective's mean over a batch is a mean over: the rows, or the sum of their weights.
     """
 
     dataset: Dataset[Any]
@@ -129,6 +130,7 @@ class TrainingJob:
     unit: str
     units_per_step: float
     selection: Selection | None = None
+    weight: Callable[[Batch], float] = lambda batch: float(len(next(iter(batch.values()))))
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ class _JobTrainer(Trainer):  # type: ignore[misc]
         # The objective returns the mean over its batch, whatever the model's own loss would do.
         self.model_accepts_loss_kwargs = False
         self._job = job
+        self._parts, self._weight = 1, 1.0
         self._unchecked: list[Tensor] = []
         # Reading a loss makes a GPU wait; the CPU has it at once.
         self._check_every = 1 if self.args.device.type == "cpu" else 10
@@ -281,20 +284,28 @@ class _JobTrainer(Trainer):  # type: ignore[misc]
         self._began = time.perf_counter()
         self.train(
             resume_from_checkpoint=str(checkpoint) if checkpoint else None,
-            ignore_keys_for_eval=["past_key_values", "hidden_states", "attentions"],
         )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         del train_dataset
         return self._job.order
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The parts of the next step, with the weight of them all."""
+        parts, count = super().get_batch_samples(*args, **kwargs)
+        self._parts, self._weight = len(parts), sum(map(self._job.weight, parts))
+        return parts, count
+
     def compute_loss(
         self, model: nn.Module, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The objective's loss."""
+        """The objective's loss; of a part, so that the mean over all parts is that of the whole batch."""
         del num_items_in_batch
         loss, outputs = self._job.objective(model, inputs)
-        return (loss, outputs) if return_outputs else loss
+        if not return_outputs:
+            return loss * (self._parts * self._job.weight(inputs) / self._weight) if self._parts > 1 else loss
+        # The Trainer would also gather what else models return (mems, an encoder's states).
+        return loss, {"logits": outputs.logits}
 
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
         """One forward and backward pass; ends the training where the loss is not a number."""

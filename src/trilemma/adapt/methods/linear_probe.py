@@ -24,4 +24,6 @@ class LinearProbe(Adaptation):
         backbone.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ModelError(f"{type(model).__name__} has no weights outside its backbone; use method: full")
+        if "pooler" in " ".join(getattr(model, "loading_notes", ())):
+            self.notes = ("the probe trains no pooler, so its answers depend on that one random layer",)
         return cast(nn.Module, model)

@@ -7,6 +7,7 @@ weight itself, ``BitLinear(x; W + scale * B A)``, rounded in training as it will
 pass through the rounding as in pretraining.
 """
 
+import re
 import warnings
 from typing import Any
 
@@ -14,6 +15,7 @@ import peft
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from trilemma.adapt.adaptation import Adaptation
 from trilemma.adapt.settings import ADAPTATIONS, AdaptSettings, LoraSettings
@@ -29,6 +31,7 @@ class LowRank(Adaptation):
     def prepare(self, model: PreTrainedModel, settings: AdaptSettings) -> nn.Module:
         """The model wrapped by peft: adapters and head train, the rest is frozen."""
         targets = _targets(model, settings.lora)
+        self.notes = _frozen(model, targets)
         config = peft.LoraConfig(
             task_type=peft.TaskType.SEQ_CLS,
             r=settings.lora.rank,
@@ -45,6 +48,7 @@ class LowRank(Adaptation):
             # peft's documented way for custom layers
             config._register_custom_module({BitLinear: LatentLora})
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")  # peft finds Conv1D itself
             # peft 0.21 asks for a property by the name it had before transformers 5.23
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             wrapped: nn.Module = peft.get_peft_model(model, config)
@@ -84,8 +88,10 @@ def _targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
     backbone = model.base_model
     if backbone is model:
         raise ModelError(f"{type(model).__name__} does not separate head and backbone; use method: full")
-    inside = {id(module) for module in backbone.modules() if isinstance(module, nn.Linear)}
+    inside = {id(module) for module in backbone.modules() if isinstance(module, nn.Linear | Conv1D)}
     names = [name for name, module in model.named_modules() if id(module) in inside]
+    if not names:
+        raise ModelError(f"{type(model).__name__} has no linear layers in its backbone; use method: full")
     if settings.target == "all-linear":
         return names
     chosen = [name for name in names if any(name == t or name.endswith(f".{t}") for t in settings.target)]
@@ -93,3 +99,24 @@ def _targets(model: PreTrainedModel, settings: LoraSettings) -> list[str]:
         known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in names}))
         raise ModelError(f"lora.target names no linear layer of {type(model).__name__}; there are {known}")
     return chosen
+
+
+def _frozen(model: PreTrainedModel, targets: list[str]) -> tuple[str, ...]:
+    """A sentence on the backbone's matrices that get no adapter, if there are some beside the embeddings."""
+    backbone = model.base_model
+    with_adapter = {id(model.get_submodule(name).weight) for name in targets}
+    looked_up = {id(one.weight) for one in backbone.modules() if isinstance(one, nn.Embedding)}
+    matrices = {
+        name: one
+        for name, one in backbone.named_parameters()
+        if one.ndim > 1 and id(one) not in with_adapter | looked_up
+    }
+    if not matrices:
+        return ()
+    kinds = dict.fromkeys(re.sub(r"(^|\.)\d+(?=\.)", r"\1*", name) for name in matrices)
+    frozen = sum(one.numel() for one in matrices.values())
+    whole = frozen + sum(model.get_submodule(name).weight.numel() for name in targets)
+    named = ", ".join(list(kinds)[:4]) + (f" and {len(kinds) - 4} more kinds" if len(kinds) > 4 else "")
+    return (
+        f"lora leaves {frozen:,} of {whole:,} weights outside the embeddings without an adapter: {named}",
+    )

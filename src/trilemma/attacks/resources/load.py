@@ -117,23 +117,18 @@ def paraphraser(name: str | None, prefix: str) -> "Paraphraser":
 
 @lru_cache(maxsize=2)
 def acceptability(name: str | None) -> Service:
-    """Probabilities that texts are acceptable, by a classifier adapted to CoLA (class 1 is acceptable)."""
+    """Probabilities that texts are acceptable, by a classifier adapted to CoLA, by its classes' names."""
     if name is None:
         raise AttackError("the grammar drop needs a classifier adapted to CoLA; name one by `acceptability`")
     from trilemma.inference.classifier import Classifier
 
     folder = model_folder(name, "the grammar drop", "name another classifier by `acceptability`")
     try:
-        classifier = Classifier.load(folder)
+        classifier = Classifier.load(folder, labels=("unacceptable", "acceptable"))
     except ModelError as error:
         raise AttackError(
             f"the setting `acceptability` does not name a classifier ({error}); name one adapted to CoLA"
         ) from error
-    if classifier.model.config.num_labels != 2:
-        raise AttackError(
-            f"{name} has {classifier.model.config.num_labels} classes; `acceptability` must name a "
-            "classifier of two, unacceptable and acceptable, as one adapted to CoLA is"
-        )
 
     def acceptable(texts: Sequence[str]) -> list[float]:
         return classifier.probabilities([(text,) for text in texts])[:, 1].tolist()  # type: ignore[no-any-return]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from trilemma.errors import ModelError
 from trilemma.hardware import Unmeasured
 from trilemma.metrics import Phase
 from trilemma.operating_point import OperatingPoint
@@ -65,16 +66,38 @@ def generate(module: Any, prompt: torch.Tensor, tokens: int, stopwatch: Callable
         tokens: chosen after the prompt, the first by the prompt's own forward pass; 0 counts as 1.
         stopwatch: seconds, once the device's work is done.
     """
-    # Only the last position's logits are needed; models that can, compute only those.
-    can = "logits_to_keep" in inspect.signature(module.forward).parameters
-    last_only = {"logits_to_keep": 1} if can else {}
+    last_only, held = last_logits(module), _cache_argument(module)
     with torch.inference_mode():
         start = stopwatch()
         output = module(input_ids=prompt, use_cache=True, **last_only)
         token = output.logits[:, -1:].argmax(-1)
         first = stopwatch()
         for _ in range(tokens - 1):
-            output = module(input_ids=token, past_key_values=output.past_key_values, use_cache=True)
+            output = module(input_ids=token, use_cache=True, **{held: getattr(output, held)})
             token = output.logits[:, -1:].argmax(-1)
         end = stopwatch()
-    return Generated({"prefill": first - start, "decode": end - first}, output.past_key_values)
+    return Generated({"prefill": first - start, "decode": end - first}, getattr(output, held, None))
+
+
+def last_logits(module: Any) -> dict[str, int]:
+    """The argument by which a language model that can computes the logits of the last position alone."""
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(module.forward).parameters else {}
+
+
+_CACHES = ("past_key_values", "cache_params", "state")
+"""Arguments, and outputs, in which models keep what they have read: with attention, Mamba, RWKV."""
+
+
+def _cache_argument(module: Any) -> str:
+    """Which of :data:`_CACHES` a model keeps.
+
+    Raises:
+        ModelError: where it keeps none that decodes token by token (XLNet, GPT-1).
+    """
+    known = inspect.signature(module.forward).parameters
+    for name in _CACHES:
+        if name in known:
+            return name
+    raise ModelError(
+        f"{type(module).__name__} keeps no cache between tokens, so it cannot generate token by token"
+    )

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from trilemma.hardware import Unmeasured
-from trilemma.inference.classifier import fixed_arguments
+from trilemma.inference.reading import fixed_arguments
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.session import LoadedModel, Session, Value

@@ -5,10 +5,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import get_args
 
 from trilemma.hardware import Unmeasured
 from trilemma.metrics import Phase
 from trilemma.profiling import MEASUREMENTS
+from trilemma.profiling.grid import Answer
 from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.peaks import Peak, Work
 from trilemma.profiling.session import Session, Value, beyond_positions
@@ -26,8 +28,9 @@ PARTS: dict[Phase, dict[str, str]] = {
 @MEASUREMENTS.plugin(6)
 def measure(session: Session) -> Iterator[Record]:
     """Peak bytes of each phase, and its parts, at each point of the grids."""
-    for model, point, absent in session.refused("generate"):
-        yield from session.records(model, _values("generate", absent), point=point, phase="generate")
+    for phase in get_args(Answer):
+        for model, point, absent in session.refused(phase):
+            yield from session.records(model, _values(phase, absent), point=point, phase=phase)
     for method in session.methods:
         for model, point, absent in session.refused("train", method):
             values = _values("train", absent)
@@ -47,9 +50,10 @@ def measure(session: Session) -> Iterator[Record]:
 def _works(session: Session, model: ModelUnderTest) -> Iterator[Work]:
     """Those of one phase and adaptation together, smallest first."""
     for phase in session.phases(model):
-        for point in session.grid.points(phase):
+        for point in session.grid.points(phase) if session.absent(model, phase) is None else ():
             yield Work(model, phase, point)
-    for settings in () if model.untrainable else filter(None, map(model.adaptation, session.methods)):
+    trained = list(filter(None, map(model.adaptation, session.methods)))
+    for settings in () if model.untrainable or (trained and session.absent(model, "train")) else trained:
         for point in session.grid.points("train"):
             yield Work(model, "train", point, settings)
 

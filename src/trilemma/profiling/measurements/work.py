@@ -9,6 +9,7 @@ from trilemma.hardware.machine import Machine
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling import MEASUREMENTS
 from trilemma.profiling.cost import Cost, Pass, cost_of, multiplied, no_rate
+from trilemma.profiling.grid import Answer
 from trilemma.profiling.measurements.flops import counted
 from trilemma.profiling.models import ModelUnderTest
 from trilemma.profiling.session import Session, Value, beyond_positions
@@ -53,7 +54,7 @@ def _values(cost: Cost | Unmeasured) -> dict[str, Value]:
     least: Value = reason
     if cost.least_seconds is not None:
         least = Quantity(1e3 * cost.least_seconds, note=cost.note)
-    return dict(zip(METRICS, (cost.flops, moved, least), strict=True))
+    return dict(zip(METRICS, (Quantity(cost.flops, note=cost.uncounted), moved, least), strict=True))
 
 
 def _cost(
@@ -70,9 +71,11 @@ def _cost(
         reason = str(error)
     if phase == "decode" or model.compiled or precision == "int8":
         return Unmeasured(reason)
-    models = session.working("classify" if phase == "classify" else "generate")
-    loaded = next(one for one in models if one.model == model)
+    answer: Answer = "classify" if phase == "classify" else "generate"
+    loaded = next((one for one in session.working(answer) if one.model == model), None)
+    if loaded is None:
+        return session.absent(model, answer) or Unmeasured(reason)
     flops = counted(session, loaded, point)
     if isinstance(flops, Unmeasured):
         return Unmeasured(f"{reason}; counting them: {flops.reason}", flops.failed)
-    return Cost(flops, None, None, reason)
+    return Cost(flops.value, None, None, reason, uncounted=flops.note)

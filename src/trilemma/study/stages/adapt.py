@@ -18,7 +18,7 @@ from trilemma.tasks.task import Examples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Adapt(Stage, kind="adapt", version=2):
+class Adapt(Stage, kind="adapt", version=3, of_one_candidate=True):
     """Adapts a model to a task with one seed, at the rate that was given or chosen."""
 
     training: TrainingInputs
@@ -136,11 +136,14 @@ def _trained(finished: Finished, adapted: AdaptedModel) -> Iterator[Record]:
     train = data.examples(data.training_task(adapted.task), "train")
     rows, rate = int(found["rows"]), float(found["learning_rate"])
     flags = (PARTIAL,) if train.partial else ()
+    said = [_share(train, rows), *found.get("notes", ())]
+    if found.get("truncated"):
+        said.append(f"{found['truncated']:.0%} of the texts are cut at {found['max_length']} tokens")
     how = f"learning rate {rate:g}, {found['precision']}"
     for metric, phase, unit, value, n, note in (
         ("training_seconds", "train", "s", float(found["seconds"]), rows, how),
         ("learning_rate", "", "", rate, int(found["steps"]), "; ".join(_different(finished, adapted))),
-        ("training_rows", "", "rows", float(rows), rows, _share(train, rows)),
+        ("training_rows", "", "rows", float(rows), rows, "; ".join(filter(None, said))),
         ("training_epochs", "", "epochs", float(found["epochs"]), rows, ""),
     ):
         own = (PARTIAL,) if metric == "training_rows" and note else flags

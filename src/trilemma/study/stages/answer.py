@@ -1,7 +1,7 @@
 """The answers of an adapted model to an evaluation split or a fixed adversarial set."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def _loaded(folder: str, max_length: int, load: Loading) -> "Classifier":
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answer(Asking, kind="answer", version=2, has_items=True):
+class Answer(Asking, kind="answer", version=3, of_one_candidate=True, has_items=True):
     """Lets an adapted model answer one set.
 
     Attributes:
@@ -88,6 +88,7 @@ class Answer(Asking, kind="answer", version=2, has_items=True):
                 f"{broken:,} of {len(asked):,} answers to {self.set} are not numbers (NaN); "
                 "adapt with a lower learning rate, or check the model's weights"
             )
+        run.facts["truncated"] = self.classifier(run).truncated(examples.texts)
         write_items(run, examples, originals, probabilities)
 
 
@@ -161,5 +162,16 @@ def records(finished: Finished) -> Iterator[Record]:
         if stage.made_on:  # an attack, of items of the first split
             task = stage.adapted.task
             partial[task, stage.set] = partial[task, tasks[task].evaluation_splits[0]]
+    cut = {
+        (one.adapted.model, one.adapted.adaptation, one.adapted.task, one.adapted.seed, one.set): one
+        for one in answered
+        if finished.facts.get(one.key, {}).get("truncated")
+    }
     for record in score(finished.items, tasks, partial=partial):
-        yield finished.completed(record)
+        place = (record.model, record.adaptation, record.task, record.seed, record.set)
+        completed = finished.completed(record)
+        if record.seed is not None and place in cut:
+            share, most = finished.facts[cut[place].key]["truncated"], cut[place].adapted.max_length
+            said = f"{share:.0%} of the texts are cut at {most} tokens"
+            completed = replace(completed, note="; ".join(filter(None, (completed.note, said))))
+        yield completed

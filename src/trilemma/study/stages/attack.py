@@ -32,7 +32,7 @@ EXAMPLES = pa.schema([(name, kind) for kind, names in _TYPES.items() for name in
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AttackStage(Asking, kind="attack", version=5, has_items=True):
+class AttackStage(Asking, kind="attack", version=5, of_one_candidate=True, has_items=True):
     """Attacks an adapted model on the items of an evaluation split that it answers correctly.
 
     Attributes:

@@ -8,7 +8,7 @@ from trilemma.study.stage import Stage, StageRun
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Create(Stage, kind="create", version=1):
+class Create(Stage, kind="create", version=1, of_one_candidate=True):
     """Writes a model with fresh weights: every seed has its own."""
 
     arch: str

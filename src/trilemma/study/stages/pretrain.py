@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pretrain(Stage, kind="pretrain", version=1):
+class Pretrain(Stage, kind="pretrain", version=1, of_one_candidate=True):
     """Pretrains a candidate on the study's corpus; all training seeds start from its weights."""
 
     arch: str

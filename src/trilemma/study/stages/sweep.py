@@ -76,7 +76,7 @@ def attacks_training(settings: AdaptSettings) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sweep(Stage, kind="sweep", version=2):
+class Sweep(Stage, kind="sweep", version=3, of_one_candidate=True):
     """Trains shortly at each rate, with the first seed, and keeps the best rate."""
 
     training: TrainingInputs

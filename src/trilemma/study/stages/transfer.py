@@ -20,7 +20,7 @@ from trilemma.tasks.task import Text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Transfer(Asking, kind="transfer", version=1):
+class Transfer(Asking, kind="transfer", version=1, of_one_candidate=True):
     """Shows an adapted model the successful examples of an attack on another, and their originals."""
 
     attack: AttackStage

@@ -9,7 +9,7 @@ from trilemma.study.stage import Source, Stage, StageRun
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Transform(Stage, kind="transform", version=1):
+class Transform(Stage, kind="transform", version=1, of_one_candidate=True):
     """Writes a lighter copy of a model."""
 
     transform: str
