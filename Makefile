@@ -1,5 +1,5 @@
-# `make demo` runs the demo study; `make test` is the tests that take seconds, always the same; `make test-all`
-# adds the slow ones and draws other random examples each time. All install first.
+# `make demo` shows a first verdict and runs the demo study; `make test` is the tests that take seconds, always
+# the same; `make test-all` adds the slow ones and draws other random examples each time. All install first.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := PYTHONWARNINGS=ignore::ResourceWarning
@@ -9,16 +9,25 @@ RUN := PYTHONWARNINGS=ignore::ResourceWarning
 # An editable installation maps the modules that it found: it is made again when the list of files changes.
 INSTALLED := .venv/installed-$(shell find src/trilemma -name '*.py' | LC_ALL=C sort | cksum | cut -d ' ' -f 1)
 
+# The first installation shows what it does: bars on a terminal, elsewhere a line per package.
+SHOWN := $(if $(wildcard .venv/installed-*),--quiet,$(shell test -t 2 || echo --progress-bar off))
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/trilemma/_native/*.cpp src/trilemma/_native/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "trilemma needs Python 3.11 or later; set PYTHON=python3.x")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installing into .venv: about 3 GB and a few minutes; first PyTorch, then everything else."
+	$(BIN)/python -m pip install $(SHOWN) --disable-pip-version-check --constraint constraints.txt torch
+	@echo "PyTorch is there; now the other packages, and the compiled kernels."
+	$(BIN)/python -m pip install $(SHOWN) --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installed; source .venv/bin/activate"
 	@rm -f .venv/installed-* && touch $@
 
 demo: install
+	@echo "A first look, within a minute: one task, one seed."
+	$(BIN)/trilemma run studies/first-look.yaml
+	@echo "Now the whole demo, in minutes: two tasks, two seeds, attacks. Ctrl-C stops it; make demo resumes it."
 	$(BIN)/trilemma run studies/demo.yaml
 
 test: install lint types pytest

@@ -16,6 +16,7 @@ from trilemma.metrics import ALIASES, METRICS
 from trilemma.profiling import MEASUREMENTS
 from trilemma.study import schema
 from trilemma.tasks import TASKS, Task, advglue, anli
+from trilemma.tasks.official_metrics import CLASSIFICATION, REGRESSION
 from trilemma.transforms import TRANSFORMS
 
 FOLDER = Path(__file__).with_name("reference")
@@ -48,6 +49,15 @@ BLOCKS = {
     "TrainingGrid": "`efficiency.training`",
     "PretrainSpec": "`pretrain`",
 }
+
+
+MEANINGS = {
+    "accuracy": "share of items answered right",
+    "f1": "F1 of the second of two classes",
+    "macro_f1": "mean F1 over the classes that are gold or answered, for two or more",
+    "matthews": "Matthews correlation, for two or more classes (Gorodkin's R_K)",
+}
+"""Metrics whose title does not say it all."""
 
 
 def page() -> str:
@@ -126,6 +136,14 @@ def tasks() -> Iterator[str]:
         )
         columns = (name, ", ".join(task.fields), classes, ", ".join(task.metrics), evaluated, rows)
         yield f"| {' | '.join(columns)} |"
+    yield "\n## Metrics of tasks\n"
+    yield "What `metric` of a task may name, the primary one first. A study's metrics of costs and"
+    yield "robustness are in [metrics.md](metrics.md).\n"
+    yield "| metric | of | what it is |\n| --- | --- | --- |"
+    for kind, names in (("classes", CLASSIFICATION), ("a regression", REGRESSION)):
+        for name in names:
+            meaning = MEANINGS.get(name, METRICS[name].title)
+            yield f"| `{name}`{' (default)' if name == names[0] else ''} | {kind} | {meaning} |"
     yield ""
 
 

@@ -2,6 +2,7 @@ import io
 import json
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -57,6 +58,25 @@ def test_tables_are_shown_and_rendered(result: Result) -> None:
     assert "gla-nano" in result.render("csv", table="robustness", by="method")
 
 
+def test_a_verdict_shows_itself_in_a_notebook(result: Result) -> None:
+    verdict = result.verdict()
+    shown = verdict._repr_html_()
+    assert shown.startswith("<p>") and "Caution:" in shown and "Verdict(" not in shown
+    assert shown.count("<p>") == sum(map(bool, verdict.text().splitlines()))
+
+
+def test_csv_is_one_file_per_table(result: Result, tmp_path: Path) -> None:
+    with pytest.raises(TrilemmaError, match="holds one table, and these are 3"):
+        result.render("csv")
+    paths = result.write_csv(tmp_path / "tables")
+    assert [path.name for path in paths] == ["efficiency.csv", "performance.csv", "robustness.csv"]
+    for path in paths:
+        read, table = pd.read_csv(path), result.table(path.stem)
+        assert list(read.columns) == list(table.columns) and len(read) == len(table)
+    [one] = result.write_csv(tmp_path, table="robustness", by="method")
+    assert one.name == "robustness.csv" and "method" in pd.read_csv(one).columns
+
+
 def test_unknown_names_are_one_sentence(result: Result, tmp_path: Path) -> None:
     with pytest.raises(TrilemmaError, match="no candidate is called 'bert'"):
         result.compare("bert", "gla-nano")
@@ -99,7 +119,9 @@ def test_hostile_tables_are_shown_and_reported(result: Result, tmp_path: Path) -
     text = io.StringIO()
     hostile.show(Console(width=200, file=text))
     hostile.show(Console(width=200, file=text), table="efficiency")
-    assert not {"\x1b", "\x07"} & set(text.getvalue() + hostile.render("csv") + str(hostile.decide()))
+    assert not {"\x1b", "\x07"} & set(
+        text.getvalue() + hostile.render("csv", table="performance") + str(hostile.decide())
+    )
     page = hostile.report(tmp_path / "hostile.html").read_text(encoding="utf-8")
     assert (
         "Infinity" not in page[page.index('id="data">') : page.index("</script>", page.index('id="data">'))]

@@ -181,7 +181,8 @@ def profile(
         models: folders, hub ids or ``ARCH:SIZE``; a YAML file of settings; or settings themselves.
         progress: is given the finished measurements, in fractions.
         **settings: fields of :class:`trilemma.profiling.grid.ProfileSettings`, for example
-            ``precisions=["float32", "packed"]`` and ``efficiency={"length": [32, 512], "energy": True}``.
+            ``precisions=["float32", "packed"]`` and ``efficiency={"length": [32, 512], "energy": True}``;
+            beside a file or settings, they replace those fields, of ``efficiency`` one by one.
 
     Raises:
         TrilemmaError: for settings that cannot be, or a device that there is not.
@@ -190,7 +191,7 @@ def profile(
     from trilemma.profiling import profile as measure
     from trilemma.profiling.models import lacking
 
-    asked = _settings(models, settings)
+    asked = asked_settings(models, settings)
     with _opened(asked) as found:
         records = measure(found, asked.efficiency, device=asked.device, progress=progress)
         notes = [
@@ -266,7 +267,7 @@ def sweep_clocks(
     from trilemma.hardware.machine import clock_mhz, default_device, hardware, versions
     from trilemma.profiling import profile as measure
 
-    asked = _settings(models, settings)
+    asked = asked_settings(models, settings)
     frequencies = listed(frequencies)
     if not frequencies:
         raise TrilemmaError("name at least one frequency in MHz, for example --frequencies 1200,2400")
@@ -379,13 +380,17 @@ def is_settings_file(name: str) -> bool:
     return Path(name).suffix in (".yaml", ".yml")
 
 
-def _settings(models: Any, settings: dict[str, Any]) -> "ProfileSettings":
+def asked_settings(models: Any, settings: dict[str, Any]) -> "ProfileSettings":
+    """Settings by a file, models or settings, with fields that replace theirs; of the grid one by one."""
     from trilemma.profiling.grid import ProfileSettings
 
     if isinstance(models, str | Path):
         models = read_settings(Path(models)) if is_settings_file(str(models)) else [models]
     if isinstance(models, ProfileSettings):
-        return profile_settings(models.model_dump(exclude_unset=True) | settings)
+        given = models.model_dump(exclude_unset=True)
+        if isinstance(grid := settings.get("efficiency"), Mapping):  # what it leaves out stays
+            settings = settings | {"efficiency": given.get("efficiency", {}) | dict(grid)}
+        return profile_settings(given | settings)
     return profile_settings({"models": list(map(str, models)), **settings})
 
 

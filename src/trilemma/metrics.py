@@ -168,10 +168,10 @@ def find_metric(name: str, more: Iterable[Metric] = ()) -> Metric:
     base, _, phase = ALIASES.get(asked, asked).partition("@")
     base, _, implied = ALIASES.get(base, base).partition("@")
     if base not in known:
-        words = [*known, *ALIASES]
-        close = difflib.get_close_matches(base, words, n=3, cutoff=0.6)
+        close = difflib.get_close_matches(base, [*known, *ALIASES], n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(close)}? " if close else ""
-        raise TrilemmaError(f"unknown metric {name!r}; {hint}known: {', '.join(words)}")
+        usual = "accuracy, robust_accuracy, latency, memory, energy, cost"
+        raise TrilemmaError(f"unknown metric {name!r}; {hint}some: {usual}; all: docs/reference/metrics.md")
     metric, chosen = known[base], phase or implied
     if not chosen:
         return metric

@@ -61,6 +61,8 @@ class Result:
             with suppress(OSError, pa.ArrowException):
                 kind = what_it_is(Path(run), pq.read_schema(run)) or kind
             raise StoreError(f"{run} is {kind}")
+        if not Path(run).is_dir():
+            raise StoreError(f"there is no folder {run}; name a run folder, such as runs/demo")
         records = read_table(Path(run) / "records.parquet", RECORDS)
         items = read_table(Path(run) / "items.parquet", ITEMS)
         if len(records) == 0:
@@ -205,6 +207,35 @@ class Result:
 
         return write(self.records, self.items, require_suffix(path, ".html"), title, self._at(at), self.goals)
 
+    def one_page(self, path: str | Path, title: str = "", at: str | None = None) -> Path:
+        """Write the head of the report as one page, ``.pdf`` or ``.png``; needs Chromium or Chrome.
+
+        Raises:
+            TrilemmaError: for another ending, or where no browser draws it.
+        """
+        from trilemma.report.export import write_one_page
+        from trilemma.report.pages.study import render
+
+        return write_one_page(render(self.records, self.items, title, self._at(at), self.goals), Path(path))
+
+    def figure(self, name: str, path: str | Path, at: str | None = None) -> Path:
+        """Write a figure of the report as ``.svg`` or ``.png``.
+
+        Args:
+            name: ``pareto``, ``levels``, ``methods``, ``transfer``, ``length``, ``phases`` or ``roofline``.
+            path: of the picture.
+            at: the operating point.
+
+        Raises:
+            TrilemmaError: for a figure that the study has not, or another ending.
+        """
+        from trilemma.analysis.pareto import three_axes
+        from trilemma.report.export import write_figure
+        from trilemma.report.pages.study import figures_of
+
+        evidence = self.evidence(self._at(at))
+        return write_figure(figures_of(evidence, three_axes(evidence)), name, Path(path))
+
     def show(
         self,
         console: "Console | None" = None,
@@ -236,11 +267,31 @@ class Result:
     def render(
         self, format: str, table: str | None = None, by: str | None = None, at: str | None = None
     ) -> str:
-        """The summary tables as ``json``, ``csv``, ``markdown`` or ``latex``."""
+        """The summary tables as ``json``, ``markdown`` or ``latex``, or one of them as ``csv``."""
         from trilemma.report.tables import all_tables
         from trilemma.report.terminal import render
 
         return render(all_tables(self.records, table, by, self._at(at)), format)
+
+    def write_csv(
+        self, folder: str | Path, table: str | None = None, by: str | None = None, at: str | None = None
+    ) -> list[Path]:
+        """Write the summary tables as CSV, a file for each, into a folder; returns their paths.
+
+        Raises:
+            TrilemmaError: for an unknown table or grouping, or a folder that cannot be written.
+        """
+        from trilemma.files import disk_errors, write_text
+        from trilemma.report.tables import NAMES, all_tables
+        from trilemma.report.terminal import render
+
+        found = all_tables(self.records, table, by, self._at(at))
+        paths = [Path(folder) / f"{name}.csv" for name in ([table] if table else NAMES)]
+        with disk_errors(Path(folder)):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        for path, one in zip(paths, found, strict=True):
+            write_text(path, render([one], "csv"))
+        return paths
 
     def evidence(self, at: OperatingPoint | None = None) -> "Evidence":
         """The two tables as evidence: values, draws and tests of any metric between candidates.

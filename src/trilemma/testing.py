@@ -31,6 +31,9 @@ def _check(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
+_READ_TWICE = ("fingerprint", "ids", "texts", "labels")
+
+
 def check_task(task: Task, source: Source | None = None) -> None:
     """A task's splits can be read, agree with its description, and read the same twice.
 
@@ -39,7 +42,7 @@ def check_task(task: Task, source: Source | None = None) -> None:
         source: where its examples come from; default the task's own ``data``.
     """
     from trilemma.study.data_warnings import LEAST, share_shared
-    from trilemma.tasks.official_metrics import compute
+    from trilemma.tasks.official_metrics import compute, refused
 
     source = source or task.data
     if source is None:
@@ -47,6 +50,9 @@ def check_task(task: Task, source: Source | None = None) -> None:
     fields = f"{task.name}: fields must name one or two text columns, not {task.fields}"
     _check(1 <= len(task.fields) <= 2, fields)
     _check(bool(task.metrics), f"{task.name}: metrics must name at least one metric, the primary one first")
+    for metric in task.metrics:
+        why = refused(metric, len(task.labels or ()))
+        _check(not why, f"{task.name}: metrics: {why}")
     train = source.load(task, "train")
     for split in ("train", *task.evaluation_splits):
         where = f"{task.name}/{split}"
@@ -55,7 +61,8 @@ def check_task(task: Task, source: Source | None = None) -> None:
         shared = share_shared(train, examples) if split != "train" else 0.0
         _check(shared < LEAST, f"{where}: {shared:.0%} of the items are in the training split too")
         again = source.load(task, split)
-        _check(again.fingerprint == examples.fingerprint, f"{where}: must read the same twice")
+        same = all(getattr(again, name) == getattr(examples, name) for name in _READ_TWICE)
+        _check(same, f"{where}: must read the same twice, in the same order")
         if split in task.evaluation_splits and not task.hidden_labels:
             gold = [float(label) for label in examples.labels if label is not None]
             for metric in task.metrics:
@@ -258,7 +265,8 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
 
     _check(isinstance(attack, Attack), "an attack must be derived from trilemma.attacks.Attack")
     levels = ("word", "sentence", "human", "unknown")
-    _check(attack.level in levels, f"level must be word, sentence, human or unknown, not {attack.level!r}")
+    level = getattr(attack, "level", None)
+    _check(level in levels, f"level must be word, sentence, human or unknown, not {level!r}")
     inputs: list[Text] = [
         ("a good film",),
         ("a film so good that i saw it twice",),
@@ -273,7 +281,13 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
         victim.queries = 0
         finished: dict[int, Attacked] = {}
         run = AttackRun(budget, finished=finished.__setitem__)
-        results = attack(victim, list(inputs), list(labels), run)
+        try:
+            results = attack(victim, list(inputs), list(labels), run)
+        except Exception as error:
+            raise AssertionError(
+                f"an attack must not fail on any text, however short: on {inputs} it raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
         _check(len(results) == len(inputs), "an attack must return one result per item, in order")
         for text, result in zip(inputs, results, strict=True):
             _check(len(result.text) == len(text), "an attack must keep the number of texts of an item")
@@ -286,6 +300,9 @@ def check_attack(attack: "Attack", *, budget: int = 50) -> None:
         runs.append([result.text for result in results])
     _check(runs[0] == runs[1], "the same seed must give the same adversarial texts")
     _check(attack(victim, [], [], AttackRun(budget)) == [], "no items must give no results")
+    turned = attack(victim, inputs[::-1], labels[::-1], AttackRun(budget))
+    place = [result.text for result in turned[::-1]] == runs[0]
+    _check(place, "a result must depend on the item and the seed alone, not on the item's place in the list")
 
 
 def check_transform(transform: "Transform") -> None:

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset, SequentialSampler
 from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
 
 import trilemma.models  # noqa: F401
@@ -20,7 +23,7 @@ from trilemma.errors import DataError, DivergedError, ModelError, TrilemmaError
 from trilemma.inference.classifier import Classifier
 from trilemma.inference.reading import settle
 from trilemma.models import loading
-from trilemma.training.loop import last_checkpoint
+from trilemma.training.loop import Optimisation, TrainingJob, last_checkpoint, train
 from trilemma.training.order import LengthGroupedOrder
 from trilemma.training.precision import choose_precision
 
@@ -167,6 +170,71 @@ def test_a_run_killed_after_its_last_step_is_not_trained_again(
     facts = run(folder, tmp_path, progress=lambda done, *_: seen.append(done), **fields)
     assert seen == [] and (facts.steps, facts.loss_curve) == (whole.steps, whole.loss_curve)
     assert_same_weights(weights(other), weights(tmp_path))
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_and_is_resumed(
+    folder: Path, undisturbed: tuple[str, Path, AdaptFacts], tmp_path: Path
+) -> None:
+    method, other, whole = undisturbed
+    fields = {"epochs": 1.5, "method": method}
+
+    def interrupted(done: float, total: float, unit: str) -> None:
+        if done == 7 * 16:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path, progress=interrupted, **fields)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    checkpoint = last_checkpoint(tmp_path / "work-a")
+    assert checkpoint is not None and checkpoint.name == "checkpoint-7"
+    resumed = run(folder, tmp_path, **fields)
+    assert_same_weights(weights(other), weights(tmp_path))
+    assert resumed.steps == whole.steps
+
+
+def test_a_second_interrupt_does_not_wait_for_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    def interrupted(done: float, total: float, unit: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path, progress=interrupted)
+    assert last_checkpoint(tmp_path / "work-a") is None
+
+
+def test_checkpoints_are_written_by_time(tmp_path: Path) -> None:
+    class Rows(Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return 8
+
+        def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
+            return {"x": torch.tensor(indices, dtype=torch.float32)[:, None]}
+
+    def killed(done: float, total: float, unit: str) -> None:
+        if done == 6:
+            raise KilledError
+
+    for seconds, kept in ((0.0, True), (60.0, False)):
+        rows, work = Rows(), tmp_path / str(seconds)
+        how = Optimisation(
+            steps=8,
+            batch=1,
+            learning_rate=0.1,
+            seed=0,
+            precision=choose_precision("float32"),
+            checkpoint_seconds=seconds,
+        )
+        job = TrainingJob(
+            rows,
+            SequentialSampler(rows),
+            lambda model, batch: (model(batch["x"]).mean(), None),
+            how,
+            "steps",
+            1,
+        )
+        with pytest.raises(KilledError):
+            train(nn.Linear(1, 1), job, work=work, progress=killed)
+        assert (last_checkpoint(work) is not None) == kept
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:

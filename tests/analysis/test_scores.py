@@ -18,7 +18,7 @@ from trilemma.records import ITEMS, MEANINGLESS, PARTIAL, RECORDS, records_table
 from trilemma.report.layout import sheets
 from trilemma.report.tables import build
 from trilemma.statistics import intervals
-from trilemma.tasks.task import AdversarialExamples
+from trilemma.tasks.task import AdversarialExamples, Task
 
 LEVELS = ["word", "word", "sentence", "human"] * 20
 SEEDS = (0, 1)
@@ -163,6 +163,18 @@ def test_official_metrics_and_the_average_over_tasks() -> None:
     assert PARTIAL not in cell(records, "matthews", "cola", "clean")["flags"]
     assert PARTIAL in cell(records, "accuracy", "qqp", "clean")["flags"]
     assert not len(records[(records["task"] == "stsb") & (records["metric"] == "majority_accuracy")])
+
+
+def test_macro_f1_scores_a_task_of_four_classes() -> None:
+    random, labels = np.random.default_rng(2), ("ask", "buy", "claim", "other")
+    gold = random.integers(0, 4, 300).astype(float)
+    answers = skilled(random, gold, 0.7, classes=4)
+    task = Task("channel", ("message",), labels, ("macro_f1", "accuracy"))
+    items = answered("channel", "validation", gold, {("m", 0): answers}, labels=labels)
+    records = records_table(score(items, {"channel": task}, partial={})).to_pandas()
+    one = cell(records, "macro_f1", "channel", "clean", seed=0)
+    assert one["value"] == pytest.approx(f1_score(gold, answers, average="macro"))
+    assert one["low"] < one["value"] < one["high"] and one["unit"] == "fraction"
 
 
 def test_hidden_labels_give_predictions_only() -> None:

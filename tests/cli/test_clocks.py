@@ -123,3 +123,11 @@ def test_an_estimate_touches_no_clock_and_is_saved(tmp_path: Path) -> None:
     assert "least energy, estimate with TTFT at most 1e+06 ms, TPOT at most 1000 ms: prefill at" in text
     code, again = run("show", tmp_path / "s.parquet")
     assert code == 0 and "gla:nano, batch 1, length 8, 3 tokens generated" in again
+
+
+def test_a_file_of_settings_says_all_that_is_measured(tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text("models: [gla:nano]\n")
+    for more in (("--batch", "4"), ("gla:micro",)):
+        code, text = run("clocks", file, *more, "--frequencies", "1000", "--watts", "10")
+        assert code == 2 and "grid.yaml says what is measured" in text

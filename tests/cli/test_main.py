@@ -93,6 +93,29 @@ def test_a_path_that_is_too_long_is_one_sentence(arguments: tuple[str, ...]) -> 
     refused(trilemma(*arguments, "x" * 5000))
 
 
+def test_show_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    assert "there is no folder nope; name a run folder" in refused(trilemma("show", "nope", cwd=tmp_path))
+    write_run(tmp_path / "run", tasks=("sst2",), models=2)
+    assert "holds one table" in refused(trilemma("show", tmp_path / "run", "--format", "csv"))
+    out = ("--out", tmp_path / "tables")
+    assert "is for --format csv" in refused(trilemma("show", tmp_path / "run", *out))
+    done = trilemma("show", tmp_path / "run", "--format", "csv", *out)
+    assert done.returncode == 0 and len(list((tmp_path / "tables").glob("*.csv"))) == 3
+
+
+def test_a_report_has_a_title_and_an_operating_point(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", tasks=("sst2",), models=2)
+    asked = ("--title", "For the board", "--at", "batch=1,length=2048")
+    done = trilemma("report", tmp_path / "run", *asked)
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert done.returncode == 0 and "<title>For the board" in page and "length 2048" in page
+
+
+def test_the_shell_completes_commands() -> None:
+    done = trilemma("--show-completion", "bash")
+    assert done.returncode == 0 and "complete -o default" in done.stdout
+
+
 def test_schema_is_json() -> None:
     assert "models" in json.loads(trilemma("schema").stdout)["properties"]
 

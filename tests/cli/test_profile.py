@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from tests.stand_ins.profiles import two_models
 from trilemma.cli.main import app
-from trilemma.commands import profile_settings, read_settings, watts_of
+from trilemma.commands import asked_settings, profile_settings, read_settings, watts_of
 from trilemma.errors import TrilemmaError
 from trilemma.profile_result import Profile
 
@@ -182,3 +182,13 @@ def test_watts_are_a_number_or_a_machine_of_the_catalogue() -> None:
     assert watts_of("65.5") == 65.5 and watts_of("l4") == 72
     with pytest.raises(TrilemmaError, match="l5"):
         watts_of("l5")
+
+
+def test_what_is_given_beside_a_file_replaces_its_fields_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("models: [gla:nano]\nprecisions: [packed]\nefficiency: {batch: [2], length: [16]}\n")
+    asked = asked_settings(path, {"efficiency": {"length": [8]}, "device": "cpu"})
+    assert (asked.efficiency.batch, asked.efficiency.length) == ([2], [8])
+    assert (asked.precisions, asked.device) == (["packed"], "cpu")
+    with pytest.raises(TrilemmaError, match="lenght"):
+        asked_settings(path, {"efficiency": {"lenght": [8]}})

@@ -181,3 +181,8 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ModelError, match="has no weights"), opened([tmp_path]):
         pass
+
+
+def test_a_folder_called_model_has_the_name_of_what_it_is_the_model_of(tmp_path: Path) -> None:
+    with opened([save_llama(tmp_path / "small" / "model"), save_llama(tmp_path / "llama")]) as models:
+        assert [one.names for one in models] == [("small/model",), ("llama",)]

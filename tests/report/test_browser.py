@@ -218,3 +218,24 @@ def test_it_fits_a_narrow_screen_and_paper(page: Any, tmp_path: Path) -> None:
     assert page.is_hidden("header.top") and page.is_visible("#panel-robustness")
     pdf = page.pdf()
     assert pdf.startswith(b"%PDF")
+
+
+def test_long_examples_are_folded_and_no_column_is_hidden(browser: Any, tmp_path: Path) -> None:
+    records, items = frames(adversarial=20, clean=40, seeds=(0,))
+    for name in ("shown", "original"):
+        items[name] = [
+            None if texts is None else [f"{'before ' * 150}{text}{' after' * 150}" for text in texts]
+            for texts in items[name]
+        ]
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.goto(study.write(records, items, tmp_path / "long.html").as_uri())
+    opened.wait_for_selector("html[data-ready]")
+    card = opened.locator(".example").first
+    assert len(card.inner_text().split()) < 150 and "…" in card.inner_text()
+    assert card.bounding_box()["height"] < 600
+    card.locator(".unfold").click()
+    assert len(card.inner_text().split()) > 300 and card.locator(".unfold").count() == 0
+    wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    nav = "document.querySelector('nav').scrollWidth <= document.querySelector('nav').clientWidth"
+    assert opened.evaluate(wide) == 0 and opened.evaluate(nav)
+    opened.close()

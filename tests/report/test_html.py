@@ -235,3 +235,14 @@ def test_the_front_is_drawn_where_efficiency_was_measured() -> None:
     page = study.render(elsewhere, items)
     assert "Efficiency was not measured" not in page and "at batch 16, length 512" in page
     assert "pareto" in data_of(page)["figures"]
+
+
+def test_cautions_stand_in_two_groups() -> None:
+    records, items = frames(adversarial=40, clean=60, seeds=(0,))
+    made = study.render(records, items)
+    caveats = made.partition('<section id="caveats"')[2].partition("</section>")[0]
+    limits, _, absent = caveats.partition("<h3>Not asked for, or not to be measured here</h3>")
+    assert "What limits the verdict" in limits and "Not measured" not in limits
+    assert absent.count("<li>") == absent.count("Not measured") > 0
+    count = limits.count("<li>")
+    assert f"{count} caution{' limits' if count == 1 else 's limit'} this verdict" in made

@@ -168,3 +168,16 @@ def test_rows_are_in_the_order_of_models_and_then_of_points() -> None:
 
 def test_nothing_has_no_tables() -> None:
     assert list(sheets(frame())) == [] and facts(frame()) == []
+
+
+def test_what_has_one_outcome_is_one_line_per_pair() -> None:
+    records = [
+        replace(value(metric, phase, number * (1 + length / 64), length=length, batch=batch), model=model)
+        for model, number in (("gla:nano", 1.0), ("gla:micro", 9.0))
+        for metric, phase in (("ttft_ms", "prefill"), ("latency_ms", "generate"))
+        for batch in (1, 4)
+        for length in (32, 64)
+    ]
+    assert titled(records)["Who needs less"].rows == (
+        ("gla:nano / gla:micro", "1, 4", "TTFT, latency (generation)", "gla:nano, at every length"),
+    )

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from trilemma.statistics import intervals, resampling
-from trilemma.statistics.sums import f1, matthews, pearson, ratio, spearman_contributions
+from trilemma.statistics.sums import f1, macro_f1, matthews, pearson, ratio, spearman_contributions
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 5), (3, 7), (17, 17), (400, 872)])
@@ -129,6 +129,17 @@ def test_matthews_is_scikit_learns(classes: int) -> None:
     for given_answer in (answer, np.zeros(90, dtype=int)):
         ours = matthews(confusion(gold, given_answer, classes).sum(0).astype(float))
         assert float(ours) == pytest.approx(matthews_corrcoef(gold, given_answer))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_macro_f1_is_scikit_learns(classes: int) -> None:
+    random = np.random.default_rng(5)
+    gold = random.integers(0, classes, 90) % 3
+    answer = np.where(random.random(90) < 0.6, gold, random.integers(0, classes, 90))
+    for given_answer in (answer, np.zeros(90, dtype=int), gold):
+        ours = macro_f1(confusion(gold, given_answer, classes).sum(0).astype(float))
+        assert float(ours) == pytest.approx(f1_score(gold, given_answer, average="macro", zero_division=0))
+    assert np.isnan(macro_f1(np.zeros(classes**2)))
 
 
 def test_f1_and_correlations_are_those_of_scikit_learn_and_scipy() -> None:

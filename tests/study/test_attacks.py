@@ -40,6 +40,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_other_names_ask_no_model_again(finished: Path) -> None:
+    """The records and items then have the new names."""
+    renamed = STUDY.replace("[deepwordbug,", "[{recipe: deepwordbug, name: letters},")
+    (finished / "renamed.yaml").write_text(renamed.replace("name: attacked", "name: renamed"))
+    before = {path.name for path in (finished / "store").glob("*/*")}
+    result = trilemma.run(finished / "renamed.yaml", out=finished / "renamed", store=finished / "store")
+    assert {path.name for path in (finished / "store").glob("*/*")} == before
+    items, old = result.items, pd.read_parquet(finished / "run" / "items.parquet")
+    assert set(items["set"]) == {"validation", "attack:letters", "attack:synonyms", "attack:checklist"}
+    assert set(items.loc[items["set"] == "attack:letters", "method"]) == {"letters"}
+    same = ["model", "task", "id", "gold", "answer"]
+    pd.testing.assert_frame_equal(items[same], old[same], check_dtype=False)
+    assert {"letters", "synonyms"} <= set(result.records["method"])
+
+
 def attack_tables(folder: Path) -> list[pd.DataFrame]:
     return [
         pd.read_parquet(path) for path in sorted((folder / "store" / "attack").glob("*/examples.parquet"))

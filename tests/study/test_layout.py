@@ -47,7 +47,8 @@ def keys(folder: Path, text: str = STUDY) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("old", "new", "changed"),
     [
-        ("metric: accuracy", "metric: matthews", {"sweep", "adapt", "answer"}),
+        ("metric: accuracy", "metric: matthews", {"sweep", "adapt", "answer"}),  # it chooses the rate
+        ("metric: accuracy", "metric: [accuracy, macro_f1]", set()),
         ("epochs: 2", "epochs: 3", {"adapt", "answer"}),
         ("checkpoint_steps: 100", "checkpoint_steps: 50", set()),
         ("sweep: [1.0e-3", "sweep: [3.0e-3", {"sweep", "adapt", "answer"}),
@@ -60,6 +61,34 @@ def test_what_changes_a_key(tmp_path: Path, old: str, new: str, changed: set[str
     assert old in STUDY
     before, after = keys(tmp_path), keys(tmp_path, STUDY.replace(old, new))
     assert {kind for kind in before if before[kind] != after[kind]} == changed
+
+
+FIXED = (
+    STUDY.replace("{sweep: [1.0e-3, 2.0e-3]}", "1.0e-3")
+    + """\
+robustness:
+  sets: [{name: typos, task: mine, file: dev.csv}]
+  attacks: [{recipe: deepwordbug, name: letters}]
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("metric: accuracy", "metric: [matthews, accuracy]"),
+        ("name: typos", "name: misspelt"),
+        ("name: letters", "name: swaps"),
+    ],
+)
+def test_names_and_metrics_train_and_ask_nothing_again(tmp_path: Path, old: str, new: str) -> None:
+    assert old in FIXED and keys(tmp_path, FIXED) == keys(tmp_path, FIXED.replace(old, new))
+
+
+def test_the_metric_that_stops_a_training_early_is_part_of_it(tmp_path: Path) -> None:
+    text = FIXED.replace("epochs: 2", "epochs: 2, early_stopping: {patience: 1}")
+    before, after = keys(tmp_path, text), keys(tmp_path, text.replace("metric: accuracy", "metric: matthews"))
+    assert before["adapt"] != after["adapt"]
 
 
 # As they were before stages became files: what was computed then must be found again. (The version of attacks

@@ -376,3 +376,17 @@ def test_the_schema_describes_every_field() -> None:
     document = schema()
     assert set(document["properties"]) == set(Study.model_fields) - {"base"}
     assert "robustness" in document["properties"]
+
+
+def test_a_study_in_python_is_refused_as_a_file_is() -> None:
+    with pytest.raises(StudyError, match=r"^typo: is not a field here; known: name, data, models"):
+        Study(name="a", models=["gla:nano"], tasks=["sst2"], typo=1)
+    with pytest.raises(StudyError, match=r"^tasks\.0: unknown task 'sst'; did you mean sst2\?"):
+        Study(name="a", models=["gla:nano"], tasks=["sst"])
+    study = Study(name="a", models=["gla:nano"], tasks=["sst2"])
+    assert Study.model_validate(study.model_dump()) == study
+
+
+@pytest.mark.parametrize("path", sorted(Path("studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_of_the_repository_are_valid(path: Path) -> None:
+    assert load_study(path).name == path.stem

@@ -3,7 +3,7 @@ import warnings
 
 import pytest
 
-from trilemma.tasks.official_metrics import compute
+from trilemma.tasks.official_metrics import compute, refused
 
 
 def test_values_worked_out_by_hand():
@@ -37,6 +37,17 @@ def test_constant_answers_are_zero_or_undefined_without_warnings(constant):
 
 def test_matthews_of_three_classes():
     assert compute("matthews", [0, 1, 2, 0, 1, 2], [0, 1, 2, 0, 1, 2]) == pytest.approx(1.0)
+
+
+def test_macro_f1_is_the_mean_over_the_classes_that_occur():
+    # F1 of class 0: 2 * 1 / (2 + 1), of 1: 2 * 1 / (1 + 2), of 2: 0, and class 3 does not occur.
+    assert compute("macro_f1", [0, 0, 1, 2], [0, 1, 1, 1]) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_a_metric_of_other_tasks_is_refused_with_those_that_fit():
+    assert refused("macro_f1", 4) == refused("f1", 2) == refused("spearman", 0) == ""
+    assert refused("f1", 4).endswith("there are 4 classes; expected accuracy, macro_f1, matthews")
+    assert refused("macro_f1", 0).endswith("expected pearson, spearman")
 
 
 def test_unknown_name_and_unequal_columns_are_refused():

@@ -99,9 +99,12 @@ def test_classes_called_by_numbers_are_names_not_indices(base):
         ({"labels": ["a", "a"]}, "task tickets: labels: expected different names"),
         (
             {"metric": "bleu"},
-            "task tickets: metric: 'bleu' is not for classes; expected accuracy, f1, matthews",
+            "task tickets: metric: 'bleu' is not for classes; expected accuracy, macro_f1, matthews",
         ),
-        ({"metric": "f1"}, "task tickets: metric: f1 is that of class 1 of two"),
+        (
+            {"metric": "f1"},
+            "metric: f1 is that of class 1 of two, and there are 3 classes; expected accuracy, macro_f1",
+        ),
         ({"labels": None}, "task tickets: metric: 'accuracy' is not for a regression"),
         ({"files": {"train": "train.csv"}}, "task tickets: files: expected train and at least one more"),
         ({"files": {"validation": "a.csv", "test": "b.csv"}}, "files: expected train"),
@@ -148,7 +151,9 @@ def test_level_method_and_original_are_optional(base):
     bare = {name: TYPOS[name] for name in ("name", "task", "file", "label")}
     (one,) = tasks.adversarial_from_user(bare, base, task)
     assert one.levels == ["unknown"] * 2 and one.methods == ["", ""] and one.originals == [None, None]
-    assert one.origins == ["typos-row-1", "typos-row-2"]
+    (other,) = tasks.adversarial_from_user({**bare, "name": "misspelt"}, base, task)
+    assert len(set(one.origins)) == 2 and one.origins[0].endswith("-row-1")
+    assert (other.fingerprint, other.origins) == (one.fingerprint, one.origins) and other.split == "misspelt"
     (clustered,) = tasks.adversarial_from_user({**bare, "origin": "subject"}, base, task)
     assert clustered.origins == ["bill", "bill"]
     assert clustered.fingerprint != one.fingerprint

@@ -63,7 +63,7 @@ def fit(
         work: folder for checkpoints; after a kill the same call resumes from the last one.
         progress: counts examples.
         held_out: rows by which early stopping chooses the checkpoint.
-        checkpoints: whether to write any where early stopping does not need them.
+        checkpoints: whether to write any but those by time where early stopping does not need them.
     """
     settings, task = job.settings, job.task
     tokenizer = load_tokenizer(job.source, trust_remote_code=job.trust_remote_code)

@@ -106,7 +106,11 @@ class AdaptSettings(_Block):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast where the hardware multiplies it natively"
     )
-    checkpoint_steps: int = Field(500, gt=0, description="steps between checkpoints to resume from")
+    checkpoint_steps: int = Field(
+        500,
+        gt=0,
+        description="steps between checkpoints to resume from; one is also written each minute and on Ctrl-C",
+    )
     lora: LoraSettings = LoraSettings()
     adversarial: AdversarialSettings = AdversarialSettings()
 

@@ -47,6 +47,11 @@ def cautions(records: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
+def absences(records: pd.DataFrame) -> tuple[str, ...]:
+    """The cautions that say what was not asked for or could not be measured: they limit no other number."""
+    return tuple(_not_measured(here(records)))
+
+
 def scored(records: pd.DataFrame) -> pd.DataFrame:
     """The records of performance and robustness of adapted models."""
     return records[records["axis"].isin(["P", "R"]) & (records["adaptation"] != "")]

@@ -14,7 +14,16 @@ from trilemma.metrics import AGGREGATED, METRICS, Metric
 from trilemma.statistics.intervals import Sample, ValueKind, sample
 from trilemma.statistics.resampling import DRAWS, cluster_sums
 from trilemma.statistics.seeds import SeedVariance
-from trilemma.statistics.sums import Array, Statistic, f1, matthews, pearson, ratio, spearman_contributions
+from trilemma.statistics.sums import (
+    Array,
+    Statistic,
+    f1,
+    macro_f1,
+    matthews,
+    pearson,
+    ratio,
+    spearman_contributions,
+)
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,7 @@ ITEM_METRICS: dict[str, ItemMetric] = {
     for one in (
         ItemMetric(METRICS["accuracy"], _right, ratio, "proportion", "accuracy", linear=True),
         ItemMetric(METRICS["f1"], _f1, f1, "fraction", "f1", positive=True),
+        ItemMetric(METRICS["macro_f1"], _confusion, macro_f1, "fraction", "macro_f1"),
         ItemMetric(METRICS["matthews"], _confusion, matthews, "correlation", "matthews"),
         ItemMetric(METRICS["pearson"], _moments, pearson, "correlation", "pearson", regression=True),
         ItemMetric(METRICS["spearman"], _ranks, ratio, "correlation", "spearman", regression=True),

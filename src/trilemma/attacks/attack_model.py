@@ -90,7 +90,7 @@ class AttackResult:
 
 def attack(
     model: str | Path | Victim,
-    task: str,
+    task: str | Task,
     recipe: str,
     out: str | Path | None = None,
     *,
@@ -112,10 +112,11 @@ def attack(
     Args:
         model: an adapted model's folder, the address (``http://`` or ``https://``) of one that answers there,
             or any callable from texts to class probabilities.
-        task: the task that it was adapted to, e.g. ``sst2``.
+        task: the task that it was adapted to: its name, e.g. ``sst2``, or the task itself, for one of your
+            files :func:`trilemma.study.asked.find_task`.
         recipe: the attack's name, e.g. ``deepwordbug``.
         out: ``.parquet`` file to write, in AdvGLUE's columns; None to write nothing.
-        data: ``embedded``, ``hub`` or ``folder:PATH``.
+        data: ``embedded``, ``hub`` or ``folder:PATH``, for a task that has no data of its own.
         split: split to attack; default the task's first evaluation split.
         items: number of items of the split, drawn by the seed; all where there are fewer.
         budget: queries allowed per item.
@@ -145,11 +146,11 @@ def attack(
         raise AttackError(f"{path} is not a .parquet file in a folder that exists; name another file")
     if items < 1:
         raise AttackError(f"{items} items cannot be attacked; attack at least 1")
-    known = get(task)
+    known = get(task) if isinstance(task, str) else task
     chosen = settings if isinstance(settings, AttackSettings) else AttackSettings.checked(settings or {})
     require_misclassification(recipe)
     built = build(recipe, chosen, known)
-    clean = open_source(data).load(known, split or known.evaluation_splits[0])
+    clean = (known.data or open_source(data)).load(known, split or known.evaluation_splits[0])
     picked = _picked(clean, known, items, seed)
     victim = find_victim(model, known, max_length)
     if path is not None and path.is_file():
@@ -162,20 +163,10 @@ def attack(
     texts = [clean.texts[i] for i in picked]
     journal = None
     if path is not None and isinstance(model, str | Path):
-        asked = (
-            str(model),
-            task,
-            recipe,
-            data,
-            split,
-            picked,
-            budget,
-            seed,
-            max_length,
-            chosen.model_dump(mode="json"),
-        )
+        what = (known.name, clean.fingerprint, picked)
+        how = (recipe, budget, seed, max_length, chosen.model_dump(mode="json"))
         # A hash, since an address may hold a secret.
-        key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps((str(model), *what, *how)).encode()).hexdigest()
         journal = AttackJournal(path.with_suffix(".journal"), len(picked), key)
     attacked = run_attack(
         built,
@@ -193,7 +184,7 @@ def attack(
         columns = attacked.as_advglue(known, recipe, kept) | {"idx": [ids[i] for i in kept]}
         write_table(pa.Table.from_pydict(columns), path)
         path.with_suffix(".journal").unlink(missing_ok=True)
-    return AttackResult(task, ids, attacked, kept, dropped, path, _read(victim, texts))
+    return AttackResult(known.name, ids, attacked, kept, dropped, path, _read(victim, texts))
 
 
 def _read(victim: Victim, texts: Sequence[Text]) -> str:

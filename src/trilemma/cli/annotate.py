@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from trilemma.cli.options import OfRun, StudyFile, TaskName
+
 annotate = typer.Typer(
     help="Have people judge adversarial examples: write sheets, read the verdicts back.",
     no_args_is_help=True,
@@ -15,7 +17,6 @@ SetFile = Annotated[
     Path,
     typer.Argument(help="An adversarial set in AdvGLUE's columns: .parquet, .csv or .jsonl.", metavar="SET"),
 ]
-TaskName = Annotated[str, typer.Option(help="The set's task, e.g. sst2.")]
 SheetFolder = Annotated[Path, typer.Argument(help="Folder of the sheets and their key.", metavar="FOLDER")]
 
 
@@ -23,7 +24,9 @@ SheetFolder = Annotated[Path, typer.Argument(help="Folder of the sheets and thei
 def export_command(
     set_file: SetFile,
     folder: SheetFolder,
-    task: TaskName,
+    task: TaskName = None,
+    study: StudyFile = None,
+    run: OfRun = None,
     annotators: Annotated[int, typer.Option(min=1, help="Sheets to write, one per annotator.")] = 3,
     control: Annotated[
         float, typer.Option(min=0, max=1, help="Clean items hidden in each sheet, as a share of the set.")
@@ -32,8 +35,10 @@ def export_command(
 ) -> None:
     """Write one sheet (CSV) per annotator, and a key that is not for them."""
     from trilemma.attacks.annotation.verdicts import KEY, export_sheets
+    from trilemma.study.asked import find_task
 
-    sheets = export_sheets(set_file, task, folder, annotators=annotators, control=control, seed=seed)
+    known = find_task(task, study=study, run=run)
+    sheets = export_sheets(set_file, known, folder, annotators=annotators, control=control, seed=seed)
     for path in sheets:
         typer.echo(path)
     typer.echo(f"{folder / KEY} (keep it from the annotators)")
@@ -43,7 +48,9 @@ def export_command(
 def import_command(
     set_file: SetFile,
     folder: SheetFolder,
-    task: TaskName,
+    task: TaskName = None,
+    study: StudyFile = None,
+    run: OfRun = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the items whose label holds to this .parquet file.")
     ] = None,
@@ -53,8 +60,10 @@ def import_command(
 ) -> None:
     """Read the verdicts, and print which items keep their label."""
     from trilemma.attacks.annotation.verdicts import import_verdicts
+    from trilemma.study.asked import find_task
 
-    curated = import_verdicts(set_file, task, folder, min_control=min_control, out=out)
+    known = find_task(task, study=study, run=run)
+    curated = import_verdicts(set_file, known, folder, min_control=min_control, out=out)
     typer.echo(curated.text())
     if out is not None:
         typer.echo(f"set: {out}")

@@ -5,15 +5,29 @@ from typing import Annotated, Any
 
 import typer
 
+from trilemma.cli.options import OfRun, StudyFile, TaskName
+
 
 def attack(
     model: Annotated[
-        str, typer.Argument(help="An adapted model's folder, or http(s)://... of one that answers there.")
+        str,
+        typer.Argument(
+            help="An adapted model's folder, http(s)://... of one that answers there, or with --run a "
+            "candidate's name."
+        ),
     ],
-    task: Annotated[str, typer.Option(help="The task that it was adapted to, e.g. sst2.")],
     recipe: Annotated[str, typer.Option(help="A recipe's name: deepwordbug, pwws, textfooler, ...")],
     out: Annotated[Path, typer.Option(help="Parquet file to write, in AdvGLUE's columns.")],
-    data: Annotated[str, typer.Option(help="embedded, hub or folder:PATH.")] = "embedded",
+    task: TaskName = None,
+    study: StudyFile = None,
+    run: OfRun = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="embedded (default), hub or folder:PATH, for tasks without data of their own; in place of "
+            "the study's."
+        ),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split to attack; default the task's first.")] = None,
     items: Annotated[int, typer.Option(min=1, help="Items of the split, drawn by the seed.")] = 100,
     budget: Annotated[int, typer.Option(min=1, help="Queries allowed per item.")] = 200,
@@ -29,19 +43,22 @@ def attack(
 ) -> None:
     """Attack an adapted model and write the examples that fool it; run it again to resume."""
     from trilemma.attacks import attack_model
+    from trilemma.study.asked import adapted_model, find_task
     from trilemma.study.console import progress_bar
     from trilemma.terminal import output, print_lines
     from trilemma.web import without_secrets
 
     settings = named_values(setting or [])
+    known = find_task(task, study=study, run=run, data=data)
+    if run is not None and not Path(model).is_dir():
+        model = adapted_model(run, model, known.name)
     console = output()
-    with progress_bar(console, f"{recipe} on {without_secrets(model, model)}") as progress:
+    with progress_bar(f"{recipe} on {without_secrets(model, model)}") as progress:
         result = attack_model.attack(
             model,
-            task,
+            known,
             recipe,
             out,
-            data=data,
             split=split,
             items=items,
             budget=budget,

@@ -22,7 +22,7 @@ def calibrate(
     from trilemma.units import format_value
 
     console = output()
-    with progress_bar(console, "calibrating") as progress:
+    with progress_bar("calibrating") as progress:
         found = trilemma.calibrate(out, progress=progress)
     rates = ", ".join(f"{name} {format_value(rate, 'FLOP/s')}" for name, rate in found.machine.flops.items())
     timed = len(found.measured) + len(found.operations)

@@ -111,7 +111,7 @@ def clocks(
         else:
             settings = commands.profile_settings({"models": models, **given})
         sources = settings.models
-        with progress_bar(console, "profiling by clock frequency") as progress:
+        with progress_bar("profiling by clock frequency") as progress:
             found = commands.sweep_clocks(
                 settings,
                 counts("frequencies", frequencies or None),

@@ -11,7 +11,7 @@ from trilemma.errors import TrilemmaError
 from trilemma.terminal import output
 
 COMPARED = (
-    *("accuracy", "f1", "matthews", "pearson", "spearman", "robust_accuracy", "robust_f1"),
+    *("accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "robust_accuracy", "robust_f1"),
     *("attack_success_rate", "accuracy_drop", "flip_rate", "paired_clean_accuracy"),
 )
 """The metrics that are computed from items, which a test holds to ``analysis/item_metrics.py``."""

@@ -7,7 +7,6 @@ import typer
 
 from trilemma.cli.options import Json, counts, names, refuse_options
 from trilemma.errors import TrilemmaError
-from trilemma.metrics import METRICS, PER_ATTACK
 from trilemma.terminal import output, print_lines
 
 
@@ -44,7 +43,8 @@ def decide(
         str,
         typer.Option(
             help="What to optimise among those that qualify; default robust_accuracy, or examples_per_s "
-            f"without a run. One of {', '.join(m for m in METRICS if m not in PER_ATTACK)}, or METRIC@PHASE."
+            "without a run. E.g. accuracy, latency_ms, peak_memory_bytes, cost_per_million; all of them: "
+            "docs/reference/metrics.md."
         ),
     ] = "",
     slo: Annotated[str, typer.Option(help="Bounds on times: ttft=200ms,tpot=40ms,latency=1s.")] = "",

@@ -23,6 +23,7 @@ from trilemma.cli import (
     run,
     schema,
     show,
+    store,
 )
 from trilemma.errors import NO_MEMORY, TrilemmaError, is_out_of_memory
 from trilemma.files import require_utf8, too_large
@@ -33,7 +34,6 @@ app = typer.Typer(
     name="trilemma",
     help="Which language model should I deploy, given what I can spend and who may attack it?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -78,6 +78,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(annotate.annotate, name="annotate")
+app.add_typer(store.store, name="store")
 
 
 _SENTENCES = {

@@ -27,6 +27,15 @@ Precision = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; default the GPU if any.")]
 Out = Annotated[Path | None, typer.Option(help="Write the result to this .parquet file.")]
 Report = Annotated[Path | None, typer.Option(help="Write a page with charts to this .html file.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        help="The task: of GLUE, a plug-in's, or of --study or --run, where it may be left out "
+        "if there is one."
+    ),
+]
+StudyFile = Annotated[Path | None, typer.Option(help="The study file that has the task among yours.")]
+OfRun = Annotated[Path | None, typer.Option(help="The run folder of a study that has the task.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunFolder = Annotated[
     Path,

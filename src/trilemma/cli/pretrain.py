@@ -41,7 +41,7 @@ def pretrain(
 
     settings = read_settings(tokens=tokens, length=length, batch=batch, learning_rate=learning_rate)
     console = output()
-    with progress_bar(console, f"pretraining {arch}-{size}") as progress:
+    with progress_bar(f"pretraining {arch}-{size}") as progress:
         facts = pretrain(
             NewModel(arch, size),
             corpus,

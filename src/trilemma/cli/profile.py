@@ -104,7 +104,7 @@ def profile(
     else:
         settings = commands.profile_settings({"models": models, **given})
     console = output()
-    with progress_bar(console, "profiling") as progress:
+    with progress_bar("profiling") as progress:
         found = commands.profile(settings, progress=progress)
     hand_over(found, console, out, report, json)
 

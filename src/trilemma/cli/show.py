@@ -1,5 +1,6 @@
 """``trilemma show``: the tables of a finished study, or of a saved profile."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 import trilemma
 from trilemma.cli.options import RunFolder, refuse_options
 from trilemma.errors import TrilemmaError
-from trilemma.terminal import output
+from trilemma.terminal import output, print_lines
 
 
 def show(
@@ -29,9 +30,13 @@ def show(
     format: Annotated[
         str,
         typer.Option(
-            help="table (the summary, or one table), or all tables as json, csv, markdown or latex."
+            help="table (the summary, or one table), all tables as json, markdown or latex, or csv (one "
+            "table, or with --out a file of each)."
         ),
     ] = "table",
+    out: Annotated[
+        Path | None, typer.Option(help="With --format csv: the folder for a file of each table.")
+    ] = None,
 ) -> None:
     """Print the tables of a finished study, or a profile, forecast or sweep that was saved."""
     if run.is_file() or run.suffix == ".parquet":
@@ -49,7 +54,11 @@ def show(
             raise TrilemmaError(f"{run} holds {what}, which is printed {known}, not as --format {format}")
         return
     result = trilemma.Result.load(run)
-    if format == "table":
+    if out is not None:
+        if format != "csv":
+            raise TrilemmaError("--out is for --format csv; without it redirect the output to a file")
+        print_lines(output(), *map(str, result.write_csv(out, table, by, at)))
+    elif format == "table":
         result.show(output(), table=table, by=by, at=at)
     else:
         typer.echo(result.render(format, table=table, by=by, at=at))

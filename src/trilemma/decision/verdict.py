@@ -16,6 +16,7 @@ from trilemma.decision.decision import choose
 from trilemma.decision.options import measured_options
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS, Metric
+from trilemma.notebook import paragraph
 from trilemma.units import join
 
 AxisName = Literal["efficiency", "performance", "robustness"]
@@ -147,6 +148,10 @@ class Verdict:
         """Everything as plain text."""
         lines = [self.summary(), "", *(sentence for _, sentence in self.findings)]
         return "\n".join([*lines, "", *(f"Caution: {caution}" for caution in self.cautions)])
+
+    def _repr_html_(self) -> str:
+        """Everything as paragraphs, for a notebook."""
+        return "".join(paragraph(line) for line in self.text().splitlines() if line)
 
 
 def verdict(evidence: Evidence, front: Front | None) -> Verdict:

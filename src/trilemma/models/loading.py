@@ -168,7 +168,8 @@ def deploy(model: PreTrainedModel) -> PreTrainedModel:
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Write model (safetensors) and tokenizer as one Hugging Face folder."""
-    model.save_pretrained(folder)
+    with without_bars():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -223,21 +224,31 @@ def _require_none(source: str | Path, missing: list[str]) -> None:
 
 
 @contextmanager
-def _one_sentence(what: str) -> Iterator[None]:
-    """Turn what the libraries raise and print into one sentence, with the error as its cause."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # missing weights are checked here, not left to a table in the log
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing its own progress bars."""
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _one_sentence(what: str) -> Iterator[None]:
+    """Turn what the libraries raise and print into one sentence, with the error as its cause."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # missing weights are checked here, not left to a table in the log
+    try:
+        with without_bars():
+            yield
     except ModelError:
         raise
     except Exception as error:  # a foreign checkpoint can fail in any way
         raise ModelError(f"{what}: {_reason(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _reason(error: Exception) -> str:

@@ -65,8 +65,9 @@ class EfficiencyGrid(BaseModel):
         json_schema_extra={"not": {"const": 1}},
     )
     training: OptionalTraining = Field(
-        default_factory=TrainingGrid,
-        description="points of fine-tuning, by each of the study's adaptations; `false`: no training",
+        default=TrainingGrid(),
+        description="points of fine-tuning, by each of the study's adaptations; `null` or `false`: no "
+        "training cost is measured",
     )
     rounds: int = Field(default=50, ge=6, description="most repetitions per point")
     seconds: float = Field(

@@ -164,8 +164,9 @@ def lacking(
 
 
 def _labels(texts: Sequence[str]) -> list[str]:
-    """The last part of a folder's path where that tells the models apart."""
-    short = [Path(text).resolve().name if Path(text).is_dir() else text for text in texts]
+    """The last part of a folder's path where that tells the models apart; of one called `model` two parts."""
+    parts = [Path(text).resolve().parts if Path(text).is_dir() else (text,) for text in texts]
+    short = ["/".join(own[-2:] if own[-1] == "model" else own[-1:]) for own in parts]
     return [label if short.count(label) == 1 else text for label, text in zip(short, texts, strict=True)]
 
 
@@ -205,17 +206,11 @@ def _create(new: NewModel, folder: Path) -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
+    from trilemma.models.loading import without_bars
     from trilemma.models.sizes import configuration
 
     config = configuration(*new, DEFAULT_VOCABULARY, bos_token_id=0, eos_token_id=0, pad_token_id=1)
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    finally:
-        if bars:
-            logging.enable_progress_bar()
+    with without_bars(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)

@@ -194,18 +194,19 @@ def _cell(row: Mapping[str, Any] | None, notes: Notes, marks: dict[str, None]) -
 
 
 def _crossovers(records: pd.DataFrame) -> Iterator[Sheet]:
-    """Who needs less of what at which lengths, two models a line."""
+    """Who needs less of what at which lengths: a line for two models and all that has one outcome."""
     kinds = {"generate": "generation", "classify": "classification"}
-    rows = tuple(
-        (
-            " / ".join(race.models),
-            str(race.batch),
-            f"{_SHORT[race.metric]}{f', {kinds[race.phase]}' if race.phase in kinds else ''}",
-            str(race),
-        )
-        for race in races(records.assign(label=labels(records)), "label")
-        if race.leads or not is_forecast(records)
-    )
+    batches: dict[tuple[str, str, str], list[str]] = {}
+    for race in races(records.assign(label=labels(records)), "label"):
+        if race.leads or not is_forecast(records):
+            what = f"{_SHORT[race.metric]}{f' ({kinds[race.phase]})' if race.phase in kinds else ''}"
+            batches.setdefault((" / ".join(race.models), str(race), what), []).append(str(race.batch))
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for (models, outcome, what), at in batches.items():
+        alike.setdefault((models, ", ".join(at), outcome), []).append(what)
+    pairs = list(dict.fromkeys(models for models, _, _ in alike))
+    ordered = sorted(alike.items(), key=lambda line: pairs.index(line[0][0]))
+    rows = tuple((models, at, ", ".join(whats), outcome) for (models, at, outcome), whats in ordered)
     if rows:
         note = (
             "The length from which a model needs less is read off between the measured lengths in brackets, "

@@ -22,7 +22,7 @@ def render(tables: Sequence[Table], format: str) -> str:
     """Text in one of the formats ``json`` and ``csv`` (raw numbers), ``markdown`` and ``latex``.
 
     Raises:
-        TrilemmaError: for another format.
+        TrilemmaError: for another format, or several tables as CSV.
     """
     writers = {"json": _json, "csv": _csv, "markdown": _markdown, "latex": _latex}
     if format not in writers:
@@ -119,11 +119,13 @@ def _json(tables: Sequence[Table]) -> str:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """Several tables follow each other, each after a comment line with its title."""
-    shown = [_for_spreadsheets(table.frame).to_csv(index=False) for table in tables]
-    if len(tables) == 1:
-        return shown[0]
-    return "\n".join(f"# {table.title}\n{text}" for table, text in zip(tables, shown, strict=True))
+    """The table, in which no text, that of the header neither, is a formula to a spreadsheet."""
+    if len(tables) > 1:
+        raise TrilemmaError(
+            f"a CSV file holds one table, and these are {len(tables)}: name one (--table NAME), or give "
+            "a folder for a file of each (--out FOLDER)"
+        )
+    return _for_spreadsheets(tables[0].frame).to_csv(index=False)
 
 
 def _for_spreadsheets(frame: "pd.DataFrame") -> "pd.DataFrame":

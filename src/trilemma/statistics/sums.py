@@ -22,6 +22,19 @@ def f1(sums: Array) -> Array:
     return np.nan_to_num(ratio(sums))
 
 
+def macro_f1(sums: Array) -> Array:
+    """Mean F1 over the classes that are gold or answered, from the sums of a flattened confusion matrix.
+
+    As scikit-learn's: a class that is neither has no part in it.
+    """
+    classes = math.isqrt(sums.shape[-1])
+    confusion = sums.reshape(*sums.shape[:-1], classes, classes)
+    seen = confusion.sum(-1) + confusion.sum(-2)
+    right = 2 * np.diagonal(confusion, axis1=-2, axis2=-1)
+    each = np.divide(right, seen, out=np.zeros(seen.shape), where=seen > 0)
+    return ratio(np.stack([each.sum(-1), (seen > 0).sum(-1)], axis=-1))
+
+
 def matthews(sums: Array) -> Array:
     """Matthews correlation from the sums of a flattened confusion matrix [..., K * K], rows gold.
 

@@ -1,11 +1,12 @@
-"""The live display of a run: stage, rate and time left."""
+"""What is shown of running work: bars on a terminal, elsewhere a line by time."""
 
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeElapsedColumn
 
 from trilemma.progress import Progress as ProgressCallback
 from trilemma.study.graph import Graph
@@ -19,9 +20,14 @@ _FIRST_SHARE = 0.02
 """Share of all work that must be done before the time left can be estimated."""
 
 
-def _display(console: Console) -> Progress:
-    """Bars on a terminal, nothing elsewhere; what comes from outside, as names of models, is not markup."""
-    return Progress(
+EVERY = 30.0
+"""Seconds between lines about work that goes on, where there is no terminal."""
+
+
+@contextmanager
+def _display(console: Console, every: float) -> Iterator[Progress]:
+    """Bars on a terminal, a line by time elsewhere; names of models and the like are not markup."""
+    display = Progress(
         TextColumn("{task.fields[what]}", style="bold", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%", markup=False),
@@ -32,6 +38,32 @@ def _display(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+    if console.is_terminal:
+        with display:
+            yield display
+        return
+    finished = threading.Event()
+
+    def speak() -> None:
+        while not finished.wait(every):
+            for task in list(display.tasks)[-1:]:  # the innermost: a stage, not the whole
+                if (task.elapsed or 0.0) >= every:
+                    print_lines(console, _line(task), style="dim")
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield display
+    finally:
+        finished.set()
+        thread.join()
+
+
+def _line(task: Task) -> str:
+    """A bar in words."""
+    fields, share = task.fields, f"{task.percentage:.0f}%" if task.total else ""
+    running = f"for {duration(task.elapsed or 0.0)}"
+    return f"{fields['what']}: {', '.join(filter(None, (running, share, fields['rate'], fields['left'])))}"
 
 
 def _add_bar(display: Progress, what: str) -> tuple[TaskID, ProgressCallback]:
@@ -50,30 +82,35 @@ def _add_bar(display: Progress, what: str) -> tuple[TaskID, ProgressCallback]:
 
 
 @contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[ProgressCallback]:
-    """A live bar for one piece of work, with rate and time left."""
-    with _display(console) as display:
+def progress_bar(
+    what: str, console: Console | None = None, every: float = EVERY
+) -> Iterator[ProgressCallback]:
+    """A live bar for one piece of work, with rate and time left; a line by time where there is no terminal.
+
+    It is on standard error by default, so that what a command prints can be read by another program.
+    """
+    with _display(console or Console(stderr=True), every) as display:
         yield _add_bar(display, what)[1]
 
 
 class ConsoleListener:
-    """Shows a run on a terminal; where there is none, prints one line a finished stage."""
+    """Shows a run on a terminal; elsewhere prints a line per finished stage, and by time inside a stage."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, every: float = EVERY) -> None:
         self._console = console
         self._live = console.is_terminal
-        self._display = _display(console)
+        self._open = ExitStack()
+        self._display = self._open.enter_context(_display(console, every))
         self._whole = self._display.add_task("", total=None, what="", rate="", left="")
         self._part: TaskID | None = None
         self._count = self._total = 0
         self._work_done = self._work_total = self._seconds = 0.0
 
     def __enter__(self) -> "ConsoleListener":
-        self._display.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._display.stop()
+        self._open.close()
 
     def preparing(self, what: str) -> None:
         """Show what happens before the first stage or after the last."""

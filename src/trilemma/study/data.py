@@ -76,6 +76,12 @@ class StudyData:
                 found[examples.split], brought_by[examples.split] = examples, name
         return list(found.values())
 
+    @property
+    def named_sets(self) -> set[str]:
+        """Names that the user gave to adversarial sets; AdvGLUE's own file brings the names of its sets."""
+        sets = self._study.robustness.sets
+        return {spec.name for spec in sets if isinstance(spec, SetSpec) and spec.advglue is None}
+
     def user_sets(self) -> set[str]:
         """Names of the adversarial sets that come from the user's files, not from the study's source."""
         return {

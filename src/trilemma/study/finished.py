@@ -78,8 +78,8 @@ class Finished:
             for stage in adapted.asked:
                 if not stage.has_items or self.failure(stage):
                     continue
-                table = self.table(stage, "items.parquet")
-                for name, value in columns.items():
+                table = self.table(stage, "items.parquet").drop_columns(list(stage.item_columns))
+                for name, value in {**columns, **stage.item_columns}.items():
                     column = pa.array([value] * len(table), type=ITEMS.field(name).type)
                     table = table.append_column(ITEMS.field(name), column)
                 parts.append(table.select(ITEMS.names).cast(ITEMS))

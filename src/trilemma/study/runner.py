@@ -25,6 +25,7 @@ from trilemma.errors import (
 from trilemma.files import largest_file, too_large, write_text
 from trilemma.progress import Progress
 from trilemma.records import records_table, write_table
+from trilemma.study.cleaning import keep_needed
 from trilemma.study.console import ConsoleListener
 from trilemma.study.data_warnings import data_warnings
 from trilemma.study.finished import Finished
@@ -47,7 +48,7 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     Args:
         study: the validated study.
         run: the run folder, which the caller holds (:func:`trilemma.study.store.locked`); gets
-            ``records.parquet``, ``items.parquet``, ``checkpoints.json`` and ``study.json``.
+            the two tables, ``checkpoints.json``, ``study.json`` and ``artifacts.json``.
         store: the folder of artifacts.
         listener: hears of progress.
 
@@ -57,15 +58,13 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     Raises:
         TrilemmaError: for a fault in study, data or models, found before any work; or a refusing disk.
     """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # the listener shows progress
     getLogger("transformers.trainer_utils").addFilter(_is_not_noise)
     graph = lay_out(study, preparing=listener.preparing)
     keep_study(study, run / "study.json", listener.notice)
     _require_room(graph, listener.notice)
     for warning in data_warnings(graph):
         listener.notice(warning)
+    keep_needed(run, graph.stages)
     listener.planned(graph)
     finished = Finished(graph, Store(store))
     walk = _Walk(finished, listener)
@@ -91,7 +90,8 @@ def _is_not_noise(record: LogRecord) -> bool:
 
 def keep_study(study: Study, path: Path, notice: Callable[[str], None]) -> None:
     """Write the study beside its tables, and give notice where those of another one will be replaced."""
-    content = without_secrets(study.model_dump_json(indent=1, exclude_unset=True))
+    written = study.model_dump(mode="json", exclude_unset=True)
+    content = without_secrets(json.dumps({"base": str(study.base.resolve()), **written}, indent=1))
     finished = path.is_file() and (path.parent / "records.parquet").is_file()
     if finished and path.read_bytes() != content.encode():
         notice(f"replaces the result of an earlier version of the study in {path.parent}")

@@ -80,6 +80,11 @@ class Stage(ABC):
         return {name: value for name, value in own.items() if value is not None}
 
     @property
+    def item_columns(self) -> dict[str, str]:
+        """Names in its items, which may be those of another study in the artifact: they change no result."""
+        return {}
+
+    @property
     def inputs(self) -> dict[str, "Stage"]:
         """Role to the stage whose artifact plays it: by default the fields that are stages."""
         return {name: value for name, value in self._own() if isinstance(value, Stage)}

@@ -15,7 +15,14 @@ from trilemma.files import disk_errors, held, sha256, sync, write_text
 
 _FACTS = "artifact.json"
 
-RUN_FILES = ("records.parquet", "items.parquet", "study.json", "checkpoints.json", "report.html")
+RUN_FILES = (
+    "records.parquet",
+    "items.parquet",
+    "study.json",
+    "checkpoints.json",
+    "artifacts.json",
+    "report.html",
+)
 """What a run folder holds when its study is finished."""
 
 
@@ -161,6 +168,11 @@ def locked(run: Path) -> Iterator[None]:
                 if left_by_a_killed_run.suffix[1:].isdigit() and left_by_a_killed_run.is_file():
                     left_by_a_killed_run.unlink()
         yield
+
+
+def is_store(root: Path) -> bool:
+    """Whether a folder is a store: it has artifacts, or locks of stages."""
+    return (root / "locks").is_dir() or any(root.glob(f"*/*/{_FACTS}"))
 
 
 def has_artifact(root: Path, kind: str, key: str) -> bool:

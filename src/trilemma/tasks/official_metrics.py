@@ -8,11 +8,25 @@ from typing import Any
 POSITIVE_CLASS = 1
 """F1 is that of this class, of two."""
 
-CLASSIFICATION = ("accuracy", "f1", "matthews")
+CLASSIFICATION = ("accuracy", "f1", "macro_f1", "matthews")
 """Metrics of classes; the first is the default."""
 
 REGRESSION = ("pearson", "spearman")
 """Metrics of scores; the first is the default."""
+
+
+def refused(name: str, classes: int) -> str:
+    """Why a metric is not one for a task of so many classes, 0 for a regression, and what is; "" if it is."""
+    known: tuple[str, ...] = CLASSIFICATION if classes else REGRESSION
+    if classes > 2:
+        known = tuple(one for one in known if one != "f1")
+    if name in known:
+        return ""
+    if name == "f1" and classes > 2:
+        why = f"f1 is that of class {POSITIVE_CLASS} of two, and there are {classes} classes"
+    else:
+        why = f"{name!r} is not for {'classes' if classes else 'a regression (no labels)'}"
+    return f"{why}; expected {', '.join(known)}"
 
 
 def compute(name: str, gold: Sequence[float], answer: Sequence[float]) -> float:
@@ -23,7 +37,8 @@ def compute(name: str, gold: Sequence[float], answer: Sequence[float]) -> float:
     (undefined), and so is every metric of no items.
 
     Args:
-        name: ``accuracy``, ``f1`` (of class 1, two classes only), ``matthews``, ``pearson``, ``spearman``.
+        name: ``accuracy``, ``f1`` (of class 1, two classes only), ``macro_f1``, ``matthews``, ``pearson``,
+            ``spearman``.
         gold: class indices, or scores for a regression; n values.
         answer: the model's class indices or scores; n values.
 
@@ -51,6 +66,7 @@ _METRICS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         "f1_score",
         {"labels": [0.0, 1.0], "pos_label": float(POSITIVE_CLASS), "zero_division": 0.0},
     ),
+    "macro_f1": ("sklearn.metrics", "f1_score", {"average": "macro", "zero_division": 0.0}),
     "matthews": ("sklearn.metrics", "matthews_corrcoef", {}),
     "pearson": ("scipy.stats", "pearsonr", {}),
     "spearman": ("scipy.stats", "spearmanr", {}),

@@ -20,8 +20,8 @@ class Task:
         name: e.g. ``"sst2"``.
         fields: column names of the text(s), one or two.
         labels: class names by class index; None for a regression (STS-B).
-        metrics: metric names, the primary one first (``accuracy``, ``f1``, ``matthews``, ``pearson``,
-            ``spearman``).
+        metrics: metric names, the primary one first (``accuracy``, ``f1``, ``macro_f1``, ``matthews``,
+            ``pearson``, ``spearman``).
         evaluation_splits: the labelled splits that performance is measured on.
         official_rows: split name to its published number of rows; splits not named are not checked.
         hidden_labels: whether labels of the evaluation splits are unpublished (AX): predictions only.

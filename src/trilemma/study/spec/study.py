@@ -18,6 +18,14 @@ from trilemma.yaml_file import read_yaml
 class Study(Blocks):
     """A study: which candidates, on which tasks, with which seeds, under which attacks, at what cost."""
 
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise StudyError(explain(error, Study)) from error
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation does not call it
+
     _written: tuple[yaml.Node, Path] | None = PrivateAttr(None)
     """The file's content and path."""
 

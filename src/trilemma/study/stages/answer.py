@@ -46,6 +46,10 @@ class Asking(Stage):
     def inputs(self) -> dict[str, Stage]:
         return {"model": self.adapted.adapt}
 
+    @property
+    def item_columns(self) -> dict[str, str]:
+        return {"set": self.set}
+
     def classifier(self, run: StageRun) -> "Classifier":
         folder = str(run.artifact(self.adapted.adapt))
         return _loaded(folder, self.adapted.max_length, self.adapted.load)
@@ -65,13 +69,16 @@ class Answer(Asking, kind="answer", version=3, of_one_candidate=True, has_items=
 
     Attributes:
         examples: the set's fingerprint.
+        named: whether the set's name is the user's, so that it changes nothing.
     """
 
     examples: str
+    named: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {**super().settings, "set": self.set, "examples": self.examples}
+        published = {} if self.named else {"set": self.set}
+        return {**super().settings, **published, "examples": self.examples}
 
     def compute(self, run: StageRun) -> None:
         data, task = run.data, self.adapted.task
@@ -136,6 +143,7 @@ def lay_out(graph: Graph, adapted: AdaptedModel) -> Iterator[Answer]:
             adapted=adapted,
             set=examples.split,
             examples=examples.fingerprint,
+            named=examples.split in data.named_sets,
         )
 
 

@@ -54,14 +54,19 @@ class AttackStage(Asking, kind="attack", version=5, of_one_candidate=True, has_i
     @property
     def settings(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json", exclude_unset=True)
-        as_they_are = ("name", "resources", "budget", "items", "examples")
+        as_they_are = ("resources", "budget", "items", "examples")
         return {
             **super().settings,
             **{field: getattr(self, field) for field in as_they_are},
             "attack": self.recipe,
+            "name": self.recipe,  # what a study calls it changes nothing
             "options": {key: value for key, value in options.items() if key not in PATHS},
             "seed": self.adapted.seed,
         }
+
+    @property
+    def item_columns(self) -> dict[str, str]:
+        return {**super().item_columns, "method": self.name}
 
     def compute(self, run: StageRun) -> None:
         """Items that are answered wrongly stay as they are, so that accuracy over all is that under attack.

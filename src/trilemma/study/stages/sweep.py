@@ -54,13 +54,20 @@ class TrainingInputs:
         if self.attack_reads:  # what is read counts, wherever it is
             attack = adapt["adversarial"]
             attack["settings"] = {k: v for k, v in attack["settings"].items() if k not in PATHS}
+        chosen_by = {"metrics": self.metrics[:1]} if self._chooses_by_metric else {}
         return {
-            **{field: getattr(self, field) for field in ("task", "labels", "metrics", "train")},
+            **{field: getattr(self, field) for field in ("task", "labels", "train")},
+            **chosen_by,
             "adapt": adapt,
             "load": asdict(self.load),
             **({"adversarial_resources": self.attack_reads} if self.attack_reads else {}),
             **({"words": _WORDS} if attacks_training(self.adapt) else {}),
         }
+
+    @property
+    def _chooses_by_metric(self) -> bool:
+        """Whether the task's first metric chooses the learning rate or the checkpoint."""
+        return self.adapt.trials > 1 or self.adapt.early_stopping is not None
 
     def job(self, run: StageRun, source: Source, seed: int) -> "AdaptJob":
         """What is adapted to what, of the weights that ``source`` names."""
