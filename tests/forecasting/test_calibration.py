@@ -78,7 +78,7 @@ def test_a_calibration_comes_back_and_a_damaged_one_is_refused(tmp_path: Path) -
         with pytest.raises(DeployError, match="trilemma calibrate"):
             calibration.read(path)
     path.write_text(json.dumps(good | {"version": 2}))
-    with pytest.raises(DeployError, match="has the format 2, not 3; run `trilemma calibrate` again"):
+    with pytest.raises(DeployError, match="has the format 2, not 4; run `trilemma calibrate` again"):
         calibration.read(path)
     with pytest.raises(DeployError, match="not calibrated"):
         calibration.read(tmp_path / "absent.json")

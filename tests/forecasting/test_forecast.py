@@ -130,7 +130,7 @@ def test_times_without_measurements_grow_with_batch_and_length(
             one_pass(name, phase, batch + 4, length),
         ]
     )
-    assert 0 < here.low < here.value < here.high
+    assert here.value > 0 and np.isnan([here.low, here.high]).all()  # of which nothing is known
     assert longer.value >= here.value and wider.value >= here.value
     assert batch / here.value <= (batch + 4) / wider.value * (1 + 1e-9) or batch <= 4  # the compiled step
 
@@ -223,10 +223,10 @@ def test_forecasts_say_what_they_are_and_what_they_rest_on() -> None:
         ("l4", "bfloat16", None),
     ]
     assert [one.flags for one in timed] == [(), (BY_DESCRIPTION,)]
-    for one in timed:
-        assert one.low is not None and one.value is not None and one.high is not None
-        assert one.low < one.value < one.high
-    assert timed[1].high == pytest.approx(2.5 * timed[1].value)  # type: ignore[operator]
+    here, there = timed
+    assert here.low is not None and here.value is not None and here.high is not None
+    assert here.low < here.value < here.high <= 1.6 * here.value and here.note == ""
+    assert (there.low, there.high) == (None, None) and "description alone" in there.note
     lacking = {one.metric: one.reason for one in found if one.value is None and one.machine == "l4"}
     assert lacking == {"cost_per_million": "the machine has no price"}
     assert all((one.batch, one.length, one.decode) == (1, 32, 4) for one in found)

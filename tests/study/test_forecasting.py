@@ -13,7 +13,7 @@ from transformers import AutoConfig, BloomConfig
 from trilemma.errors import DeployError
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
-from trilemma.forecasting.forecaster import Forecaster, Measured
+from trilemma.forecasting.forecaster import Forecaster, Measured, Seconds
 from trilemma.forecasting.passes import ForwardPass, analytic_seconds
 from trilemma.hardware import roofline
 from trilemma.hardware.machine import Machine
@@ -22,7 +22,7 @@ from trilemma.profiling import ModelUnderTest
 from trilemma.profiling.operations import dimensions_of
 from trilemma.records import Record
 from trilemma.study import forecasting
-from trilemma.study.forecasting import PASSES, TOO_FEW, forecasts
+from trilemma.study.forecasting import PASSES, SLICED, TOO_FEW, forecasts
 
 MACHINE = Machine(
     name="box",
@@ -52,8 +52,14 @@ def saved(folder: Path, config: Any, *names: str) -> ModelUnderTest:
 
 
 def models_of(folder: Path) -> list[ModelUnderTest]:
-    """Four Transformers of one family, one of them under two names."""
-    shapes = {("a",): (64, 2), ("b", "b-pretrained"): (128, 4), ("c",): (192, 3), ("d",): (256, 4)}
+    """Five Transformers of one family, one of them under two names."""
+    shapes = {
+        ("a",): (64, 2),
+        ("b", "b-pretrained"): (128, 4),
+        ("c",): (192, 3),
+        ("d",): (256, 4),
+        ("e",): (160, 5),
+    }
     return [
         saved(folder, families(width, layers, 320)["transformer-pp"].config, *names)
         for names, (width, layers) in shapes.items()
@@ -128,9 +134,9 @@ def test_each_measured_time_has_a_forecast_that_is_near_it(tmp_path: Path) -> No
 def test_the_note_says_what_a_forecast_rests_on(tmp_path: Path) -> None:
     models = models_of(tmp_path)
     found = by_place(forecast(models, timed(models)))
-    # three other shapes, three passes a point; two names of one measurement are one
+    # four other shapes, three passes a point; two names of one measurement are one
     assert found["a", "ttft_ms", 1, 16].note == (
-        "from 54 passes of the study's other models and no calibration of this machine"
+        "from 72 passes of the study's other models and no calibration of this machine"
     )
 
 
@@ -176,6 +182,22 @@ def test_too_few_passes_are_no_forecast_unless_the_machine_is_calibrated(
     assert calibrated[0].note == (
         f"from 0 passes of the study's other models and {len(passes)} of the calibration"
     )
+
+
+def test_where_the_calibrated_machine_is_at_hand_slices_of_the_model_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_of(tmp_path)
+    monkeypatch.setattr(calibration, "here", lambda: Calibration(MACHINE, "this one", (), ()))
+    times = Seconds(0.2, 0.1, 0.25)
+    monkeypatch.setattr(
+        calibration, "by_slices", lambda known: lambda config, passes: dict.fromkeys(passes, times)
+    )
+    found = by_place(forecast(models, timed(models)))
+    for name in ("b", "b-pretrained"):
+        one, speed = (found[name, metric, 4, 64] for metric in ("tpot_ms", "throughput_tokens_per_s"))
+        assert (one.value, one.low, one.high, one.note) == (200.0, 100.0, 250.0, SLICED)
+        assert (speed.value, speed.low, speed.high) == (20.0, 16.0, 40.0)
 
 
 def test_a_family_that_is_not_known_says_so_and_the_others_are_forecast(tmp_path: Path) -> None:
@@ -243,8 +265,9 @@ def test_a_finished_study_holds_work_and_forecasts(finished_demo: Path) -> None:
         assert set(records.loc[chosen & (records["value"] > 0), "model"]) == models
     found = records[(records["basis"] == "forecast") & (records["machine"] == "here")]
     prompt = found[found["phase"].isin(["classify", "prefill"])]
-    # two other models, two lengths, a pass each of classification and prefill: just enough
-    assert len(prompt) == 12 and (prompt["low"] < prompt["value"]).all()
+    # two other models, two lengths, a pass each of classification and prefill: just enough for a value
+    assert len(prompt) == 12 and prompt["value"].notna().all() and prompt["low"].isna().all()
+    assert prompt["note"].str.contains("are too few to say how far off the forecast may be").all()
     decoding = found[found["phase"] == "decode"]
     assert len(decoding) == 12 and decoding["value"].isna().all() and set(decoding["reason"]) == {TOO_FEW}
     page = (finished_demo / "runs" / "demo" / "report.html").read_text("utf-8")

@@ -1,6 +1,8 @@
 """Calibrating forecasts to this machine: its rates, a few small models timed on it, and the file of both."""
 
+import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,8 +15,10 @@ from pydantic.dataclasses import dataclass
 
 from trilemma.errors import DeployError
 from trilemma.files import cache_folder, write_text
-from trilemma.forecasting.forecaster import Forecaster, Measured, MeasuredOperation
+from trilemma.forecasting.forecaster import Forecaster, Measured, MeasuredOperation, Timing
 from trilemma.forecasting.measuring import Bench, RandomModel, rotating
+from trilemma.forecasting.passes import ForwardPass
+from trilemma.forecasting.slices import STEPS, Check, Slices, time_slices
 from trilemma.hardware.machine import Machine
 from trilemma.hardware.roofline import find, fingerprint
 from trilemma.models.sizes import configuration
@@ -22,7 +26,7 @@ from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.operations import Operation, forward
 from trilemma.progress import Progress, silent
 
-VERSION = 3
+VERSION = 4
 """Of the file's format."""
 
 LARGEST_FILE = 16 << 20
@@ -35,6 +39,15 @@ SHAPES = ((128, 2), (256, 4), (384, 2), (512, 6))
 """Width and layers of the models that are timed, of each family."""
 
 POINTS = tuple(OperatingPoint(*point, decode=33) for point in ((1, 16), (1, 256), (4, 64), (16, 32)))
+"""Where they are timed."""
+
+CHECKED = (512, 12)
+"""Width and layers of the models that are timed as slices and whole."""
+
+CHECKED_VOCABULARY = 32768
+"""Rows of their embeddings: as in real models, heads outweigh layers."""
+
+CHECK_POINTS = (OperatingPoint(1, 96, decode=STEPS), OperatingPoint(4, 48, decode=STEPS))
 """Where they are timed."""
 
 SECONDS = 0.05
@@ -50,6 +63,7 @@ class Calibration:
         fingerprint: of hardware and software; a calibration of another one is not used.
         measured: passes of small models.
         operations: operations by themselves.
+        checks: how far forecasts by slices were off.
         unsteady: how many of these times scattered, drifted, or were repeated too rarely to tell.
     """
 
@@ -57,6 +71,7 @@ class Calibration:
     fingerprint: str
     measured: tuple[Measured, ...]
     operations: tuple[MeasuredOperation, ...]
+    checks: tuple[Check, ...] = ()
     unsteady: int = 0
 
 
@@ -86,20 +101,63 @@ def families(width: int, layers: int, vocabulary: int = VOCABULARY) -> dict[str,
     return {**own, "llama": RandomModel(llama), "bert": RandomModel(bert, classifier=True)}
 
 
-def calibrate(progress: Progress = silent) -> Calibration:
-    """Time small models of every family and their operations on this machine's processor."""
-    machine, bench = find("cpu").machine, Bench(SECONDS)
+def calibrate(progress: Progress = silent, *, clock: Callable[[], float] = time.perf_counter) -> Calibration:
+    """Time small models of every family and their operations on this machine's processor.
+
+    What slows the machine for a while slows forecasts or what is measured later. So slices and whole models
+    are timed first and last, and the forecasts of each time are held against what was measured at the other.
+
+    Args:
+        progress: is given the finished shapes.
+        clock: seconds, monotonic.
+    """
+    machine, bench, checking = find("cpu").machine, Bench(SECONDS, clock), Bench(SECONDS, clock)
     measured: list[Measured] = []
+    first = _sliced_and_whole(checking, machine)
     for number, shape in enumerate(SHAPES):
 
         def report(done: float, total: float, unit: str, before: int = number) -> None:
-            progress(before + done / total, len(SHAPES) + 1, "shapes")
+            progress(1 + before + done / total, len(SHAPES) + 3, "shapes")
 
         measured += bench.passes(list(families(*shape).values()), POINTS, report)
     timed = list(operations(bench))
-    progress(len(SHAPES) + 1, len(SHAPES) + 1, "shapes")
+    progress(len(SHAPES) + 2, len(SHAPES) + 3, "shapes")
+    checks = _checks(first, _sliced_and_whole(checking, machine))
+    progress(len(SHAPES) + 3, len(SHAPES) + 3, "shapes")
     unsteady = bench.verdicts.total() - bench.verdicts["steady"]
-    return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed), unsteady)
+    return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed), tuple(checks), unsteady)
+
+
+Timed = dict[tuple[str, ForwardPass], tuple[float, float]]
+"""By family and pass, the seconds that slices forecast, and that the whole model took."""
+
+
+def _sliced_and_whole(bench: Bench, machine: Machine) -> Timed:
+    """Every family, and a Transformer of each kind in bfloat16 where the machine multiplies it."""
+    from transformers import GPT2Config
+
+    known = families(*CHECKED, CHECKED_VOCABULARY)
+    width, layers = CHECKED
+    # A fifth family that generates, so that four are left beside any one.
+    gpt2 = GPT2Config(vocab_size=CHECKED_VOCABULARY, n_embd=width, n_layer=layers, n_head=width // 64)
+    gpt2.bos_token_id = gpt2.eos_token_id = 0
+    models = [*known.items(), ("gpt2", RandomModel(gpt2))]
+    if machine.multiplies("bfloat16"):
+        models += [(name, replace(known[name], dtype="bfloat16")) for name in ("transformer-pp", "llama")]
+    found: Timed = {}
+    for name, model in models:
+        whole = {one.work: one.seconds for one in bench.passes([model], CHECK_POINTS)}
+        by_slices = time_slices(bench, model.config, list(whole), machine)
+        found |= {(name, one): (time.value, whole[one]) for one, time in by_slices.items()}
+    return found
+
+
+def _checks(first: Timed, last: Timed) -> Iterator[Check]:
+    for (name, one), (forecast, whole) in first.items():
+        if (name, one) in last:
+            forecast_last, whole_last = last[name, one]
+            for ratio in (whole_last / forecast, whole / forecast_last):
+                yield Check(name, one.phase == "decode", ratio)
 
 
 def operations(bench: Bench) -> Iterator[MeasuredOperation]:
@@ -209,13 +267,21 @@ def forecaster(known: Calibration) -> Forecaster:
         DeployError: if no machine can have its numbers.
     """
     try:
-        return Forecaster(known.machine, known.measured, known.operations)
+        return Forecaster(known.machine, known.measured, known.operations, by_slices(known))
     except DeployError:
         raise
     except Exception as error:  # numbers from a file, of which only the types were checked
         raise DeployError(
             f"the calibration cannot be used ({error}); run `trilemma calibrate` again"
         ) from error
+
+
+def by_slices(known: Calibration) -> Timing:
+    """Forecasts of passes by slices, of none where the machine that was calibrated is not at hand."""
+    if known.fingerprint != fingerprint("cpu"):
+        return lambda config, passes: {}
+    made_for = hashlib.sha256(repr(known).encode()).hexdigest()
+    return Slices(known.machine, known.checks, made_for, cache_folder() / "slices.json").seconds
 
 
 def here() -> Calibration:

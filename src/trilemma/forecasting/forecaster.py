@@ -4,12 +4,14 @@ After GUIDE (arXiv 2412.04788), whose own equations are not public: seconds are 
 :data:`trilemma.forecasting.passes.PARTS`. Without measurements each term has a usual share of the machine's
 peak. With some, the shares are fitted by relative least squares, kept near the usual ones where nothing
 tells them apart, and what they leave is learned by a Gaussian process on logarithms, which falls back to no
-correction far from what was measured. Intervals are quantiles of the errors at shapes, or
-families, that were left out.
+correction far from what was measured. Intervals are quantiles of the errors at shapes, or families, that
+were left out; where too few of them are known, or the interval would be too wide to act on, there is none,
+and words say so.
 """
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,8 +34,20 @@ from trilemma.profiling.operations import Operation
 CONFIDENCE = 0.9
 """Confidence of every interval of a forecast that rests on measured passes."""
 
-UNMEASURED_FACTOR = 2.5
-"""Half width, as a factor, of the interval without measurements: not a quantile, about GUIDE's worst case."""
+WIDEST = 1.6
+"""Half width, as a factor, of the widest interval that is given; nobody can act on a wider one."""
+
+FEWEST_GROUPS = 4
+"""Models, or families, that must have been left out of a fit before a quantile of errors is believed."""
+
+DESCRIBED = "from the machine's description alone have no interval, and may be off by a factor of about 2.5"
+"""What is known of forecasts without measurements: about GUIDE's worst case, which is no interval."""
+
+TOO_WIDE = (
+    f"no interval: the forecast may be off by more than a factor of {WIDEST:g} either way; calibrate and "
+    "forecast while the machine is quiet"
+)
+"""Why a forecast has no interval."""
 
 _PRIOR = 0.02
 """Weight of a usual share against a measurement of which it is the only term."""
@@ -46,9 +60,6 @@ _FOLDS = 6
 
 _STEPS = 15
 """Steps of the search for the scales of the residual's process."""
-
-_UNKNOWN_SCALE = 3.0
-"""Standard deviations of an interval where no group could be left out."""
 
 _FEW_TOKENS = 32
 """Operations over at most so many tokens count for decoding, others for passes over whole inputs."""
@@ -73,11 +84,47 @@ class MeasuredOperation:
 
 
 class Seconds(NamedTuple):
-    """A forecast time with its interval."""
+    """A forecast time with its interval, whose ends are NaN where there is none; the note says why."""
 
     value: float
     low: float
     high: float
+    note: str = ""
+
+    def times(self, factor: float, more: float = 0.0) -> "Seconds":
+        """So many times the time, and some seconds more."""
+        value, low, high = (factor * one + more for one in (self.value, self.low, self.high))
+        return Seconds(value, low, high, self.note)
+
+    def and_then(self, other: "Seconds") -> "Seconds":
+        """The sum of two times, whose errors go together."""
+        ends = self.low + other.low, self.high + other.high
+        return Seconds(self.value + other.value, *ends, self.note or other.note)
+
+    def rate(self, work: float) -> "Seconds":
+        """``work`` over the time; the interval's ends change places."""
+        return Seconds(work / self.value, work / self.high, work / self.low, self.note)
+
+
+def within(value: float, factor: float | str) -> Seconds:
+    """A time with an interval of a factor either way, or without one, which is too wide or not known.
+
+    Args:
+        value: seconds.
+        factor: half width of the interval, or why it is not known.
+    """
+    if isinstance(factor, float) and factor <= WIDEST:
+        return Seconds(value, value / factor, value * factor)
+    return Seconds(value, math.nan, math.nan, factor if isinstance(factor, str) else TOO_WIDE)
+
+
+def too_few(count: int, what: str) -> str:
+    """Why no quantile is believed."""
+    return f"no interval: {count} {what} are too few to say how far off the forecast may be"
+
+
+Timing = Callable[[Any, Sequence[ForwardPass]], Mapping[ForwardPass, Seconds]]
+"""Forecasts of some passes of the model of a configuration by other means than a fit."""
 
 
 class Forecaster:
@@ -87,6 +134,8 @@ class Forecaster:
         machine: its rates.
         measured: passes timed on it; none for a forecast from its description alone.
         operations: operations timed on it.
+        timing: forecasts of what can be timed, which take precedence; see
+            :class:`trilemma.forecasting.slices.Slices`.
 
     Raises:
         DeployError: for a measurement that is not a positive number.
@@ -97,7 +146,9 @@ class Forecaster:
         machine: Machine,
         measured: Sequence[Measured] = (),
         operations: Sequence[MeasuredOperation] = (),
+        timing: Timing = lambda config, passes: {},
     ) -> None:
+        self._timing = timing
         if not all(0 < one.seconds < float("inf") for some in (measured, operations) for one in some):
             raise DeployError("a measured time is not a positive number; run `trilemma calibrate` again")
         self.machine = machine
@@ -109,23 +160,26 @@ class Forecaster:
                 alone = [one for one in operations if (one.tokens <= _FEW_TOKENS) == decoding]
                 self._fits[decoding] = _Fit(machine, known, alone)
 
-    def seconds(self, passes: Sequence[ForwardPass]) -> list[Seconds]:
-        """Forecasts, in order."""
-        found: dict[int, Seconds] = {}
+    def seconds(self, passes: Sequence[ForwardPass], config: Any = None) -> list[Seconds]:
+        """Forecasts, in order.
+
+        Args:
+            passes: of any models, or of one.
+            config: of that one, which may then be timed where the machine is at hand.
+        """
+        found = {} if config is None else dict(self._timing(config, passes))
         for decoding in (False, True):
-            places = [i for i, one in enumerate(passes) if (one.phase == "decode") == decoding]
-            own = [passes[i] for i in places]
+            own = [one for one in passes if (one.phase == "decode") == decoding and one not in found]
             fit = self._fits.get(decoding) if own else None
-            found.update(zip(places, fit.seconds(own) if fit else map(self._analytic, own), strict=True))
-        return [found[i] for i in range(len(passes))]
+            found.update(zip(own, fit.seconds(own) if fit else map(self._analytic, own), strict=True))
+        return [found[one] for one in passes]
 
     def measured(self, phase: Pass) -> bool:
         """Whether forecasts of a phase rest on measurements."""
         return (phase == "decode") in self._fits
 
     def _analytic(self, one: ForwardPass) -> Seconds:
-        t = analytic_seconds(one, self.machine)
-        return Seconds(t, t / UNMEASURED_FACTOR, t * UNMEASURED_FACTOR)
+        return within(analytic_seconds(one, self.machine), DESCRIBED)
 
 
 class _Fit:
@@ -151,8 +205,11 @@ class _Fit:
         self._shares, self._process = fitted(everything)
         self._families = {_family(one) for one in passes}
         self._scale, self._far_scale = (
-            _left_out(groups, fitted, terms, places, seconds)
-            for groups in ([str(one.dimensions) for one in passes], [_family(one) for one in passes])
+            _left_out(groups, what, fitted, terms, places, seconds)
+            for groups, what in (
+                ([str(one.dimensions) for one in passes], "timed models"),
+                ([_family(one) for one in passes], "families of timed models"),
+            )
         )
 
     def _terms(self, passes: Sequence[ForwardPass]) -> Floats:
@@ -166,8 +223,8 @@ class _Fit:
         found = []
         for one, value, std in zip(passes, values, spread, strict=True):
             scale = self._scale if _family(one) in self._families else self._far_scale
-            half = float(np.exp(scale * std))
-            found.append(Seconds(float(value), float(value) / half, float(value) * half))
+            factor = scale if isinstance(scale, str) else float(np.exp(scale * std))
+            found.append(within(float(value), factor))
         return found
 
 
@@ -201,7 +258,9 @@ def _process(places: Floats, residual: Floats) -> Any:
         return process.fit(places, residual)
 
 
-def _left_out(groups: Sequence[Any], fitted: Any, terms: Floats, places: Floats, seconds: Floats) -> float:
+def _left_out(
+    groups: Sequence[Any], what: str, fitted: Any, terms: Floats, places: Floats, seconds: Floats
+) -> float | str:
     """Standard deviations within which the wanted share of errors is where a group was left out of the fit.
 
     Everything that is fitted is fitted again without it. Errors of one group go together, so the share is
@@ -209,8 +268,8 @@ def _left_out(groups: Sequence[Any], fitted: Any, terms: Floats, places: Floats,
     al. 2005).
     """
     names = sorted(set(groups), key=str)
-    if len(names) < 2:
-        return _UNKNOWN_SCALE
+    if len(names) < FEWEST_GROUPS:
+        return too_few(len(names), what)
     fold = {name: place % _FOLDS for place, name in enumerate(names)}
     own = np.array([fold[group] for group in groups])
     errors = []

@@ -1,5 +1,6 @@
 """What models would do on machines, as records: times, throughput, memory, cost and energy."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from trilemma.errors import DeployError
 from trilemma.forecasting.calibration import Calibration
-from trilemma.forecasting.forecaster import CONFIDENCE, UNMEASURED_FACTOR, Seconds
+from trilemma.forecasting.forecaster import CONFIDENCE, Seconds
 from trilemma.forecasting.machines import forecasters
 from trilemma.forecasting.memory import KEPT_FREE, memory_of
 from trilemma.forecasting.models import AUTO, PRECISIONS, ForecastModel
@@ -18,12 +19,6 @@ from trilemma.metrics import METRICS, Phase
 from trilemma.operating_point import LARGEST, OperatingPoint
 from trilemma.profiling.cost import Pass
 from trilemma.records import BY_DESCRIPTION, DOES_NOT_FIT, Record
-
-DESCRIBED = (
-    f"from the machine's description alone; the interval is a factor of {UNMEASURED_FACTOR:g} either way, "
-    "not a quantile"
-)
-"""Note of a forecast that no measured pass stands behind."""
 
 FORECAST = (
     *("ttft_ms", "tpot_ms", "latency_ms", "throughput_tokens_per_s", "examples_per_s", "cost_per_million"),
@@ -53,8 +48,9 @@ def forecast(
         calibration: this machine's; by default the one that ``trilemma calibrate`` kept.
 
     Returns:
-        Records of basis ``forecast``, with the interval of 90% that measured passes give, or the bracket of a
-        description alone (no confidence, and the flag ``by description``). Memory is that of each device.
+        Records of basis ``forecast``, with the interval of 90% that measurements give. Times that rest on a
+        description alone have none, and the flag ``by description``; nor have those of which too little is
+        known, and the note says why. Memory is that of each device.
         What cannot be forecast (a precision, a plan, too few positions) is ``not measured`` with the reason.
 
     Raises:
@@ -79,9 +75,11 @@ def forecast(
             for plan in plans
             for point in points
         ]
-        passes = list(dict.fromkeys(one for case in cases for one in case.passes))
-        seconds = dict(zip(passes, forecaster.seconds(passes), strict=True))
-        records += [record for case in cases for record in case.records(seconds, forecaster.measured)]
+        for model in known:
+            own = [case for case in cases if case.model is model]
+            passes = list(dict.fromkeys(one for case in own for one in case.passes))
+            seconds = dict(zip(passes, forecaster.seconds(passes, model.config), strict=True))
+            records += [record for case in own for record in case.records(seconds, forecaster.measured)]
     return records
 
 
@@ -151,11 +149,13 @@ class _Case:
         for metric, phase in _asked(self.point):
             found = values.get((metric, phase), refusal or self._lacking(metric))
             reason = found if isinstance(found, str) else ""
-            value, low, high = found if isinstance(found, Seconds) else (found, None, None)
-            described = low is not None and not rests
-            flags, note = ((BY_DESCRIPTION,), DESCRIBED) if described else ((), "")
+            number = math.nan if isinstance(found, str | Seconds) else found
+            time = found if isinstance(found, Seconds) else Seconds(number, math.nan, math.nan)
+            flags = (BY_DESCRIPTION,) if isinstance(found, Seconds) and not rests else ()
+            note = time.note
+            bounded = not math.isnan(time.low)
             usable = self.machine.memory * (1 - KEPT_FREE)
-            if metric == "peak_memory_bytes" and not isinstance(value, str) and value > usable:
+            if metric == "peak_memory_bytes" and time.value > usable:
                 flags, note = (DOES_NOT_FIT,), f"does not fit: {KEPT_FREE:.0%} of a device are kept free"
             yield Record(
                 model=self.model.name,
@@ -168,11 +168,11 @@ class _Case:
                 batch=self.point.batch,
                 length=self.point.length,
                 decode=self.point.decode,
-                value=None if isinstance(value, str) else value,
+                value=None if reason else time.value,
                 unit=METRICS[metric].unit,
-                low=low,
-                high=high,
-                confidence=None if low is None or described else CONFIDENCE,
+                low=time.low if bounded else None,
+                high=time.high if bounded else None,
+                confidence=CONFIDENCE if bounded else None,
                 basis="forecast",
                 status="not measured" if reason else "ok",
                 reason=reason,
@@ -191,23 +191,23 @@ class _Case:
         found: dict[tuple[str, str], Seconds | float] = {}
         whole, phase, tokens = first, "classify", length
         if decode:
-            found["ttft_ms", "prefill"] = _times(first, 1e3)
+            found["ttft_ms", "prefill"] = first.times(1e3)
             phase, tokens = "generate", length + decode
         for further in later:
-            decoding = _times(further, decode - 1)
-            found["tpot_ms", "decode"] = _times(further, 1e3)
-            found["latency_ms", "decode"] = _times(decoding, 1e3)
-            found["throughput_tokens_per_s", "decode"] = _rate(at_once, further)
-            whole = Seconds(*(a + b for a, b in zip(first, decoding, strict=True)))
-        found["latency_ms", phase] = _times(whole, 1e3)
-        found["throughput_tokens_per_s", phase] = _rate(at_once * tokens, whole)
-        found["examples_per_s", phase] = _rate(at_once, whole)
+            decoding = further.times(decode - 1)
+            found["tpot_ms", "decode"] = further.times(1e3)
+            found["latency_ms", "decode"] = decoding.times(1e3)
+            found["throughput_tokens_per_s", "decode"] = further.rate(at_once)
+            whole = first.and_then(decoding)
+        found["latency_ms", phase] = whole.times(1e3)
+        found["throughput_tokens_per_s", phase] = whole.rate(at_once * tokens)
+        found["examples_per_s", phase] = whole.rate(at_once)
         for metric, per_second in (
             ("cost_per_million", None if self.machine.price is None else self.machine.price / 3600 * 1e6),
             ("energy_j_per_example", self.machine.watts),
         ):
             if per_second is not None:
-                found[metric, phase] = _times(whole, per_second * self.plan.devices / at_once)
+                found[metric, phase] = whole.times(per_second * self.plan.devices / at_once)
         return found
 
     def _memory(self) -> dict[tuple[str, str], Seconds | float]:
@@ -241,11 +241,3 @@ def _asked(point: OperatingPoint) -> list[tuple[str, Phase]]:
 
 
 _versions = cache(versions)
-
-
-def _times(time: Seconds, factor: float) -> Seconds:
-    return Seconds(*(factor * one for one in time))
-
-
-def _rate(work: float, time: Seconds) -> Seconds:
-    return Seconds(work / time.value, work / time.high, work / time.low)

@@ -68,13 +68,16 @@ class Bench:
         seconds: time that the repetitions of a model at a point, or of an operation, aim at; 0 for as few as
             possible.
         clock: seconds, monotonic.
+        time_limit: seconds of a repetition, beyond which a point is left out.
 
     Attributes:
         verdicts: how many times were steady, noisy, ...
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
-        grid = EfficiencyGrid(seconds=max(seconds, SHORTEST), time_limit=1e6)
+    def __init__(
+        self, seconds: float, clock: Callable[[], float] = time.perf_counter, time_limit: float = 1e6
+    ) -> None:
+        grid = EfficiencyGrid(seconds=max(seconds, SHORTEST), time_limit=time_limit)
         self._session = Session([], grid, device="cpu", clock=clock)
         self.verdicts: Counter[str] = Counter()
 
@@ -91,6 +94,16 @@ class Bench:
             points: with the tokens to generate; those beyond a model's positions are left out.
             progress: is given the finished points.
         """
+        timed = self.samples(models, points)
+        for number, (model, point, samples) in enumerate(timed, 1):
+            if not isinstance(samples, Unmeasured):
+                yield from self._measured(model, point, samples)
+            progress(number / len(models), len(points), "points")
+
+    def samples(
+        self, models: Sequence[RandomModel], points: Sequence[OperatingPoint]
+    ) -> Iterator[tuple[RandomModel, OperatingPoint, list[Sample] | Unmeasured]]:
+        """The repetitions of every model at every point, or why there are none; they take turns."""
         loaded = [self._built(model, number) for number, model in enumerate(models)]
         of = dict(zip((one.model for one in loaded), models, strict=True))
 
@@ -98,11 +111,8 @@ class Bench:
             prepared = generation.prepared if of[one.model].generates else latency.prepared
             return prepared(self._session, one, point)
 
-        timed = self._session.time_grid(loaded, points, prepare)
-        for number, (one, point, samples) in enumerate(timed, 1):
-            if not isinstance(samples, Unmeasured):
-                yield from self._measured(of[one.model], point, samples)
-            progress(number / len(loaded), len(points), "points")
+        for one, point, samples in self._session.time_grid(loaded, points, prepare):
+            yield of[one.model], point, samples
 
     def _built(self, model: RandomModel, number: int) -> LoadedModel:
         """The model, as it is deployed on a processor."""

@@ -81,4 +81,4 @@ class ParallelPlan:
         alike = min(1.0, launches / time.value)
         share = alike + (1 - alike) / self.tensor
         transfers = (self.pipeline - 1) * (message / machine.link.bandwidth + machine.link.latency)
-        return Seconds(*(seconds * share + reduces + transfers for seconds in time))
+        return time.times(share, reduces + transfers)

@@ -14,8 +14,7 @@ from trilemma.architectures import DEFAULT_VOCABULARY, NewModel, parse_new_model
 from trilemma.errors import ModelError, TrilemmaError
 from trilemma.hardware.machine import Precision
 
-# Fields of a config.json that change neither shapes nor mathematics, and so not efficiency.
-_SHAPELESS = {
+SHAPELESS = {
     "_name_or_path",
     "architectures",
     "dtype",
@@ -27,6 +26,7 @@ _SHAPELESS = {
     "problem_type",
     "finetuning_task",
 }
+"""Fields of a config.json that change neither shapes nor mathematics, and so not efficiency."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def merge_same_shape(models: Iterable[ModelUnderTest]) -> list[ModelUnderTest]:
 
 
 def _shape(model: ModelUnderTest) -> str:
-    shape = {key: value for key, value in _configuration(model.folder).items() if key not in _SHAPELESS}
+    shape = {key: value for key, value in _configuration(model.folder).items() if key not in SHAPELESS}
     flags = [model.trust_remote_code, model.allow_pickle, model.precision, model.attention, model.compiled]
     adaptations = [settings.model_dump(mode="json") for settings in model.adaptations]
     return json.dumps([shape, flags, adaptations], sort_keys=True)

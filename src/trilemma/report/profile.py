@@ -8,7 +8,6 @@ import pandas as pd
 from trilemma.analysis.candidates import rows_of
 from trilemma.analysis.crossovers import races
 from trilemma.metrics import METRICS, Phase, plugin_metric
-from trilemma.records import BY_DESCRIPTION, DOES_NOT_FIT
 from trilemma.report.contents import CONTENTS
 from trilemma.report.layout import Notes, Sheet
 from trilemma.units import format_value
@@ -189,8 +188,8 @@ def _cell(row: Mapping[str, Any] | None, notes: Notes, marks: dict[str, None]) -
     if row["verdict"] in _MARKS:
         marks[row["verdict"]] = None
         text = f"{text} {_MARKS[row['verdict']][0]}"
-    marked = {BY_DESCRIPTION, DOES_NOT_FIT} & set(row["flags"])
-    return f"{text}{notes.mark(row['note'])}" if marked else text
+    forecast = row["basis"] == "forecast"
+    return f"{text}{notes.mark(row['note'])}" if forecast and row["note"] else text
 
 
 def _crossovers(records: pd.DataFrame) -> Iterator[Sheet]:

@@ -1,12 +1,14 @@
-"""How fast each model would have been forecast to be: from what was timed of the study's other models.
+"""How fast each model would have been forecast to be, never from its own measured times.
 
-Whoever wants to forecast speeds must know how far forecasts are off. So every model is left out in turn, with
-all of its shape; the forecaster (:mod:`trilemma.forecasting.forecaster`) is fitted to the passes of the
-others, and to this machine's calibration where there is one, and forecasts the times of the model that it has
-not seen.
+Whoever wants to forecast speeds must know how far forecasts are off. On a processor that is calibrated every
+model is forecast as ``trilemma forecast`` does it, by slices that are timed once more
+(:mod:`trilemma.forecasting.slices`). Elsewhere every model is left out in turn, with all of its shape; the
+forecaster (:mod:`trilemma.forecasting.forecaster`) is fitted to the passes of the others and forecasts the
+times of the model that it has not seen.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +33,9 @@ PASSES: dict[tuple[str, str], Pass] = {
 
 SPEED = ("throughput_tokens_per_s", "decode")
 """Forecast too: a batch's tokens over the time of one of each sequence."""
+
+SLICED = "by slices of the model itself, timed after the measurement"
+"""Note of a forecast that no measured pass of the study is behind."""
 
 TOO_FEW = "too few passes of the study's other models were timed for a forecast"
 
@@ -69,6 +74,7 @@ def forecasts(
             passes[case] = record.value / 1e3
     calibrated, basis = _calibration(device)
     before, operations = (calibrated.measured, calibrated.operations) if calibrated else ((), ())
+    sliced = _by_slices(calibrated, models, configs, cases) if calibrated else {}
     fitted: dict[Dimensions, tuple[Forecaster, str]] = {}
     for record, case in cases:
         if isinstance(case, str):
@@ -76,6 +82,9 @@ def forecasts(
             continue
         if not machine.multiplies(case.precision):
             yield _forecast(record, None, f"this machine has no rate for products in {case.precision}")
+            continue
+        if own := sliced.get((record.model, case)):
+            yield _forecast(record, own, SLICED)
             continue
         shape = case.dimensions
         if shape not in fitted:
@@ -90,6 +99,22 @@ def forecasts(
             continue
         (seconds,) = forecaster.seconds([case])
         yield _forecast(record, seconds, note)
+
+
+def _by_slices(
+    known: Calibration,
+    models: Sequence[ModelUnderTest],
+    configs: Mapping[str, Any],
+    cases: Sequence[tuple[Record, ForwardPass | str]],
+) -> dict[tuple[str, ForwardPass], Seconds]:
+    """Forecasts by slices, by model and pass, where the machine that was calibrated is at hand."""
+    timing = calibration.by_slices(known)
+    found: dict[tuple[str, ForwardPass], Seconds] = {}
+    for model in models:
+        own = {case: None for one, case in cases if one.model == model.name and isinstance(case, ForwardPass)}
+        for case, seconds in timing(configs[model.name], list(own)).items():
+            found |= {(name, case): seconds for name in model.names}
+    return found
 
 
 def _key(record: Record) -> tuple[str, str]:
@@ -125,8 +150,9 @@ def _forecast(record: Record, seconds: Seconds | None, text: str) -> Record:
     derived = replace(record, basis="forecast", machine=HERE, **untimed)
     if seconds is None:
         return derived.without_value(text)
-    value, low, high = (1e3 * one for one in seconds)
-    if _key(record) == SPEED:
-        assert record.batch is not None
-        value, low, high = (record.batch / one for one in (seconds.value, seconds.high, seconds.low))
-    return derived.with_value(value, low, high, confidence=CONFIDENCE, note=text)
+    assert record.batch is not None
+    time = seconds.rate(record.batch) if _key(record) == SPEED else seconds.times(1e3)
+    note = "; ".join(filter(None, (time.note, text)))
+    if math.isnan(time.low):
+        return derived.with_value(time.value, confidence=None, note=note)
+    return derived.with_value(time.value, time.low, time.high, confidence=CONFIDENCE, note=note)
