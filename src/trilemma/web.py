@@ -20,7 +20,7 @@ _KEY = re.compile(r"(?=[^/]*\d)[^/]{16,}")
 HIDDEN = "…"
 
 
-class Answer(NamedTuple):
+class WebAnswer(NamedTuple):
     """What a server answered; ``body`` has at most one byte more than was allowed."""
 
     status: int
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def ask(request: Request, seconds: float, most: int, *, redirects: bool) -> Answer:
+def ask(request: Request, seconds: float, most: int, *, redirects: bool) -> WebAnswer:
     """The answer of a server, whatever its status.
 
     Args:
@@ -47,13 +47,13 @@ def ask(request: Request, seconds: float, most: int, *, redirects: bool) -> Answ
     handlers = [_Plain(watch), _Secure(watch), *([] if redirects else [_NoRedirects()])]
     try:
         with build_opener(*handlers).open(request, timeout=seconds) as response:
-            found = Answer(response.status, response.reason, response.headers, response.read(most + 1))
+            found = WebAnswer(response.status, response.reason, response.headers, response.read(most + 1))
     except HTTPError as error:
         with error:
             body = b""
             with suppress(OSError, HTTPException):
                 body = error.read(most + 1)
-        found = Answer(error.code, str(error.reason), error.headers, body)
+        found = WebAnswer(error.code, str(error.reason), error.headers, body)
     except (OSError, HTTPException) as error:
         if watch.over or isinstance(getattr(error, "reason", None), TimeoutError):
             raise TimeoutError from error

@@ -9,6 +9,7 @@ from trilemma.errors import TrilemmaError, one_line
 
 MOST_BYTES = 1_000_000
 _MOST_DIGITS = 18
+_MOST_DEPTH = 100
 
 
 _SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -48,7 +49,10 @@ def read_yaml(
     if len(raw) > MOST_BYTES:
         raise error(f"{path} is too long for {what}; it has at most {MOST_BYTES:,} bytes")
     try:
-        root = yaml.compose(raw.decode("utf-8-sig"), Loader=_Loader)
+        text = raw.decode("utf-8-sig")
+        if _depth(text) > _MOST_DEPTH:  # libyaml's recursion would end the process
+            raise error(f"{path} is nested too deeply to be {what}")
+        root = yaml.compose(text, Loader=_Loader)
         if root is None:
             return None, None
         _check(root, path, what, error)
@@ -60,8 +64,6 @@ def read_yaml(
         where = f", line {mark.line + 1}" if mark else ""
         problem = one_line(getattr(reason, "problem", None) or reason)
         raise error(f"{path}{where} is not valid YAML: {problem}") from reason
-    except RecursionError as reason:
-        raise error(f"{path} is nested too deeply to be {what}") from reason
     except ValueError as reason:  # a value that is not what its explicit tag says
         raise error(f"{path} has a value that YAML cannot read ({one_line(reason)}); quote it") from reason
 
@@ -69,6 +71,19 @@ def read_yaml(
 def at(path: Path, node: yaml.Node) -> str:
     """File and line of a node, for the start of a message."""
     return f"{path}, line {node.start_mark.line + 1}"
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > _MOST_DEPTH:
+                break
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return deepest
 
 
 def _check(root: yaml.Node, path: Path, what: str, error: type[TrilemmaError]) -> None:

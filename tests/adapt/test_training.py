@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,15 @@ def test_a_run_killed_after_its_last_step_is_not_trained_again(
     assert_same_weights(weights(other), weights(tmp_path))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as on a terminal: a shell starts what runs in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_leaves_a_checkpoint_and_is_resumed(
     folder: Path, undisturbed: tuple[str, Path, AdaptFacts], tmp_path: Path
 ) -> None:
@@ -192,6 +202,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_is_resumed(
     assert resumed.steps == whole.steps
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_does_not_wait_for_a_checkpoint(folder: Path, tmp_path: Path) -> None:
     def interrupted(done: float, total: float, unit: str) -> None:
         signal.raise_signal(signal.SIGINT)

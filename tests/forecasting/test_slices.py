@@ -14,7 +14,7 @@ from trilemma.forecasting.calibration import families
 from trilemma.forecasting.forecaster import TOO_WIDE, WIDEST
 from trilemma.forecasting.measuring import Bench, RandomModel
 from trilemma.forecasting.passes import ForwardPass
-from trilemma.forecasting.slices import Check, Slices, error_of, sliced, slices_of, time_slices
+from trilemma.forecasting.slices import ForecastCheck, Slices, error_of, sliced, slices_of, time_slices
 from trilemma.hardware.machine import Machine
 from trilemma.profiling.operations import dimensions_of
 
@@ -27,7 +27,12 @@ SMOLLM: dict[str, Any] = {
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
 }
-GOOD = [Check(name, decoding, ratio) for name in "abcd" for decoding in (False, True) for ratio in (0.9, 1.2)]
+GOOD = [
+    ForecastCheck(name, decoding, ratio)
+    for name in "abcd"
+    for decoding in (False, True)
+    for ratio in (0.9, 1.2)
+]
 
 
 def one_pass(config: Any, phase: Any = "prefill", length: int = 8, precision: str = "float32") -> ForwardPass:
@@ -135,7 +140,7 @@ def test_a_forecast_is_off_as_far_as_those_of_the_calibration_were() -> None:
     few = [one for one in GOOD if one.family != "d"]
     assert "3 families of timed models are too few" in str(error_of(few))
     errors = [1 + 0.01 * place for place in range(1, 41)]
-    checks = [Check("abcd"[place % 4], False, one) for place, one in enumerate(errors)]
+    checks = [ForecastCheck("abcd"[place % 4], False, one) for place, one in enumerate(errors)]
     assert error_of(checks) == pytest.approx(1.37, abs=0.01)  # 90% of 40, and a little for so few
     inverse = [replace(one, ratio=1 / one.ratio) for one in checks]
     assert error_of(inverse) == pytest.approx(error_of(checks))
@@ -145,7 +150,7 @@ def test_what_is_not_known_well_enough_has_no_interval_but_words(tmp_path: Path)
     config = LlamaConfig(**SMOLLM)
     one = one_pass(config)
 
-    def forecast(checks: list[Check], slower: float = 0.0) -> Any:
+    def forecast(checks: list[ForecastCheck], slower: float = 0.0) -> Any:
         slices = Slices(MACHINE, checks, "", tmp_path / "none.json", lambda: Layered(slower))
         return slices.seconds(config, [one])[one]
 

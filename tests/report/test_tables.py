@@ -124,7 +124,8 @@ def test_exports_hold_nothing_that_a_spreadsheet_or_browser_would_run(
     records: pd.DataFrame, evil: str
 ) -> None:
     tables = all_tables(records.assign(method=records["method"].where(records["method"] == "", evil)))
-    text = render(all_tables(records.assign(model=evil)), "csv") + render(tables, "csv")
+    shown = [*tables, *all_tables(records.assign(model=evil))]
+    text = "".join(render([table], "csv") for table in shown)
     cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
     texts = [part for cell in cells for part in cell.split(";") if not re.fullmatch(r"[-+0-9.e]+", cell)]
     assert not any(part.lstrip("\u200b").startswith(("=", "+", "-", "@")) for part in texts)

@@ -72,11 +72,10 @@ class Shouting:
 
 
 def test_the_data_of_a_plug_in_task_is_used(tmp_path: Path) -> None:
-    if "shouting" not in TASKS:
-        task = Task("shouting", ("text",), ("calm", "loud"), ("accuracy",), data=Shouting())
-        TASKS.register("shouting", task)
+    task = Task("shouting", ("text",), ("calm", "loud"), ("accuracy",), data=Shouting())
     asked = ("--task", "shouting", "--recipe", "checklist", "--items", "10", "--budget", "5")
-    said = invoke("attack", save_bert(tmp_path / "bert"), *asked, "--out", tmp_path / "adv.parquet")
+    with TASKS.holding({"shouting": task}):
+        said = invoke("attack", save_bert(tmp_path / "bert"), *asked, "--out", tmp_path / "adv.parquet")
     assert "of 10 items were answered correctly" in said
 
 

@@ -23,7 +23,7 @@ from trilemma.study.stage import AGAIN, Stage, StageRun
 from trilemma.study.stages import KINDS, Kind
 from trilemma.study.stages.adapt import Adapt
 from trilemma.study.stages.answer import Answer, Asking
-from trilemma.study.stages.profile import Profile
+from trilemma.study.stages.profile import ProfileStage
 
 STUDY = """\
 name: small
@@ -170,13 +170,13 @@ def test_a_damaged_artifact_is_set_aside_and_made_again(folder: Path) -> None:
 def test_what_somebody_interrupted_is_measured_again_by_the_next_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, killed = Profile.compute, [True]
+    whole, killed = ProfileStage.compute, [True]
 
-    def compute(self: Profile, run: StageRun) -> None:
+    def compute(self: ProfileStage, run: StageRun) -> None:
         whole(self, run)
         run.facts[AGAIN] = killed.pop() if killed else False
 
-    monkeypatch.setattr(Profile, "compute", compute)
+    monkeypatch.setattr(ProfileStage, "compute", compute)
     first = run(folder)
     second = run(folder)
     assert [name for name in second.computed if name.startswith("profile")] == second.computed

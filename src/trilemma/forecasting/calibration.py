@@ -18,7 +18,7 @@ from trilemma.files import cache_folder, write_text
 from trilemma.forecasting.forecaster import Forecaster, Measured, MeasuredOperation, Timing
 from trilemma.forecasting.measuring import Bench, RandomModel, rotating
 from trilemma.forecasting.passes import ForwardPass
-from trilemma.forecasting.slices import STEPS, Check, Slices, time_slices
+from trilemma.forecasting.slices import STEPS, ForecastCheck, Slices, time_slices
 from trilemma.hardware.machine import Machine
 from trilemma.hardware.roofline import find, fingerprint
 from trilemma.models.sizes import configuration
@@ -71,7 +71,7 @@ class Calibration:
     fingerprint: str
     measured: tuple[Measured, ...]
     operations: tuple[MeasuredOperation, ...]
-    checks: tuple[Check, ...] = ()
+    checks: tuple[ForecastCheck, ...] = ()
     unsteady: int = 0
 
 
@@ -152,12 +152,12 @@ def _sliced_and_whole(bench: Bench, machine: Machine) -> Timed:
     return found
 
 
-def _checks(first: Timed, last: Timed) -> Iterator[Check]:
+def _checks(first: Timed, last: Timed) -> Iterator[ForecastCheck]:
     for (name, one), (forecast, whole) in first.items():
         if (name, one) in last:
             forecast_last, whole_last = last[name, one]
             for ratio in (whole_last / forecast, whole / forecast_last):
-                yield Check(name, one.phase == "decode", ratio)
+                yield ForecastCheck(name, one.phase == "decode", ratio)
 
 
 def operations(bench: Bench) -> Iterator[MeasuredOperation]:

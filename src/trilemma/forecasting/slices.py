@@ -155,7 +155,7 @@ def _points(passes: Iterable[ForwardPass], *, generates: bool) -> dict[Operating
 
 
 @dataclass(frozen=True)
-class Check:
+class ForecastCheck:
     """A time of a model that was forecast by slices and measured at another time.
 
     Attributes:
@@ -169,7 +169,7 @@ class Check:
     ratio: float
 
 
-def error_of(checks: Sequence[Check]) -> float | str:
+def error_of(checks: Sequence[ForecastCheck]) -> float | str:
     """The factor within which the wanted share of forecasts by slices is, or why it is not known.
 
     A conformal quantile (Vovk et al. 2005) of the ratios' logarithms.
@@ -195,7 +195,7 @@ class Slices:
     def __init__(
         self,
         machine: Machine,
-        checks: Sequence[Check],
+        checks: Sequence[ForecastCheck],
         made_for: str,
         path: Path,
         bench: Callable[[], Bench] = lambda: Bench(SECONDS, time_limit=TIME_LIMIT),

@@ -438,12 +438,15 @@ class Session:
         description = self.describe(model)
         number = Quantity(value) if isinstance(value, float | int) else value
         exact = known is not None and known.exact
+        flags: tuple[str, ...]
         if isinstance(number, Unmeasured):
             found: dict[str, Any] = {"status": "failed" if number.failed else "not measured"}
-            found |= {"reason": number.reason, "flags": (INTERRUPTED,) if number.interrupted else ()}
+            found["reason"] = number.reason
+            flags = (INTERRUPTED,) if number.interrupted else ()
         else:
             found = dict(vars(number))
-            exact = found.pop("counted") or exact
+            exact, flags = found.pop("counted") or exact, ()
+        flags += (FAKE_QUANTISED,) if description.fake_quantised else ()
         place = {} if point is None else point._asdict() | {"decode": point.decode or None}
         for name in model.names:
             yield Record(
@@ -459,7 +462,7 @@ class Session:
                 phase=phase,
                 unit=known.unit if known else unit,
                 basis="counted" if exact else "measured",
-                flags=(FAKE_QUANTISED,) if description.fake_quantised else (),
+                flags=flags,
                 hardware=self._hardware,
                 kernel=description.kernel,
                 versions=self._versions,

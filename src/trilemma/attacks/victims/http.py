@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from trilemma.errors import AttackError, one_line
 from trilemma.tasks.task import Text
-from trilemma.web import Answer, ask, without_secrets
+from trilemma.web import WebAnswer, ask, without_secrets
 
 LARGEST = 64 << 20
 """Largest answer in bytes: far more than probabilities take."""
@@ -117,7 +117,7 @@ class HttpVictim:
             trial += 1
         return answer.body
 
-    def _post(self, body: bytes) -> Answer:
+    def _post(self, body: bytes) -> WebAnswer:
         headers = {**self.headers, "Content-Type": "application/json", "Accept": "application/json"}
         try:
             request = Request(self.url, body, headers, method="POST")
@@ -174,7 +174,7 @@ class HttpVictim:
         return AttackError(without_secrets(f"the victim at {self.url} {what}", self.url))
 
 
-def _refusal(answer: Answer) -> str:
+def _refusal(answer: WebAnswer) -> str:
     """What a status that is not a success means, and what to do about it."""
     if 300 <= answer.status < 400:
         return (
@@ -192,7 +192,7 @@ def _refusal(answer: Answer) -> str:
     return f"refused with status {answer.status} {_short(answer.reason)}{reason}; {remedy}"
 
 
-def _retry_after(answer: Answer, most: float) -> float | None:
+def _retry_after(answer: WebAnswer, most: float) -> float | None:
     """Seconds that the server asks to wait, ``most`` at most; None where it does not say."""
     named = str(answer.headers.get("Retry-After", "")).strip()
     return min(float(named), most) if named.isascii() and named.isdigit() else None
