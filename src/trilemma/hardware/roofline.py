@@ -2,11 +2,13 @@
 
 Two kinds of rates (Williams, Waterman & Patterson 2009, Communications of the ACM 52(4)): bytes per second
 that memory is read at, and operations per second of a large product of matrices in each precision. They are
-measured once on a machine and kept in the user's cache folder, by a fingerprint of the hardware.
+measured once on a machine and kept in the user's cache folder, by a fingerprint of the hardware. A glance at
+each use finds out rates that were measured while the machine did something else.
 """
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +37,10 @@ SECONDS = 0.5
 
 FEWEST = 5
 """Repetitions; the fastest counts, since a roof is what the machine can do."""
+
+
+BUSY = 1.25
+"""A product that is this many times as fast as the kept rate says: that was measured on a busy machine."""
 
 
 class Found(NamedTuple):
@@ -147,12 +153,23 @@ def matrix_rate(
         return None
 
 
-def fastest(work: Callable[[], object], device: str, clock: Callable[[], float] = time.perf_counter) -> float:
+def glance(device: str) -> float:
+    """Operations per second of a small product in float32, in a moment: less than the machine can do."""
+    size = 2 * SMALLEST
+    return 2.0 * size**3 / fastest(product(device, "float32", size), device, seconds=0.0)
+
+
+def fastest(
+    work: Callable[[], object],
+    device: str,
+    clock: Callable[[], float] = time.perf_counter,
+    seconds: float = SECONDS,
+) -> float:
     """Seconds of the fastest repetition, after one that does not count."""
     work()
     taken = [_once(work, device, clock)]
     begun = clock()
-    while len(taken) < FEWEST or clock() - begun < SECONDS:
+    while len(taken) < FEWEST or clock() - begun < seconds:
         taken.append(_once(work, device, clock))
     return min(taken)
 
@@ -178,6 +195,7 @@ def find(
     folder: Path | None = None,
     read: Callable[[str], float] = read_rate,
     multiply: Callable[[str, str], float | None] = matrix_rate,
+    glance: Callable[[str], float] = glance,
 ) -> Found:
     """This machine with its rates, from the cache or measured now.
 
@@ -187,14 +205,19 @@ def find(
         folder: of the cache; by default the user's.
         read: measures the rate of memory.
         multiply: measures the rate of products in a precision.
+        glance: a lower limit of the rate of products in float32.
 
     Returns:
-        The machine; the note says where a cached file was damaged, or could not be written.
+        The machine; the note says where a cached file was damaged or of a busy machine, or could not be
+        written.
     """
     made_for = fingerprint(device)
     name = hashlib.sha256(made_for.encode()).hexdigest()[:16]
     path = (folder or cache_folder()) / f"machine-{name}.json"
     kept, notes = _cached(path, made_for)
+    if kept is not None and glance(device) > BUSY * kept.machine.flops.get("float32", math.inf):
+        kept = None
+        notes = [f"the machine's rates in {path} were those of a busy machine; they were measured again"]
     known = kept or _Cached(fingerprint=made_for, machine=_bare(device, read(device)), tried=[])
     missing = [one for one in dict.fromkeys(precisions) if one not in known.tried]
     if kept and not missing:

@@ -74,7 +74,7 @@ def load_classifier(
     backbone = f"{model.base_model_prefix}."
     lost = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     # BERT's pooler stands between backbone and head and is absent from masked-language-model checkpoints
-    _require_none(source, [name for name in lost if name.startswith(backbone) and ".pooler." not in name])
+    require_complete(source, [name for name in lost if name.startswith(backbone) and ".pooler." not in name])
     pooler = any(name.startswith(backbone) for name in lost)
     model.loading_notes = ("the checkpoint has no pooler, so that layer is new and random",) if pooler else ()
     model.keeps_head = all(name.startswith(backbone) for name in lost)
@@ -92,7 +92,7 @@ def load_language_model(
 ) -> PreTrainedModel:
     """A causal language model; arguments, result and errors as in :func:`load_classifier`."""
     model, info = _loaded(AutoModelForCausalLM, source, trust_remote_code, allow_pickle, dtype)
-    _require_none(source, list(info["missing_keys"]))
+    require_complete(source, list(info["missing_keys"]))
     return model
 
 
@@ -213,7 +213,12 @@ def require_classifier(source: str | Path, *, trust_remote_code: bool = False) -
         )
 
 
-def _require_none(source: str | Path, missing: list[str]) -> None:
+def require_complete(source: str | Path, missing: list[str]) -> None:
+    """Refuse files that lack weights, which would be random numbers.
+
+    Raises:
+        ModelError: naming the first of them.
+    """
     if not missing:
         return
     names = ", ".join(sorted(missing)[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")

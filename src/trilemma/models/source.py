@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from trilemma.errors import ModelError, one_line
 from trilemma.models.configuration import MOST_LAYERS
+from trilemma.models.gguf import SUFFIX, unpacked
 
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 HUB_TIMEOUT_SECONDS = 10.0
@@ -34,7 +35,7 @@ def find(source: str | Path, *, weights: bool, allow_pickle: bool) -> ModelLocat
     """Find a model.
 
     Args:
-        source: folder or hub id.
+        source: folder, GGUF file or hub id.
         weights: whether its weights are needed, not only its tokenizer.
         allow_pickle: whether pickled weights may be opened.
 
@@ -43,6 +44,8 @@ def find(source: str | Path, *, weights: bool, allow_pickle: bool) -> ModelLocat
     """
     text = str(source) if str(source).strip() else ""
     folder = Path(text).expanduser()
+    if text and folder.suffix == SUFFIX and folder.is_file():
+        return ModelLocation(str(unpacked(folder)))
     if text and folder.is_dir():
         _check_folder(folder, weights, allow_pickle)
         return ModelLocation(str(folder))

@@ -165,7 +165,7 @@ def lacking(
 
 def _labels(texts: Sequence[str]) -> list[str]:
     """The last part of a folder's path where that tells the models apart; of one called `model` two parts."""
-    parts = [Path(text).resolve().parts if Path(text).is_dir() else (text,) for text in texts]
+    parts = [Path(text).resolve().parts if Path(text).exists() else (text,) for text in texts]
     short = ["/".join(own[-2:] if own[-1] == "model" else own[-1:]) for own in parts]
     return [label if short.count(label) == 1 else text for label, text in zip(short, texts, strict=True)]
 

@@ -48,6 +48,10 @@ def resolve(model: ModelSpec, base: Path) -> Origin:
         folder = _package_folder(model.package)
     else:
         folder = (base / expanded(model.path or "")).resolve()
+    if folder.suffix == ".gguf" and os.path.isfile(folder):
+        from trilemma.models.gguf import unpacked
+
+        folder = unpacked(folder)
     if not os.path.isfile(folder / "config.json"):  # unlike Path's, also for a name that is too long
         raise ModelError(
             f"{model.label}: {one_line(folder)} is not a Hugging Face model folder (it has no config.json)"

@@ -86,7 +86,7 @@ class _Block(BaseModel):
 
 
 class ModelSpec(_Block):
-    """One candidate: ``{arch, size}`` from scratch, or ``path``, ``id`` or ``package`` of a model folder."""
+    """One candidate: ``{arch, size}`` from scratch, or ``path``, ``id`` or ``package`` of a model's files."""
 
     name: Name | None = Field(
         None, description="what the report calls it; default: from arch and size, or id"
@@ -98,8 +98,13 @@ class ModelSpec(_Block):
     id: str | None = Field(
         None, description="a Hugging Face Hub id; arch and size beside it are checked against it"
     )
-    path: str | None = Field(None, description="a Hugging Face model folder, relative to the study file")
-    package: str | None = Field(None, description="a model folder inside a Python package: module/folder")
+    path: str | None = Field(
+        None,
+        description="a Hugging Face model folder or GGUF file (used in float32); relative to the study file",
+    )
+    package: str | None = Field(
+        None, description="a model folder, or GGUF file, in a Python package: module/folder"
+    )
     pretrain: bool = Field(False, description="pretrain it first, as the study's `pretrain` block says")
     transforms: Annotated[tuple[str, ...], _known_to(TRANSFORMS)] = Field(
         (), description="transforms applied before adaptation, in order"
