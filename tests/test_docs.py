@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_python_in_documents_runs(path: Path, finished_demo: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in DOCUMENTS if commands(p)], ids=lambda path: path.name)
 def test_commands_on_a_finished_run_work(path: Path, finished_demo: Path) -> None:
     for command in commands(path):
-        arguments = [sys.executable, "-m", *command.split("#")[0].split()]
+        arguments = [sys.executable, "-m", *shlex.split(command.split("#")[0])]
         done = subprocess.run(arguments, cwd=finished_demo, capture_output=True, text=True, timeout=120)
         nobody = " decide " in command and done.stdout.startswith("No candidate")  # of this small run
         assert done.returncode == (1 if nobody else 0), f"{command}\n{done.stderr}"

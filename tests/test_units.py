@@ -3,7 +3,7 @@
 import pytest
 
 from trilemma.errors import TrilemmaError
-from trilemma.units import format_value, parse_quantity
+from trilemma.units import format_limit, format_value, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,11 @@ def test_values_are_written_for_people(value: float | None, unit: str, text: str
 
 
 def test_limits_share_the_values_unit_and_decimals() -> None:
+    assert [format_limit(*one) for one in ((50.0, "ms"), (0.755, "fraction"), (8e9, "bytes"))] == [
+        "50 ms",
+        "75.5%",
+        "8 GB",
+    ]
     assert format_value(1.3e9, "bytes", 0.9e9, 2e9) == "1.30 GB [0.90, 2.00]"
     assert format_value(0.5, "fraction", 0.412, 0.588) == "50.0% [41.2, 58.8]"
     assert format_value(0.5, "fraction", None, None) == "50.0%"

@@ -9,7 +9,7 @@ import difflib
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -147,7 +147,9 @@ class Registry(Generic[T]):
             ) from error
 
     def __contains__(self, name: object) -> bool:
-        return name in self._built_in or name in self._loaded or name in self.names()
+        # Entry points are searched last, since that reads a file of every installed package.
+        here: tuple[Container[object], ...] = (self._built_in, self._loaded, self._attributes, self._files)
+        return any(name in some for some in here) or name in self.names()
 
     def _entry_points(self) -> dict[str, "importlib.metadata.EntryPoint"]:
         return {point.name: point for point in entry_points(group=f"trilemma.{self.kind}s")}

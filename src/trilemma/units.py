@@ -112,6 +112,12 @@ def format_value(value: float | None, unit: str, low: float | None = None, high:
     return f"{text} [{low / factor:.{decimals}f}, {high / factor:.{decimals}f}]"
 
 
+def format_limit(value: float, unit: str) -> str:
+    """A number that a person wrote, with no more digits than that needs: ``50 ms``, ``75%``."""
+    factor, suffix = _scale(value, unit)
+    return f"{value / factor:.6g}{suffix}"
+
+
 def _scale(value: float, unit: str) -> tuple[float, str]:
     """The factor of the unit that a person reads, and what follows the number."""
     if unit == "fraction":

@@ -593,9 +593,9 @@ def spread_of(one: Estimate) -> tuple[float, float, bool]:
     if low is None or high is None or low == high:
         return (math.log(point), 0.0, True) if point > 0 else (point, 0.0, False)
     wide = 2 * float(ndtri(0.5 + (one.confidence or 0.95) / 2))
-    if point > 0 and low > 0:
+    if point > 0 and 0 < low < high:
         return math.log(point), math.log(high / low) / wide, True
-    return point, (high - low) / wide, False
+    return point, abs(high - low) / wide, False
 
 
 @dataclass(frozen=True)

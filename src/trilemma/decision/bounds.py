@@ -9,7 +9,7 @@ from trilemma.analysis.evidence import NO_SKILL
 from trilemma.analysis.lookup import Estimate
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import Metric
-from trilemma.units import format_value, parse_quantity, parse_slo
+from trilemma.units import format_limit, parse_quantity, parse_slo
 
 Standing = Literal["met", "met by the point estimate only", "not met", "not measured", "no skill"]
 ORDER: tuple[Standing, ...] = ("met", "met by the point estimate only", "not met", "not measured", NO_SKILL)
@@ -28,7 +28,7 @@ class Bound:
     limit: float
 
     def __str__(self) -> str:
-        limit = format_value(self.limit, self.metric.unit)
+        limit = format_limit(self.limit, self.metric.unit)
         return f"{self.metric.title} {'≤' if self.side == 'max' else '≥'} {limit}"
 
     def standing(self, value: Estimate) -> Standing:

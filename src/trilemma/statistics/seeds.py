@@ -107,8 +107,8 @@ def influences(sums: Array, statistic: Statistic) -> Array:
         statistic: of sums [M, ...] to values [M].
     """
     totals = sums.sum(axis=0)
-    flat = sums.reshape(*sums.shape[:2], -1)
-    wide = totals.reshape(len(totals), -1)
+    each = math.prod(sums.shape[2:])  # numpy cannot infer it where there is no cluster
+    flat, wide = sums.reshape(*sums.shape[:2], each), totals.reshape(len(totals), each)
     step = 1e-4 * np.maximum(np.abs(wide).max(axis=1), 1e-12)
     gradient = np.empty_like(wide)
     for column in range(wide.shape[1]):

@@ -126,15 +126,15 @@ def metric_axis(metric: Metric, values: Sequence[float] | None = None) -> alt.Ax
         label = f"replace({label}, 'G', 'B')"
     elif metric.unit in ("ms", "s"):
         label = f"format(datum.value, '.3~r') + ' {metric.unit}'"
-    return (
-        alt.Axis(labelExpr=label, values=list(values)) if values else alt.Axis(labelExpr=label, tickCount=6)
-    )
+    ticks: dict[str, Any] = {"values": list(values)} if values else {"tickCount": 6}
+    return alt.Axis(labelExpr=label, labelOverlap="greedy", **ticks)
 
 
 def logarithmic_ticks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times the powers of ten around the values; more where they are within a factor of ten."""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    steps = (1, 2, 5) if max(values) > 10 * min(values) else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    """1, 2 and 5 times the powers of ten around the positive values; more where they are within one power."""
+    shown = [value for value in values if value > 0 and not absent(value)] or [1.0]
+    low, high = math.floor(math.log10(min(shown))), math.ceil(math.log10(max(shown)))
+    steps = (1, 2, 5) if max(shown) > 10 * min(shown) else (1, 1.5, 2, 3, 4, 5, 6, 8)
     return [step * 10.0**power for power in range(low, high + 1) for step in steps]
 
 

@@ -61,7 +61,10 @@ def _pareto_chart(placed: Front, order: Sequence[str], limits: Mapping[Metric, f
     where = next((p.values[0].where for p in placed.positions if p.values[0].where), "")
     title = f"{cost.title} {where}".strip()
     scale = encoding.cost_scale(rows)
-    x = alt.X("x:Q", title=f"{title} · {arrow}", scale=scale, axis=encoding.metric_axis(cost))
+    low, high = scale["domain"]
+    known = encoding.logarithmic_ticks([row["x"] for row in rows]) if scale.to_dict().get("type") else []
+    ticks = [tick for tick in known if low <= tick <= high]
+    x = alt.X("x:Q", title=f"{title} · {arrow}", scale=scale, axis=encoding.metric_axis(cost, ticks))
     y = alt.Y(
         "y:Q",
         title=f"{robust} · better ↑",
