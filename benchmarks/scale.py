@@ -1,9 +1,9 @@
-"""What it takes to show, compare and report a study of millions of items, each command in a fresh process.
+"""What it costs to read a result of many items: CPU seconds and peak memory of each command.
 
-    python benchmarks/scale.py [--items 2000000] [--rounds 3] [--report]
+    python benchmarks/scale.py [--items 2000000] [--commands show compare report decide]
 
-The tables are synthetic: 4 candidates, 5 tasks and 5 seeds, of whose items three in ten are adversarial.
-Printed are CPU seconds, seconds and peak memory of each process, the import of the libraries included.
+The run is made up: a small synthetic one whose items are copied under new ids and origins. Every command
+runs in a process of its own, so that its peak of memory is its own; the libraries' import is in its time.
 """
 
 import argparse
@@ -13,51 +13,62 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 sys.path[0] = str(Path(__file__).parent.parent)
 
-from tests.stand_ins.synthetic import LABELS, MODELS, write_run
+from tests.stand_ins.synthetic import MODELS, tables
 
-CANDIDATES, SEEDS = 4, range(5)
+ARGUMENTS = {
+    "show": ["show", "."],
+    "compare": ["compare", MODELS[0], MODELS[1], "--run", "."],
+    "decide": ["decide", ".", "--min-clean", "0.5"],
+    "report": ["report", ".", "--out", "report.html"],
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--items", type=int, default=2_000_000, help="rows of items.parquet")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--report", action="store_true", help="time the report too")
+    parser.add_argument("--items", type=int, default=2_000_000)
+    parser.add_argument("--commands", nargs="+", choices=ARGUMENTS, default=list(ARGUMENTS))
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
-        run = Path(folder)
-        each = asked.items // (CANDIDATES * len(LABELS) * len(SEEDS))
-        adversarial = 3 * each // 10
-        write_run(
-            run,
-            models=CANDIDATES,
-            tasks=tuple(LABELS),
-            seeds=SEEDS,
-            clean=each - adversarial,
-            adversarial=adversarial,
-        )
-        commands = [["show", str(run)], ["compare", *MODELS[:2], "--run", str(run)]]
-        commands += [["report", str(run)]] if asked.report else []
-        for number in range(asked.rounds):
-            for command in commands:
-                print(f"round {number}, {command[0]}: {_taken(command)}", flush=True)
+        print(f"{write_run(Path(folder), asked.items):,} items", flush=True)
+        for command in asked.commands:
+            wall, cpu, peak = spent(Path(folder), ARGUMENTS[command])
+            print(f"{command:8} {wall:6.1f} s, {cpu:6.1f} s CPU, {peak / 2**30:5.2f} GiB", flush=True)
 
 
-def _taken(command: list[str]) -> str:
+def write_run(folder: Path, wanted: int) -> int:
+    """Write both tables, batch by batch; returns the number of items."""
+    records, items = tables()
+    pq.write_table(records, folder / "records.parquet")
+    copies = -(-wanted // len(items))
+    with pq.ParquetWriter(folder / "items.parquet", items.schema, compression="zstd") as writer:
+        for copy in range(copies):
+            renamed = items
+            for column in ("id", "origin"):
+                fresh = pc.binary_join_element_wise(items[column], pa.scalar(str(copy)), "-")
+                renamed = renamed.set_column(items.schema.get_field_index(column), column, fresh)
+            writer.write_table(renamed)
+    return copies * len(items)
+
+
+def spent(folder: Path, arguments: list[str]) -> tuple[float, float, int]:
+    """Wall and CPU seconds and peak memory in bytes of one command in a process of its own."""
     began = time.perf_counter()
-    process = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-c", _QUIET, *command])
-    _, status, used = os.wait4(process, 0)
+    if (child := os.fork()) == 0:
+        os.chdir(folder)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.execv(sys.executable, [sys.executable, "-m", "trilemma", *arguments])
+    _, status, usage = os.wait4(child, 0)
     if status:
-        raise SystemExit(f"{command} failed")
-    seconds, cpu = time.perf_counter() - began, used.ru_utime + used.ru_stime
-    return f"{cpu:.1f} s of CPU, {seconds:.1f} s, {used.ru_maxrss / 1e6:.2f} GB"
+        raise SystemExit(f"trilemma {' '.join(arguments)} failed")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
 
-
-_QUIET = (
-    "import os, sys; os.dup2(os.open(os.devnull, os.O_WRONLY), 1); from trilemma.cli.main import main; main()"
-)
 
 if __name__ == "__main__":
     main()

@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from trilemma.records import GENERATED
+from trilemma.registry import Registry
 
 TEXT = (Path(__file__).parent.parent / "docs" / "extend.md").read_text("utf-8")
 
@@ -112,3 +114,12 @@ def test_a_plugin_that_cannot_be_imported_is_named_with_its_package(
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     message = r"the adaptation 'bias-only' of my-plugins 1\.0 cannot be imported from my_plugins:BiasOnly: "
     assert re.search(f"{message}.*{reason}", done.stderr), done.stderr
+
+
+def test_a_name_is_looked_up_among_installed_packages_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    brought = [EntryPoint("llama", "my_plugins:llama", "trilemma.architectures")]
+    monkeypatch.setattr("trilemma.registry.entry_points", lambda group: reads.append(group) or brought)
+    registry: Registry[str] = Registry("architecture", places={"gla": "nowhere:gla"})
+    assert all(name in registry for name in ("gla", "llama") * 1000) and len(reads) == 1
+    assert "absent" not in registry and len(reads) == 2

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tests.stand_ins.synthetic import tables, write_run
+from tests.stand_ins.synthetic import frames, tables, write_run
 from trilemma.cli.main import app
 from trilemma.errors import StoreError, TrilemmaError
 from trilemma.profile_result import Profile
@@ -186,3 +186,13 @@ def test_options_of_tables_are_refused_for_a_profile(tmp_path: Path, option: str
     profile = Profile(records.filter(pc.equal(records["axis"], "E"))).save(tmp_path / "p.parquet")
     done = CliRunner().invoke(app, ["show", str(profile), option])
     assert isinstance(done.exception, TrilemmaError) and option.split("=")[0] in str(done.exception)
+
+
+def test_a_run_is_read_without_its_texts_until_they_are_asked_for(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", clean=40, adversarial=30)
+    read, whole = Result.load(run), Result(*frames(clean=40, adversarial=30))
+    compared = [one.compare("gla-nano", "transformer-pp-nano") for one in (read, whole)]
+    pd.testing.assert_frame_equal(*compared)
+    assert read.verdict().text() == whole.verdict().text() and repr(read) == repr(whole)
+    assert "items" not in vars(read)
+    assert list(read.items.columns) == list(whole.items.columns) and len(read.items) == len(whole.items)

@@ -5,7 +5,7 @@ read them as they are.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -260,14 +260,21 @@ def what_it_is(path: Path, schema: pa.Schema) -> str:
     return f"a table of a study; name its run folder, for example in `trilemma show {path.parent}`"
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one of the two tables and check its columns.
+
+    Args:
+        path: of the file.
+        schema: what it must hold, :data:`RECORDS` or :data:`ITEMS`.
+        columns: those that are read, in the order of the schema; by default all.
 
     Raises:
         StoreError: when the file is absent, unreadable or lacks columns of ``schema``.
     """
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        found = pq.read_schema(path)
+        known = None if columns is None or not set(columns) <= set(found.names) else list(columns)
+        table = pq.read_table(path, columns=known, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise StoreError(
             f"{path} does not exist; is the study finished? `trilemma run` resumes it"
@@ -277,18 +284,20 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise StoreError(
             f"{path} is not readable Parquet ({reason}); delete it and run the study again"
         ) from error
-    written = table.schema.metadata or {}
+    written = found.metadata or {}
     if any(written.get(name) != version for name, version in (schema.metadata or {}).items()):
         raise StoreError(
             f"{path} was written by another version of trilemma; run `trilemma run` on the study again: its "
             "adapted models and answers are used again, and the tables are written in this version's columns"
         )
-    missing = [name for name in schema.names if name not in table.column_names]
+    missing = [name for name in schema.names if name not in found.names]
     if missing:
         raise StoreError(
             f"{path} lacks the columns {', '.join(missing)}; it was not written by this version of trilemma: "
             "run `trilemma run` on the study again"
         )
+    if known is not None:
+        schema = pa.schema([field for field in schema if field.name in known])
     try:
         table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, KeyError) as error:  # another type, or a column that is there twice
@@ -296,8 +305,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise StoreError(f"{path} was not written by this version ({reason}); run the study again") from error
     for field in schema:
         least, most = {pa.int64(): (0, MOST), pa.float64(): (-LARGEST, LARGEST)}.get(field.type, (0, 0))
-        found = pc.min_max(table[field.name]) if most else {}
-        wrong = [end.as_py() for end in found.values() if not least <= (end.as_py() or 0) <= most]
+        ends = pc.min_max(table[field.name]) if most else {}
+        wrong = [end.as_py() for end in ends.values() if not least <= (end.as_py() or 0) <= most]
         if wrong and not all(map(math.isnan, wrong)):
             raise StoreError(
                 f"{path} is damaged: the column {field.name} holds {wrong[0]:g}; delete it and run the study "

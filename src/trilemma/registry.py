@@ -9,7 +9,7 @@ import difflib
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -40,6 +40,7 @@ class Registry(Generic[T]):
         self._built_in: set[str] = set()
         self._places: dict[str, int] = {}
         self._loaded: dict[str, T] = {}
+        self._met: set[str] = set()
 
     def plugin(self, place: int = 0) -> Callable[[T], T]:
         """Decorate the built-in plug-in of a file; it goes by the file's name.
@@ -147,9 +148,12 @@ class Registry(Generic[T]):
             ) from error
 
     def __contains__(self, name: object) -> bool:
-        # Entry points are searched last, since that reads a file of every installed package.
-        here: tuple[Container[object], ...] = (self._built_in, self._loaded, self._attributes, self._files)
-        return any(name in some for some in here) or name in self.names()
+        self._search()
+        here = (self._built_in, self._loaded, self._files, self._attributes, self._met)
+        if not any(name in names for names in here):
+            # What all installed packages bring takes milliseconds to read, and a study may name thousands.
+            self._met = set(self._entry_points())
+        return any(name in names for names in (*here[:-1], self._met))
 
     def _entry_points(self) -> dict[str, "importlib.metadata.EntryPoint"]:
         return {point.name: point for point in entry_points(group=f"trilemma.{self.kind}s")}

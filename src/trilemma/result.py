@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ class Result:
 
     Attributes:
         records: one row for each measured value, see :class:`trilemma.records.Record`.
-        items: one row for each item, model, adaptation and seed, see :data:`trilemma.records.ITEMS`.
+        items: one row for each item, model, adaptation and seed, see :data:`trilemma.records.ITEMS`; of a run
+            folder, its texts and probabilities are read when they are first asked for.
         folder: the run folder, if it was read from one.
         goals: the study's limits, and the differences that are of no matter.
     """
@@ -46,7 +48,8 @@ class Result:
     ) -> None:
         from trilemma.analysis.lookup import cleaned
 
-        self.records, self.items, self.folder, self.goals = cleaned(records), items, folder, goals
+        self.records, self.folder, self.goals = cleaned(records), folder, goals
+        self._answers, self._whole = items, True
         self._evidence: dict[OperatingPoint, Evidence] = {}
 
     @classmethod
@@ -64,19 +67,28 @@ class Result:
         if not Path(run).is_dir():
             raise StoreError(f"there is no folder {run}; name a run folder, such as runs/demo")
         records = read_table(Path(run) / "records.parquet", RECORDS)
-        items = read_table(Path(run) / "items.parquet", ITEMS)
+        answers = _answers(Path(run) / "items.parquet")
         if len(records) == 0:
             raise StoreError(f"{run} holds no records: there is nothing to show; run the study again")
         goals = _goals(Path(run) / "study.json")
-        return cls(
-            records.to_pandas(), items.to_pandas(types_mapper=_keep_lists, **_FRUGAL), Path(run), goals
-        )
+        result = cls(records.to_pandas(), answers, Path(run), goals)
+        result._whole = False
+        return result
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """The items table with all its columns."""
+        if self._whole or self.folder is None:
+            return self._answers
+        table = read_table(self.folder / "items.parquet", ITEMS)
+        self._answers, self._whole = table.to_pandas(types_mapper=_keep_lists, **_FRUGAL), True
+        return self._answers
 
     def __repr__(self) -> str:
         """Name, candidates and sizes of the tables."""
         study = self.records["study"].iloc[0] if len(self.records) else "empty"
         models = ", ".join(dict.fromkeys(self.records["model"]))
-        return f"Result({study!r}: {models}; {len(self.records)} records, {len(self.items)} items)"
+        return f"Result({study!r}: {models}; {len(self.records)} records, {len(self._answers)} items)"
 
     def _repr_html_(self) -> str:
         """The summary and the verdict, for a notebook."""
@@ -303,7 +315,7 @@ class Result:
 
         point = at or self._at(None)
         if point not in self._evidence:
-            self._evidence[point] = Evidence(self.records, self.items, point, self.goals)
+            self._evidence[point] = Evidence(self.records, self._answers, point, self.goals)
         return self._evidence[point]
 
     def _at(self, asked: str | None) -> OperatingPoint:
@@ -322,6 +334,15 @@ _FRUGAL = {"split_blocks": True, "self_destruct": True}
 def _keep_lists(kind: pa.DataType) -> pd.ArrowDtype | None:
     """Lists of texts and probabilities stay in Arrow: in Python they would take many times the memory."""
     return pd.ArrowDtype(kind) if pa.types.is_list(kind) else None
+
+
+def _answers(path: Path) -> pd.DataFrame:
+    """The columns of the items table from which everything but examples is computed, texts as categories."""
+    from trilemma.analysis.answers import COLUMNS
+
+    table = read_table(path, ITEMS, COLUMNS)
+    texts = [field.name for field in table.schema if field.type == pa.string()]
+    return table.to_pandas(types_mapper=_keep_lists, categories=texts, **_FRUGAL)
 
 
 def _goals(path: Path) -> "Goals | None":

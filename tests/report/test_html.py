@@ -131,8 +131,15 @@ def test_json_is_embedded_unchanged() -> None:
     embedded = embed_json(content)
     assert not set("<>&\u2028\u2029") & set(embedded)
     assert json.loads(embedded) == content
-    with pytest.raises(ValueError, match="JSON"):
-        embed_json({"value": float("nan")})
+    numbers = {"rows": [{"p": float("nan")}, (1.5, float("inf"))]}
+    assert json.loads(embed_json(numbers)) == {"rows": [{"p": None}, [1.5, None]]}
+
+
+def test_a_share_of_the_roofline_with_an_impossible_limit_is_drawn_without_interval() -> None:
+    records, _ = frames(models=1, seeds=(0,), clean=20, adversarial=20)
+    records.loc[records["metric"] == "roofline_share", "low"] = -1e100
+    figure = roofline_figure(records)
+    assert figure is not None and '"y_low": null' in json.dumps(list(figure.variants.values()))
 
 
 def test_many_examples_are_sampled_from_every_stratum() -> None:

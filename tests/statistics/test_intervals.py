@@ -259,3 +259,8 @@ def test_a_proportion_of_very_few_items_has_the_exact_interval(n: int) -> None:
         expected = stats.binomtest(successes, n).proportion_ci(method="exact")
         found = intervals.hierarchical_bootstrap(np.arange(n) < successes, np.arange(n))
         assert found == pytest.approx((expected.low, expected.high))
+
+
+def test_sums_over_clusters_of_no_columns_and_of_no_items_are_empty() -> None:
+    assert resampling.cluster_sums(np.zeros((3, 0, 2)), np.array([0, 0, 1])).shape == (2, 0, 2)
+    assert resampling.cluster_sums(np.zeros((0, 2)), np.array([], dtype=int)).shape == (0, 2)

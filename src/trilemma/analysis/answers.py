@@ -156,8 +156,7 @@ def answer_matrices(items: pd.DataFrame) -> list[AnswerMatrix]:
     Texts and probabilities are not needed.
     """
     rows = items[[name for name in COLUMNS if name not in ("model", "adaptation", "labels")]]
-    named = [name for name in ("model", "adaptation", "arch", "parameters") if name in items]
-    names = candidate_names(items[named].drop_duplicates())
+    names = candidate_names(items)
     model, models = pd.factorize(items["model"])
     adaptation, adaptations = pd.factorize(items["adaptation"])
     table = np.array([[names.get((m, a), m) for a in adaptations] for m in models], dtype=object)
@@ -192,7 +191,7 @@ def _matrix(task: str, name: str, classes: int, rows: pd.DataFrame, clusters: di
         )
     heads, owners = (rows.iloc[_first(codes)] for codes in (item, column))
     clean = bool((heads["level"] == CLEAN).all())
-    origin = heads["origin"].fillna("").astype(str).to_numpy(dtype=object)
+    origin = heads["origin"].astype(object).fillna("").astype(str).to_numpy(dtype=object)
     origin = np.where(origin == "", ids.astype(str).to_numpy(dtype=object), origin)
     prefix = f"{name}/" if clean else ""
     source, sources = pd.factorize(origin)

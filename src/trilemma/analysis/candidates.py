@@ -50,19 +50,23 @@ def candidates(table: pd.DataFrame) -> list[Candidate]:
         raise TrilemmaError(
             f'{unadapted} of the rows have no adaptation; write "" there for values of the unadapted model'
         )
+    facts = ("model", "adaptation", "arch", "parameters", "metric", "machine", "precision")
+    table = table[[name for name in facts if name in table]].drop_duplicates()
+    coded = [name for name, kind in table.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
+    table = table.astype(dict.fromkeys(coded, object))
     adaptations = _distinct(table, "adaptation")
     precisions: dict[str, list[str]] = {}
     if "metric" in table:
         here = table[(table["machine"].fillna("") == "") & table["metric"].isin(_TELLS_PRECISION)]
         precisions = _distinct(here, "precision")
-    facts = _facts(table)
+    known = _facts(table)
     result = []
     for model in dict.fromkeys(map(str, table["model"])):
         adapted, precise = adaptations.get(model) or [""], precisions.get(model) or [""]
         for adaptation in adapted:
             for precision in precise if len(precise) > 1 else [""]:
                 parts = [model, *([adaptation] if len(adapted) > 1 else []), *filter(None, [precision])]
-                result.append(Candidate(":".join(parts), model, adaptation, precision, *facts[model]))
+                result.append(Candidate(":".join(parts), model, adaptation, precision, *known[model]))
     return result
 
 

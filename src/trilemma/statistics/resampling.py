@@ -27,7 +27,9 @@ def cluster_sums(contributions: Array, clusters: npt.NDArray[Any]) -> Array:
     flat = np.ascontiguousarray(contributions, dtype=float).reshape(
         len(contributions), math.prod(contributions.shape[1:])
     )
-    sums = np.stack([np.bincount(code, column, count) for column in flat.T], axis=-1)
+    sums = np.empty((count, flat.shape[1]))
+    for place, column in enumerate(flat.T):
+        sums[:, place] = np.bincount(code, column, count)
     return np.asarray(sums.reshape(count, *contributions.shape[1:]), dtype=float)
 
 

@@ -61,7 +61,8 @@ def _mark(
 ) -> dict[str, Any]:
     """One model at one point."""
     allowed = 1e3 * flops["value"] / least["value"]
-    low, high = (None if encoding.absent(share[end]) else share[end] for end in ("low", "high"))
+    known = all(not encoding.absent(share[end]) and share[end] > 0 for end in ("low", "high"))
+    low, high = (share["low"], share["high"]) if known else (None, None)
     achieved = Estimate(
         allowed * share["value"],
         None if low is None else allowed * low,

@@ -8,6 +8,7 @@ content security policy forbids every request and every script but the page's ow
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
@@ -111,12 +112,20 @@ def figures_data(figures: Iterable[Figure]) -> dict[str, Any]:
 def embed_json(data: Any) -> str:
     """JSON that is safe inside a script element: ``<``, ``>``, ``&``, U+2028 and U+2029 are escaped.
 
-    NaN and infinities, which JSON does not have, are refused.
+    NaN and infinities, which JSON does not have, are null: a chart leaves such a point out.
     """
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def resource(name: str) -> str:
