@@ -306,7 +306,9 @@ class _JobTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The parts of the next step, with the weight of them all."""
         parts, count = super().get_batch_samples(*args, **kwargs)
-        self._parts, self._weight = len(parts), sum(map(self._job.weight, parts))
+        self._parts = len(parts)
+        if self._parts > 1:  # counting on a GPU would make it wait
+            self._weight = sum(map(self._job.weight, parts))
         return parts, count
 
     def compute_loss(
