@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,18 +13,20 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers import AutoModelForSequenceClassification, BertConfig, BertModel, TrainingArguments
 
 import trilemma.models  # noqa: F401
 from tests.stand_ins.tiny_adapt import ARCHITECTURES, SCORE, SENTIMENT, model_folder, scores, sentiment
+from tests.stand_ins.tiny_models import tiny_bert
 from trilemma.adapt import ADAPTATIONS, Adaptation, AdaptFacts, AdaptJob, AdaptSettings, adapt
 from trilemma.adapt.adaptation import TaskLoss
 from trilemma.adapt.encoding import EncodedExamples
 from trilemma.adapt.methods.full import Full
 from trilemma.errors import DataError, DivergedError, ModelError, TrilemmaError
 from trilemma.inference.classifier import Classifier
-from trilemma.inference.reading import settle
+from trilemma.inference.reading import _in_groups, settle
 from trilemma.models import loading
+from trilemma.training import loop
 from trilemma.training.loop import Optimisation, TrainingJob, last_checkpoint, train
 from trilemma.training.order import LengthGroupedOrder
 from trilemma.training.precision import choose_precision
@@ -425,3 +428,22 @@ def test_a_batch_that_devices_cannot_share_is_refused(folder: Path, tmp_path: Pa
     monkeypatch.setattr(TrainingArguments, "world_size", property(lambda self: 3))
     with pytest.raises(TrilemmaError, match="cannot be cut into 3 equal parts"):
         run(folder, tmp_path)
+
+
+@pytest.mark.parametrize(("in_parts", "devices"), [(False, 2), (True, 1)])
+def test_a_model_read_in_parts_is_trained_on_one_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: bool, devices: int
+) -> None:
+    def on_two(**fields: Any) -> Any:
+        made = TrainingArguments(**fields)
+        assert made.n_gpu == 0
+        made._n_gpu = 2
+        return made
+
+    monkeypatch.setattr(loop, "TrainingArguments", on_two)
+    model = tiny_bert()
+    if in_parts:
+        _in_groups(model, lambda ids, mask: mask.sum(1))
+    how = Optimisation(steps=1, batch=16, learning_rate=0.1, seed=0, precision=choose_precision("float32"))
+    arguments = loop._arguments(nn.Sequential(model), how, None, tmp_path)
+    assert (arguments.n_gpu, arguments.per_device_train_batch_size) == (devices, 16 // devices)

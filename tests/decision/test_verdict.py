@@ -132,6 +132,11 @@ def test_where_nothing_is_distinguishable_there_is_advice() -> None:
     assert "No candidate is distinguishable as best on any axis" in shown.headline
     assert shown.advice.startswith("If you must choose: transformer-pp-nano, because")
     assert shown.summary() in shown.text()
+    one = records.iloc[[0]].assign(axis="P", metric="accuracy", task="sst2", value=None, status="failed")
+    for failed, kept in (("transformer-pp-nano", "gla-nano"), ("gla-nano", "transformer-pp-nano")):
+        row = one.assign(model=failed, adaptation=records["adaptation"].max(), reason="no memory")
+        advice = judge(pd.concat([records, row]), items).advice
+        assert failed not in advice and (not advice or kept in advice)
 
 
 def test_what_intervals_do_not_cover_is_said() -> None:

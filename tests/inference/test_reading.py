@@ -50,6 +50,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3 with another pad": ("Phi3Config", _LLAMA | {"pad_token_id": 1}),
     "bart": ("BartConfig", _BART),
     "roberta": ("RobertaConfig", _ENCODER | {"type_vocab_size": 1}),
+    "nystromformer": ("NystromformerConfig", _ENCODER),
 }
 
 
@@ -114,6 +115,14 @@ def test_a_model_of_one_segment_type_is_given_no_segments() -> None:
     np.testing.assert_allclose(
         classifier.logits(pairs), alone(family("roberta"), word_tokenizer(), pairs), atol=1e-5
     )
+
+
+def test_a_model_that_reads_one_length_alone_is_refused() -> None:
+    settings = _ENCODER | {"num_landmarks": 8, "segment_means_seq_len": 16}
+    config = transformers.NystromformerConfig(**settings)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with pytest.raises(ModelError, match=r"cannot read a text of \d+ tokens .* choose another model"):
+        Classifier(model, word_tokenizer())
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused() -> None:

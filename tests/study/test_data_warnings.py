@@ -29,9 +29,10 @@ def write(folder: Path, validation: list[str]) -> None:
         (folder / f"{name}.csv").write_text("\n".join(["t,y", *rows]) + "\n")
 
 
-def graph_of(folder: Path) -> Graph:
+def graph_of(folder: Path, block: str = "") -> Graph:
     (folder / "study.yaml").write_text(
         f"name: x\nmodels: [gla:nano]\ntasks: [{BLOCK}]\nadapt: {{max_length: 16, learning_rate: 1e-3}}\n"
+        f"{block}\n"
     )
     return lay_out(load_study(folder / "study.yaml"), machine={})
 
@@ -44,6 +45,8 @@ def test_duplicates_and_cut_texts_are_counted(tmp_path: Path) -> None:
     assert cut.startswith("about 6% of the texts of own/validation are longer than the 16 tokens")
     assert shared.startswith("4% of the items of own/validation are in its training split too")
     assert seen_in_training(graph, "own") == {"validation": 0.04}
+    attacked = graph_of(tmp_path, "robustness: {attacks: [stresstest]}")
+    assert "are cut, and what an attack appends to them is not read" in next(data_warnings(attacked))
     with pytest.raises(AssertionError, match=r"own/validation: 4% of the items are in the training split"):
         check_task(from_user(BLOCK, tmp_path)[0])
 

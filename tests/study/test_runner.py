@@ -109,6 +109,7 @@ def test_a_failed_stage_fails_what_needs_it_and_nothing_else(
         "answer gla-nano on sst2, seed 1: adv_sst2",
     ]
     records, items = tables(folder)
+    assert listener.notices[-1].startswith("1 of 20 stages failed, and 2 that need them were not run")
     failed = records[records["status"] == "failed"]
     assert failed[["model", "axis", "metric", "seed"]].values.tolist() == [["gla-nano", "P", "accuracy", 1.0]]
     assert failed["reason"].tolist() == ["the loss is not a number at step 3"]

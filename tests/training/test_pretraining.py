@@ -203,3 +203,15 @@ def test_a_corpus_of_one_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one document\nin two lines\n\none document\nin two lines\n")
     with pytest.raises(DataError, match="one document; at least two"):
         run(tmp_path / "a.txt", tmp_path)
+
+
+def test_accumulated_parts_weigh_by_the_tokens_that_they_predict(
+    corpus: Path, small_models, tmp_path: Path
+) -> None:
+    # 28 of 32 tokens of the last window are not predicted, and it is in a part of its own
+    weights = []
+    for parts in (1, 4):
+        run(corpus, tmp_path, name=str(parts), tokens=100, length=32, batch=4, gradient_accumulation=parts)
+        weights.append(load_file(tmp_path / f"out-{parts}" / "model.safetensors"))
+    for name, whole in weights[0].items():
+        torch.testing.assert_close(weights[1][name], whole, atol=1e-5, rtol=0, msg=name)

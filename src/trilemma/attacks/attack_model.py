@@ -194,7 +194,8 @@ def _read(victim: Victim, texts: Sequence[Text]) -> str:
     if not isinstance(victim, Classifier):
         return ""
     cut = victim.truncated(texts)
-    return f"the model reads {victim.max_length} tokens of a text, which cuts {cut:.0%} of the items"
+    unread = "; what an attack appends to them is not read" * bool(cut)
+    return f"the model reads {victim.max_length} tokens of a text, which cuts {cut:.0%} of the items{unread}"
 
 
 def find_victim(model: str | Path | Victim, task: Task, max_length: int | None = None) -> Victim:

@@ -222,7 +222,8 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     crowns: dict[tuple[str, ...], list[str]] = {}
     open_axes, absent, doubts, leading = [], [], [], []
     lacking = [name for name in everyone if name in rankings[0].without_skill]
-    alone = len(everyone) - len(lacking) == 1
+    skilled = [name for name in everyone if name not in (*lacking, *rankings[1].absent)]
+    alone = len(skilled) == 1
     for ranking in rankings:
         _, superlative = HEADLINE[ranking.axis]
         if not ranking.measured:
@@ -252,8 +253,7 @@ def _headline(rankings: Sequence[Ranking]) -> str:
     if lacking:
         who = "every candidate" if len(lacking) == len(everyone) else join(lacking)
         if alone:
-            skilled = next(name for name in everyone if name not in lacking)
-            sentences.append(f"{skilled} is the only candidate with skill on clean text")
+            sentences.append(f"{skilled[0]} is the only candidate with skill on clean text")
         if 2 < len(lacking) < len(everyone):
             sentences.append(
                 f"{len(lacking)} of {len(everyone)} candidates have no skill on clean text, so their "
@@ -324,14 +324,20 @@ def _one_seed(evidence: Evidence) -> bool:
 
 
 def _advice(evidence: Evidence, rankings: Sequence[Ranking], front: Front | None) -> str:
-    """What to choose where no axis has a clear first: the cheapest that is not dominated."""
+    """What to choose where no axis has a clear first: the cheapest that neither failed nor is dominated."""
     if any(ranking.crowned or ranking.behind for ranking in rankings) or len(evidence.candidates) == 1:
         return ""
     undominated = {position.candidate for position in front.positions if position.on_front} if front else None
     cost = METRICS["latency_ms"]
     if all(evidence.estimate(cost, candidate).value is None for candidate in evidence.candidates):
         cost = METRICS["parameters"]
-    known = evidence.with_skill(_ordered(evidence, cost)[0])
+    rows = evidence.records[evidence.records["status"] == "failed"]
+    failed = set(zip(rows["model"], rows["adaptation"], strict=True))
+    known = [
+        one
+        for one in evidence.with_skill(_ordered(evidence, cost)[0])
+        if failed.isdisjoint({(one.model, one.adaptation), (one.model, "")})
+    ]
     eligible = [c for c in known if undominated is None or c.name in undominated]
     if len(known) < 2 or not eligible:
         return ""
@@ -339,6 +345,7 @@ def _advice(evidence: Evidence, rankings: Sequence[Ranking], front: Front | None
     scored = any(ranking.measured for ranking in rankings if ranking.axis != "efficiency")
     pool = "those with skill" if scored else "all candidates"
     pool = pool if undominated is None else "those that no other dominates"
+    pool += " and of which no stage failed" * bool(failed)
     return (
         f"If you must choose: {best.name}, because by the point estimates it is the cheapest of {pool} "
         f"({cost.title} {price})."

@@ -14,7 +14,7 @@ WORDS_PER_TOKEN = 0.75
 
 def data_warnings(graph: Graph) -> Iterator[str]:
     """A sentence for each split that is in part in the training split, and for each whose texts are cut."""
-    said = set()
+    said, attacks = set(), graph.study.robustness.attacks
     for adapted in graph.adapted:
         task, most = adapted.task, adapted.max_length
         for examples in graph.data.evaluation(task):
@@ -23,9 +23,10 @@ def data_warnings(graph: Graph) -> Iterator[str]:
             said.add((task, examples.split, most))
             cut = share_cut(examples, most)
             if cut >= LEAST:
+                unread = ", and what an attack appends to them is not read" * bool(attacks)
                 yield (
                     f"about {cut:.0%} of the texts of {task}/{examples.split} are longer than the {most} "
-                    "tokens that are read, and are cut; raise adapt.max_length"
+                    f"tokens that are read, and are cut{unread}; raise adapt.max_length"
                 )
     for task in dict.fromkeys(adapted.task for adapted in graph.adapted):
         for split, share in seen_in_training(graph, task).items():

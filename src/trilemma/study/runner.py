@@ -80,6 +80,12 @@ def run_study(study: Study, run: Path, store: Path, listener: ConsoleListener) -
     write_text(run / "checkpoints.json", json.dumps(checkpoints, indent=1))
     write_table(finished.items, run / "items.parquet")
     write_table(records, run / "records.parquet")
+    if finished.failures:
+        own = sum("failure" in facts for facts in finished.facts.values())
+        listener.notice(
+            f"{own} of {len(graph.stages)} stages failed, and {len(finished.failures) - own} that need them "
+            "were not run; the cautions of the report say why"
+        )
     return checkpoints
 
 
@@ -159,7 +165,6 @@ class _Walk:
                     raise ModelError(f"{stage}: {_OUT_OF_MEMORY}") from error
                 raise
             reason = failure_of(error)
-            self.listener.notice(f"{stage}: {reason}; the study goes on without it")
             _give_back_memory()
             return {"failure": reason}
 

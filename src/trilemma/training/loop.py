@@ -249,7 +249,7 @@ class _JobTrainer(Trainer):  # type: ignore[misc]
         selection = job.selection
         super().__init__(
             model=model,
-            args=_arguments(job.optimisation, selection, work),
+            args=_arguments(model, job.optimisation, selection, work),
             data_collator=lambda batch: batch,
             train_dataset=job.dataset,
             eval_dataset=selection.dataset if selection else None,
@@ -306,7 +306,9 @@ class _JobTrainer(Trainer):  # type: ignore[misc]
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The parts of the next step, with the weight of them all."""
         parts, count = super().get_batch_samples(*args, **kwargs)
-        self._parts, self._weight = len(parts), sum(map(self._job.weight, parts))
+        self._parts = len(parts)
+        if self._parts > 1:  # counting on a GPU would make it wait
+            self._weight = sum(map(self._job.weight, parts))
         return parts, count
 
     def compute_loss(
@@ -404,7 +406,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self._every = max(self._every, (self._saved - self._step_ended) / _SAVING_SHARE)
 
 
-def _arguments(chosen: Optimisation, selection: Selection | None, work: Path) -> TrainingArguments:
+def _arguments(
+    model: nn.Module, chosen: Optimisation, selection: Selection | None, work: Path
+) -> TrainingArguments:
     saves: dict[str, Any] = {"save_strategy": "no", "save_total_limit": 1}
     if selection is not None:
         saves = {
@@ -442,6 +446,10 @@ def _arguments(chosen: Optimisation, selection: Selection | None, work: Path) ->
         dataloader_pin_memory=torch.cuda.is_available(),
         **saves,
     )
+    if arguments.n_gpu > 1 and any(hasattr(module.forward, "in_groups") for module in model.modules()):
+        # DataParallel copies a module to each device, but the forward pass that computes a batch in parts of
+        # one length stays that of the first.
+        arguments._n_gpu = 1
     devices = chosen.gradient_accumulation * arguments.world_size * max(1, arguments.n_gpu)
     if chosen.batch % devices:
         raise TrilemmaError(

@@ -18,7 +18,7 @@ from trilemma.models.sizes import configuration
 from trilemma.progress import Progress, silent
 from trilemma.training.corpus import mixed, read_texts, require_files
 from trilemma.training.loop import TrainingJob, optimisation_of, steps_of, train
-from trilemma.training.next_token import next_token_forward
+from trilemma.training.next_token import IGNORED, next_token_forward
 from trilemma.training.perplexity import perplexity
 from trilemma.training.pretrain_settings import PretrainSettings, resolved
 from trilemma.training.token_windows import Windows, pack
@@ -243,6 +243,7 @@ def run(job: PretrainJob, *, out: Path, work: Path, progress: Progress = silent)
         optimisation=optimisation,
         unit="tokens",
         units_per_step=settings.tokens / optimisation.steps,
+        weight=lambda batch: float((batch["labels"] != IGNORED).sum()),
     )
     with next_token_forward(model):
         training = train(model, training_job, work=work, progress=progress)

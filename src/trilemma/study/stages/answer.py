@@ -181,5 +181,6 @@ def records(finished: Finished) -> Iterator[Record]:
         if record.seed is not None and place in cut:
             share, most = finished.facts[cut[place].key]["truncated"], cut[place].adapted.max_length
             said = f"{share:.0%} of the texts are cut at {most} tokens"
+            said += "; what an attack appends to them is not read" * bool(cut[place].made_on)
             completed = replace(completed, note="; ".join(filter(None, (completed.note, said))))
         yield completed

@@ -121,6 +121,7 @@ class AttackStage(Asking, kind="attack", version=5, of_one_candidate=True, has_i
             "dropped": dropped,
             "similarity_note": made.unmeasured,
             "white_box": ATTACKS.get(self.recipe).white_box,
+            "truncated": self.classifier(run).truncated(made.originals),
         }
 
 
