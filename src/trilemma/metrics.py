@@ -110,6 +110,7 @@ ALIASES = {
     "robust": "robust_accuracy",
     "robustness": "robust_accuracy",
     "latency": "latency_ms",
+    "p95": "latency_p95_ms",
     "throughput": "throughput_tokens_per_s",
     "ttft": "ttft_ms",
     "tpot": "tpot_ms",

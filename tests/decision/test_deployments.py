@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -183,6 +183,14 @@ def test_what_cannot_be_forecast_says_why() -> None:
         and "No deployment is possible (length 512, 256 tokens generated)" in nothing.answer()
     )
     assert "512 positions" in nothing.text()
+
+
+def test_a_forecast_without_a_run_that_fails_says_only_why() -> None:
+    def fails(*_: object, **__: object) -> NoReturn:
+        raise TrilemmaError("gla:nano needs a calibration; run `trilemma calibrate`")
+
+    with pytest.raises(TrilemmaError, match=r"^gla:nano needs a calibration; run"):
+        decide(models=["gla:nano"], machines=["fast"], forecast=fails)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_reasons_are_the_right_ones(studied: Found) -> None:
     for metric, phase in (("tpot_ms", "decode"), ("state_bytes", "generate")):
         assert studied.one(metric, phase, model="bert", batch=1, length=8).reason == "not a generative model"
     few = studied.one("latency_p95_ms", "classify", model="gla", batch=1, length=8).reason
-    assert few == "a 95th percentile needs 20 repetitions, 6 fitted the time"
+    assert few == "a 95th percentile needs 20 repetitions, 6 fitted the time; raise `seconds`"
 
 
 def test_names_of_one_shape_share_its_values(studied: Found) -> None:

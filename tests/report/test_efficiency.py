@@ -56,6 +56,25 @@ def test_a_mark_stands_where_work_and_time_say(records: pd.DataFrame) -> None:
     assert mark["limit"] == "memory"
 
 
+def test_an_encoder_stands_beside_decoders(records: pd.DataFrame) -> None:
+    first = records["model"] == "gla-nano"
+    mixed = records[first.where(records["phase"] == "classify", ~first) | (records["phase"] == "")]
+    figure = roofline_figure(mixed)
+    assert figure is not None
+    for label, other in (("prefill", "gla-nano"), ("a classified batch", "matmul-free-nano")):
+        marks = [row for row in figure.variants[label,]["datasets"]["rows"] if "candidate" in row]
+        assert len({mark["candidate"] for mark in marks}) == 3
+        assert all((", batch" in mark["point"]) >= (mark["candidate"] == other) for mark in marks)
+
+
+def test_one_length_keeps_its_intervals(records: pd.DataFrame) -> None:
+    one = records[records["length"].isna() | (records["length"] == 128)]
+    figure = length_figure(one)
+    assert figure is not None
+    marks = [chart["layer"][0]["mark"] for key, chart in figure.variants.items() if key[1] == "length"]
+    assert {mark["type"] for mark in marks} == {"rule"}
+
+
 def test_the_roof_is_that_of_the_machine(records: pd.DataFrame) -> None:
     def corners(frame: pd.DataFrame) -> dict[str, Rows]:
         figure = roofline_figure(frame)

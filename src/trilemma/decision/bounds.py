@@ -72,7 +72,8 @@ class Check:
         number = self.value.text(metric.unit)
         where = f" ({self.value.where})" if self.value.where else ""
         if self.value.low is None and self.value.high is None:
-            where += " (exact)" if metric.exact else " (no interval)"
+            why = f": {self.value.note}" if self.value.note and self.value.basis == "measured" else ""
+            where += " (exact)" if metric.exact else f" (no interval{why})"
         return f"{self.bound}: {self.standing}, {number}{where}"
 
 

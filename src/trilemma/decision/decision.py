@@ -234,6 +234,14 @@ class Decision:
         intervals = f"{join(shares)} intervals" if shares else "limits"
         if limited:
             yield f"{intervals.capitalize()} in brackets; a bound is met only if the limit meets it."
+        memory = (
+            one.note
+            for row in self.ranked
+            for metric, one in ((self.metric, row.best), *((c.bound.metric, c.value) for c in row.checks))
+            if metric.name == "peak_memory_bytes" and one.value is not None and one.basis != "forecast"
+        )
+        for note in dict.fromkeys(filter(None, memory)):
+            yield f"Peak memory is the {note}; Python and its libraries need more beside it."
         described = (one.note for one in shown if BY_DESCRIPTION in one.flags)
         yield from dict.fromkeys(f"Forecasts {note}." for note in described if note)
 

@@ -133,9 +133,11 @@ def decide(
             found = (forecast or made_here)(list(names), foreseen, points, **options_of)
         except TrilemmaError as error:
             strange = [name for place, name in names.items() if place == name and name in str(error)]
-            who = ", ".join(map(repr, strange))
-            start = f"{who} is no candidate of the run ({join(c.name for c in known)}): "
-            raise type(error)(start * bool(who and known) + _called(str(error), names)) from error
+            start = ""
+            if strange and known:
+                who = ", ".join(map(repr, strange))
+                start = f"{who} is no candidate of the run ({join(c.name for c in known)}): "
+            raise type(error)(start + _called(str(error), names)) from error
         renamed = (
             replace(one, model=names.get(one.model, one.model), reason=_called(one.reason, names))
             for one in found

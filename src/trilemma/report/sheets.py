@@ -80,7 +80,7 @@ def forecast_sheet(records: pd.DataFrame) -> Sheet | None:
     """A row for each metric: absolute percentage errors, and how often the interval held the measured value.
 
     A study forecasts each model from the others, at the points where it measured it. Models of one
-    measurement under several names count once. None without forecasts.
+    measurement under several names count once. None where no forecast stands beside a measurement.
     """
     notes, point = Notes(), ["batch", "length"]
     rows: list[tuple[str, ...]] = []
@@ -104,7 +104,9 @@ def forecast_sheet(records: pd.DataFrame) -> Sheet | None:
         shown = (format_value(float(share), "fraction") for share in shares)
         rows.append((title, f"{len(both):,}{mark}", *shown))
     header = ("", "points", "median error", "90th percentile", "within the interval")
-    return Sheet("Forecasts against measurements", header, tuple(rows), notes.lines()) if rows else None
+    if all(row[1] == "0" for row in rows):
+        return None
+    return Sheet("Forecasts against measurements", header, tuple(rows), notes.lines())
 
 
 _BETTER = {"a better": "first", "b better": "second"}

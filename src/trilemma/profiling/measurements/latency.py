@@ -1,6 +1,7 @@
 """Latency and throughput of models that classify."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,6 +16,8 @@ from trilemma.records import Record
 
 FEWEST_FOR_P95 = 20
 """With fewer repetitions the 95th percentile is between the two largest of them; its interval needs 72."""
+
+_NO_INTERVAL = "its interval needs 72 repetitions; raise `rounds` and `seconds`"
 
 
 @MEASUREMENTS.plugin(1)
@@ -46,8 +49,12 @@ def answer_values(point: OperatingPoint, samples: Sequence[Sample] | Unmeasured)
         return dict.fromkeys(metrics, samples)
     seconds = [sum(sample.values()) for sample in samples]
     time, n = Quantity.of_times(seconds), len(seconds)
-    p95: Value = Unmeasured(f"a 95th percentile needs {FEWEST_FOR_P95} repetitions, {n} fitted the time")
+    p95: Value = Unmeasured(
+        f"a 95th percentile needs {FEWEST_FOR_P95} repetitions, {n} fitted the time; raise `seconds`"
+    )
     if n >= FEWEST_FOR_P95:
-        p95 = Quantity(*quantile(seconds, 0.95)).times(1e3)
+        found = quantile(seconds, 0.95)
+        note = "" if found.high is not None else _NO_INTERVAL
+        p95 = replace(Quantity(*found).times(1e3), note=note)
     tokens = time.rate(point.tokens + point.batch * point.decode)
     return dict(zip(metrics, (time.times(1e3), p95, tokens, time.rate(point.batch)), strict=True))

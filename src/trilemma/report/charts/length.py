@@ -74,6 +74,11 @@ def _grid_chart(metric: Metric, records: pd.DataFrame, order: Sequence[str], acr
     )
     base = alt.Chart(encoding.ROWS).encode(x=x, color=encoding.color_of(order))
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q")
+    if len(ticks) == 1:  # where an area has no width
+        band = base.mark_rule(opacity=0.45, strokeWidth=1.5).encode(
+            y=alt.Y("y_low:Q", scale=scale), y2="y_high:Q"
+        )
+        band = band.transform_filter("isValid(datum.y_low)")
     lines = base.mark_line(strokeWidth=2).encode(y=y)
     points = base.mark_point(filled=True, opacity=1, size=60).encode(
         y=y,

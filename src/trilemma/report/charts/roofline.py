@@ -17,8 +17,13 @@ from trilemma.report.charts import encoding
 from trilemma.report.charts.phases import without_forecasts
 from trilemma.units import format_value
 
-PHASES = {"a classified batch": "classify", "prefill": "prefill", "decoding": "decode"}
-"""What a reader chooses, and the phase of its records."""
+PHASES = {
+    "a classified batch": ("classify", "prefill"),
+    "prefill": ("prefill", "classify"),
+    "decoding": ("decode", "decode"),
+}
+"""What a reader chooses, and the phases of its records: a model without the first is shown in the second,
+since a classifier's pass and the reading of a prompt are one kind of work, of encoders and of decoders."""
 
 _ACHIEVED = Metric("achieved", "E", "higher", "FLOP/s", "FLOP/s")
 _ROOM = 2.0
@@ -34,14 +39,19 @@ def roofline_figure(records: pd.DataFrame) -> encoding.Figure | None:
     order = encoding.models_in_order(candidates(records))
     rates = {(row["model"], row["metric"]): row for row in rows_of(rows[rows["metric"].isin(_RATES)])}
     variants: encoding.Variants = {}
-    for label, phase in PHASES.items():
+    located = rows[rows["batch"].notna() & rows["length"].notna()]
+    phases_of = located.groupby("model")["phase"].agg(set)
+    for label, (phase, other) in PHASES.items():
+        if not any(phase in known for known in phases_of):
+            continue
         points: dict[tuple[str, int, int], dict[str, Row]] = {}
-        own = rows[(rows["phase"] == phase) & rows["batch"].notna() & rows["length"].notna()]
+        shown = [phase if phase in phases_of[name] else other for name in located["model"]]
+        own = located[located["phase"] == pd.Series(shown, located.index)]
         for row in rows_of(own[own["metric"].isin(_WORK)]):
             key = row["model"], int(row["batch"]), int(row["length"])
             points.setdefault(key, {})[row["metric"]] = row
         marks = [
-            _mark(*key, *(work[metric] for metric in _WORK))
+            _mark(phase, *key, *(work[metric] for metric in _WORK))
             for key, work in points.items()
             if all(metric in work and work[metric]["value"] > 0 for metric in _WORK)
         ]
@@ -56,10 +66,14 @@ _WORK = ("flops", "bytes_moved", "roofline_ms", "roofline_share")
 _RATES = ("machine_flops_per_s", "machine_bytes_per_s")
 
 
+_NAMES = {phase: label for label, (phase, _) in PHASES.items()}
+
+
 def _mark(
-    model: str, batch: int, length: int, flops: Row, moved: Row, least: Row, share: Row
+    phase: str, model: str, batch: int, length: int, flops: Row, moved: Row, least: Row, share: Row
 ) -> dict[str, Any]:
-    """One model at one point."""
+    """One model at one point of the phase that a reader chose; its own phase is named where it is another."""
+    instead = "" if flops["phase"] == phase else f"{_NAMES[flops['phase']]}, "
     allowed = 1e3 * flops["value"] / least["value"]
     known = all(not encoding.absent(share[end]) and share[end] > 0 for end in ("low", "high"))
     low, high = (share["low"], share["high"]) if known else (None, None)
@@ -73,7 +87,7 @@ def _mark(
     return {
         "candidate": model,
         "x": encoding.short(flops["value"] / moved["value"]),
-        "point": f"batch {batch}, length {length}",
+        "point": f"{instead}batch {batch}, length {length}",
         "flops": format_value(flops["value"], "FLOPs"),
         "moved": format_value(moved["value"], "bytes"),
         "time": format_value(times[0], "ms", times[1], times[2]),
