@@ -342,7 +342,8 @@ def _answers(path: Path) -> pd.DataFrame:
 
     table = read_table(path, ITEMS, COLUMNS)
     texts = [field.name for field in table.schema if field.type == pa.string()]
-    return table.to_pandas(types_mapper=_keep_lists, categories=texts, **_FRUGAL)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_keep_lists, categories=texts, **_FRUGAL)
+    return frame
 
 
 def _goals(path: Path) -> "Goals | None":
