@@ -31,7 +31,7 @@ EVIL = (
     "x" * 300,
 )
 NUMBERS = (float("nan"), 0.0, -0.0, -1.0, 1.0, 2.0, 1e-300, 1e99, -1e99, 3.5)
-SEEDS = range(int(os.environ.get("FZ", "8")))
+SEEDS = (0, 17, 21, 24, 26, 50)
 
 
 LISTS = {field.name for schema in (ITEMS, RECORDS) for field in schema if pa.types.is_list(field.type)}

@@ -41,7 +41,8 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("n", -1), ("n", 2**62), ("low", 1e308), ("high", float("inf")), ("value", -1e200)]
+    ("column", "value"),
+    [("n", -1), ("n", 2**62), ("low", 1e308), ("high", float("inf")), ("value", -1e200), ("confidence", 0.0)],
 )
 def test_a_number_that_no_study_has_is_refused_by_column(tmp_path: Path, column: str, value: float) -> None:
     path = tmp_path / "records.parquet"

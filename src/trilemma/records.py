@@ -73,6 +73,9 @@ DOES_NOT_FIT = "does not fit"
 MOST, LARGEST = 10**15, 1e100
 """No count and no value of a study is larger."""
 
+_RANGES = {"confidence": (0.01, 0.9999)}
+"""Of columns of whose numbers fewer are possible."""
+
 ITEMS = pa.schema(
     [
         ("study", pa.string()),
@@ -305,8 +308,10 @@ def read_table(path: Path, schema: pa.Schema, columns: Sequence[str] | None = No
         raise StoreError(f"{path} was not written by this version ({reason}); run the study again") from error
     for field in schema:
         least, most = {pa.int64(): (0, MOST), pa.float64(): (-LARGEST, LARGEST)}.get(field.type, (0, 0))
+        least, most = _RANGES.get(field.name, (least, most))
         ends = pc.min_max(table[field.name]) if most else {}
-        wrong = [end.as_py() for end in ends.values() if not least <= (end.as_py() or 0) <= most]
+        limits = [end.as_py() for end in ends.values() if end.as_py() is not None]
+        wrong = [end for end in limits if not least <= end <= most]
         if wrong and not all(map(math.isnan, wrong)):
             raise StoreError(
                 f"{path} is damaged: the column {field.name} holds {wrong[0]:g}; delete it and run the study "

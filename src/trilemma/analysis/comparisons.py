@@ -332,7 +332,8 @@ class _Pair:
 
     def mean_sums(self) -> tuple[Array, Array]:
         """Cluster sums of a and of b, averaged over seeds: [C, sets * k] each."""
-        sums = self.sums.sums.reshape(*self.sums.sums.shape[:2], -1)
+        whole = self.sums.sums
+        sums = whole.reshape(*whole.shape[:2], math.prod(whole.shape[2:]))
         return sums[:, list(self.a_columns)].mean(1), sums[:, list(self.b_columns)].mean(1)
 
 

@@ -327,13 +327,12 @@ def sample(
     result = []
     for group, scatter in zip(groups, scatters, strict=True):
         columns = list(group)
-        weight = sums[:, columns, ..., -1].reshape(len(sums), -1)
         result.append(
             Sample(
                 float(values[columns].mean()),
                 drawn[:, columns].mean(1),
                 _contributing(sums, columns),
-                float(weight.sum()),
+                float(sums[:, columns, ..., -1].sum()),
                 ((1.0, scatter),),
                 kind,
                 seeds=seeds,
@@ -352,7 +351,8 @@ def seed_scatters(
 
 def _contributing(sums: Array, columns: list[int]) -> int:
     """Clusters that add something to a model's value."""
-    return int((np.abs(sums[:, columns]).reshape(len(sums), -1).sum(1) > 0).sum())
+    own = np.abs(sums[:, columns])
+    return int((own.sum(axis=tuple(range(1, own.ndim))) > 0).sum())
 
 
 def _scatter(values: Array, moved: Array, clusters: int, kind: ValueKind) -> SeedScatter:
