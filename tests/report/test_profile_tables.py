@@ -170,7 +170,7 @@ def test_nothing_has_no_tables() -> None:
     assert list(sheets(frame())) == [] and facts(frame()) == []
 
 
-def test_what_has_one_outcome_is_one_line_per_pair() -> None:
+def test_what_never_changes_is_one_line_per_pair() -> None:
     records = [
         replace(value(metric, phase, number * (1 + length / 64), length=length, batch=batch), model=model)
         for model, number in (("gla:nano", 1.0), ("gla:micro", 9.0))
@@ -178,6 +178,21 @@ def test_what_has_one_outcome_is_one_line_per_pair() -> None:
         for batch in (1, 4)
         for length in (32, 64)
     ]
-    assert titled(records)["Who needs less"].rows == (
-        ("gla:nano / gla:micro", "1, 4", "TTFT, latency (generation)", "gla:nano, at every length"),
+    never = ("gla:nano / gla:micro", "", "does not change with the length", "gla:nano: latency (generation)")
+    assert titled(records)["Who needs less"].rows == ((*never[:3], f"{never[3][:10]}TTFT, {never[3][10:]}"),)
+    changed = [
+        replace(
+            one,
+            value=5.0 - 4 * (one.length == 64),
+            low=4.9 - 4 * (one.length == 64),
+            high=5.1 - 4 * (one.length == 64),
+        )
+        if one.model == "gla:micro" and one.metric == "ttft_ms"
+        else one
+        for one in records
+    ]
+    pair, batch, what, outcome = titled(changed)["Who needs less"].rows[0]
+    assert (pair, batch, what) == (never[0], "1, 4", "TTFT") and outcome.startswith(
+        "gla:nano; gla:micro from about"
     )
+    assert titled(changed)["Who needs less"].rows[1] == never

@@ -39,6 +39,9 @@ FEWEST_SLOW_ROUNDS = 3
 SLOW_FACTOR = 4.0
 """For an interval, this many times the seconds asked for may be taken."""
 
+WIDE_FACTOR = 2.0
+"""This many times the seconds asked for may be spent while an interval is wide."""
+
 CACHE_SENSITIVE_SECONDS = 0.1
 """Longer operations do not depend on what the caches held before."""
 
@@ -186,6 +189,7 @@ def interleave(
         runs: by model.
         most: rounds at most.
         seconds: time aimed at, for each model. Six rounds may take four times as long; then three are enough.
+            Where a median is still not steady then, up to twice the time is spent.
         untimed: models that are run once more, untimed, right before each repetition.
         clock: seconds, monotonic.
 
@@ -199,7 +203,9 @@ def interleave(
         elapsed = clock() - start
         fewest = FEWEST_ROUNDS if elapsed < SLOW_FACTOR * target else FEWEST_SLOW_ROUNDS
         if done >= fewest and elapsed >= target:
-            break
+            spread = (median([sum(one.values()) for one in taken]) for taken in samples.values())
+            if elapsed >= WIDE_FACTOR * target or all(map(is_narrow, spread)):
+                break
         shift = done % len(names)
         for name in names[shift:] + names[:shift]:
             if name in untimed:
@@ -242,5 +248,11 @@ def verdict(middle: Median, trend: Drift | None) -> Steadiness:
         return "undecided"
     if trend.p < DRIFT_LEVEL and abs(trend.change) > DRIFT:
         return "drifting"
-    half = (middle.high - middle.low) / 2
-    return "steady" if half <= STEADY * middle.value else "noisy"
+    return "steady" if is_narrow(middle) else "noisy"
+
+
+def is_narrow(middle: Median) -> bool:
+    """Whether a median has an interval of at most :data:`STEADY` to either side."""
+    if middle.low is None or middle.high is None:
+        return False
+    return (middle.high - middle.low) / 2 <= STEADY * middle.value

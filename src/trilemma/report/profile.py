@@ -193,26 +193,37 @@ def _cell(row: Mapping[str, Any] | None, notes: Notes, marks: dict[str, None]) -
 
 
 def _crossovers(records: pd.DataFrame) -> Iterator[Sheet]:
-    """Who needs less of what at which lengths: a line for two models and all that has one outcome."""
+    """Who needs less of what: where that changes with the length, and a line for all else of two models."""
     kinds = {"generate": "generation", "classify": "classification"}
-    batches: dict[tuple[str, str, str], list[str]] = {}
+    changing: dict[tuple[str, str], dict[str, list[str]]] = {}
+    settled: dict[str, dict[str, dict[str, None]]] = {}
     for race in races(records.assign(label=labels(records)), "label"):
-        if race.leads or not is_forecast(records):
-            what = f"{_SHORT[race.metric]}{f' ({kinds[race.phase]})' if race.phase in kinds else ''}"
-            batches.setdefault((" / ".join(race.models), str(race), what), []).append(str(race.batch))
-    alike: dict[tuple[str, str, str], list[str]] = {}
-    for (models, outcome, what), at in batches.items():
-        alike.setdefault((models, ", ".join(at), outcome), []).append(what)
-    pairs = list(dict.fromkeys(models for models, _, _ in alike))
-    ordered = sorted(alike.items(), key=lambda line: pairs.index(line[0][0]))
-    rows = tuple((models, at, ", ".join(whats), outcome) for (models, at, outcome), whats in ordered)
+        if not race.leads and is_forecast(records):
+            continue
+        models, batch = " / ".join(race.models), str(race.batch)
+        what = f"{_SHORT[race.metric]}{f' ({kinds[race.phase]})' if race.phase in kinds else ''}"
+        rest = settled.setdefault(models, {})
+        if race.crossings:
+            changing.setdefault((models, str(race)), {}).setdefault(what, []).append(batch)
+        else:
+            leader = race.leads[0].model if race.leads else "not told apart"
+            rest.setdefault(leader, {})[what] = None
+    rows = []
+    for models, rest in settled.items():
+        for (pair, outcome), whats in changing.items():
+            if pair == models:
+                at = ", ".join(dict.fromkeys(batch for own in whats.values() for batch in own))
+                rows.append((models, at, ", ".join(whats), outcome))
+        if rest:
+            said = "; ".join(f"{leader}: {', '.join(whats)}" for leader, whats in rest.items())
+            rows.append((models, "", "does not change with the length", said))
     if rows:
         note = (
             "The length from which a model needs less is read off between the measured lengths in brackets, "
             "at which the intervals tell the two apart."
         )
         header = ("models", "batch", "of what", "who needs less")
-        yield Sheet("Who needs less, by length", header, rows, (note,), fixed=2)
+        yield Sheet("Who needs less, by length", header, tuple(rows), (note,), fixed=2)
 
 
 def facts(records: pd.DataFrame) -> list[str]:
