@@ -85,7 +85,9 @@ def test_phases_and_roofline_are_those_of_the_profile(tmp_path: Path) -> None:
     assert (mark["share"], mark["limit"]) == ("43.0%", "bound by memory")
     assert mark["time"].startswith(format_value(least / share, "ms"))
     assert {row["roof"] for row in steps if "roof" in row} == {"products in float32", "products in int8"}
-    (classify,) = (row for row in rows_of(page, "roofline", "a classified batch") if "point" in row)
+    batches = [row for row in rows_of(page, "roofline", "a classified batch") if "point" in row]
+    (classify,) = (row for row in batches if row["candidate"] == "gla:nano")
+    assert all(row["point"].startswith("prefill") for row in batches if row is not classify)
     assert classify["limit"] == "bound by compute" and classify["y"] == short(0.5 * 6e8 / 6e-3)
 
 
