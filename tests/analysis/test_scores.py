@@ -86,6 +86,22 @@ def test_every_rate_is_what_its_definition_says() -> None:
     assert not len(records[(records["metric"] == "robust_accuracy") & (records["level"] == "unknown")])
 
 
+def test_an_attack_lowers_accuracy_by_no_more_than_all_and_no_less_than_nothing() -> None:
+    gold, before = [1.0, 0.0] * 4, [1.0, 0.0] * 3 + [0.0, 1.0]
+    after = [0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0]  # what was wrong stays wrong
+    of_two = {("m", 0): after, ("m", 1): before}
+    originals = {("m", seed): before for seed in SEEDS}
+    attacked = answered(
+        "sst2", "attack:pwws", gold, of_two, levels="word", methods="pwws", originals=originals
+    )
+    set_of_others = answered(
+        "sst2", "adv_sst2", gold, of_two, levels="word", methods="x", originals=originals
+    )
+    drop = cell(scored(attacked), "accuracy_drop", "average", "all")
+    assert drop["low"] == 0.0 < drop["value"] == 0.125 < drop["high"] <= 1.0
+    assert cell(scored(set_of_others), "accuracy_drop", "sst2", "all")["low"] < 0
+
+
 def test_values_over_seeds_are_means_and_their_intervals_hold_both_levels() -> None:
     items = study()
     records, frame = scored(items), items.to_pandas()

@@ -23,6 +23,14 @@ def judge(records: pd.DataFrame, items: pd.DataFrame) -> Verdict:
     return verdict(evidence, three_axes(evidence))
 
 
+def test_values_over_fewer_items_are_said() -> None:
+    records, _ = frames(models=2, tasks=("sst2",), clean=60, adversarial=20)
+    assert "answered" not in "\n".join(cautions(records))
+    half = (records["model"] == "gla-nano") & (records["set"] == "validation")
+    said = "\n".join(cautions(records.assign(n=records["n"].where(~half, records["n"] // 2))))
+    assert "gla-nano answered 30 of the 60 items of sst2 validation: its values are over fewer items" in said
+
+
 def test_training_on_part_of_a_split_is_said_and_shown() -> None:
     records, _ = frames(models=2, seeds=(0,))
     own = records[(records["metric"] == "parameters")].assign(adaptation="full", task="mnli", seed=0)

@@ -1,11 +1,12 @@
 """What limits the claims of a study, in sentences: read from the status, flags and notes of its records."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from trilemma.analysis.answers import LEVELS
+from trilemma.analysis.answers import CLEAN, LEVELS
 from trilemma.analysis.candidates import candidate_names, name_of, rows_of
 from trilemma.analysis.lookup import Estimate, attack_rows, benchmarks, flagged, here
 from trilemma.metrics import METRICS, recorded_metric
@@ -35,6 +36,7 @@ def cautions(records: pd.DataFrame) -> tuple[str, ...]:
         *_pretraining(measured),
         *_candidate_notes(measured),
         *masking_cautions(measured),
+        *_fewer_items(measured),
         *_one_run(measured),
         *_seeds_disagree(measured),
         *_unsteady(measured),
@@ -142,15 +144,36 @@ def _failed(records: pd.DataFrame) -> Iterator[str]:
 def masking_cautions(records: pd.DataFrame) -> Iterator[str]:
     """Models on which an attack that sees gradients does worse than one of its level that does not."""
     rows = attack_rows(records)
-    gaps = rows[(rows["metric"] == "white_box_gap") & (rows["value"] > 0)]
-    gaps = gaps.sort_values("value", ascending=False).drop_duplicates(["candidate", "task", "method"])
-    for row in rows_of(gaps):
-        doubt = "" if row["low"] > 0 else ", not distinguishably"
+    gaps = rows[rows["metric"] == "white_box_gap"].dropna(subset=["value", "low"])
+    gaps = gaps.sort_values("value", ascending=False)
+    # The one that is shown is the largest of several, so it must stand out from as many.
+    deviation = ((gaps["value"] - gaps["low"]) / 1.96).clip(lower=1e-9)
+    p = [math.erfc(z / math.sqrt(2)) * len(gaps) for z in gaps["value"] / deviation]
+    suspect = gaps[(gaps["value"] > 0) & (pd.Series(p, index=gaps.index, dtype=float) < 0.05)]
+    for row in rows_of(suspect.drop_duplicates(["candidate", "task", "method"])):
         yield (
             f"{row['candidate']} on {row['task']}: the white-box attack {row['method']} succeeds on "
-            f"{row['value']:.0%} fewer of the items [{row['low']:.0%}, {row['high']:.0%}]{doubt} than the "
+            f"{row['value']:.0%} fewer of the items [{row['low']:.0%}, {row['high']:.0%}] than the "
             f"black-box attack {row['set'].removeprefix(ATTACK)}; gradients that mislead are not robustness."
         )
+
+
+def _fewer_items(records: pd.DataFrame) -> Iterator[str]:
+    """Candidates that answered fewer of a set's items than others: their means are over other items."""
+    answered = scored(records)
+    answered = answered[answered["seed"].notna() & answered["level"].isin(["all", CLEAN])]
+    answered = answered[answered["metric"].isin(["accuracy", "robust_accuracy"]) & answered["value"].notna()]
+    names = candidate_names(records)
+    for (task, chosen), rows in answered.groupby(["task", "set"], sort=False):
+        most = rows["n"].max()
+        if str(chosen).startswith(ATTACK):
+            continue
+        fewer = rows[rows["n"] < most].drop_duplicates(["model", "adaptation"])
+        for row in rows_of(fewer):
+            yield (
+                f"{name_of(row, names)} answered {int(row['n']):,} of the {int(most):,} items of {task} "
+                f"{chosen}: its values are over fewer items than others'."
+            )
 
 
 def _one_run(records: pd.DataFrame) -> Iterator[str]:

@@ -204,7 +204,9 @@ def crossovers(evidence: Evidence) -> list[str]:
         return [f"{names[0]} is not distinguishably faster than {join(names[1:])} {span}."]
     if len({names[0] for names, _ in found}) == 1:
         return [f"{found[0][0][0]} is the fastest by the point estimate {span}: {changes}."]
-    return [f"Who is fastest depends on length: {changes}."]
+    if len({names for names, _ in found if len(names) == 1}) > 1:
+        return [f"Who is fastest depends on length: {changes}."]
+    return [f"By the point estimate who is fastest changes with the length, which no test shows: {changes}."]
 
 
 def _named(names: tuple[str, ...]) -> str:

@@ -4,13 +4,14 @@ What a metric is (unit, direction, title) is in :mod:`trilemma.metrics`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trilemma.analysis.answers import CLEAN, LEADERBOARDS, AnswerMatrix, resampling_seed
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import AGGREGATED, METRICS, Metric
+from trilemma.records import ATTACK
 from trilemma.statistics.intervals import Sample, ValueKind, sample
 from trilemma.statistics.resampling import DRAWS, cluster_sums
 from trilemma.statistics.seeds import SeedVariance
@@ -56,6 +57,12 @@ class ItemMetric:
     def name(self) -> str:
         """The name of the metric, as in the records."""
         return self.metric.name
+
+    def on(self, benchmark: str) -> "ItemMetric":
+        """The metric on a benchmark: an attack changes only what was right, so accuracy drops from 0 to 1."""
+        if self.kind == "difference" and benchmark.startswith(ATTACK):
+            return replace(self, kind="fraction")
+        return self
 
     def missing(self, matrix: AnswerMatrix) -> str:
         """Why the metric cannot be measured on the matrix; "" where it can."""

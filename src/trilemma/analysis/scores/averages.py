@@ -89,7 +89,9 @@ def _aggregates(
         yield _Aggregate(leading.metric.average, parts, benchmark, level, tuple(notes))
     if benchmark != CLEAN:
         for name in RATES:
-            yield _Aggregate(name, {task: [ITEM_METRICS[name]] for task in tasks}, benchmark, level)
+            yield _Aggregate(
+                name, {task: [ITEM_METRICS[name].on(benchmark)] for task in tasks}, benchmark, level
+            )
 
 
 def _records(

@@ -20,7 +20,8 @@ def scores_on(matrix: AnswerMatrix, context: Context) -> Iterator[Record]:
     """The records of a set with one candidate's columns: each level's, with baselines, and each method's."""
     official = context.tasks[matrix.task].metrics
     names = official if matrix.benchmark == CLEAN else ("robust_accuracy", "robust_f1", *RATES[1:])
-    by_level = [one for one in (ITEM_METRICS[name] for name in names) if one.belongs_to(official)]
+    known = (ITEM_METRICS[name].on(matrix.benchmark) for name in names)
+    by_level = [one for one in known if one.belongs_to(official)]
     by_method = [ITEM_METRICS[name] for name in BY_METHOD]
     for level in matrix.levels:
         own, where = matrix.at(level), context.on_set(matrix.task, matrix.set, level)

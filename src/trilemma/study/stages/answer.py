@@ -99,6 +99,18 @@ class Answer(Asking, kind="answer", version=3, of_one_candidate=True, has_items=
         write_items(run, examples, originals, probabilities)
 
 
+def shared_origins(examples: Examples) -> list[str]:
+    """For each item the id of the first that has the same text: items on one premise are not independent.
+
+    Of the fields of a pair it is the one that fewer texts fill (MNLI's premises, QNLI's sentences).
+    """
+    if not len(examples):
+        return []
+    column = min(zip(*examples.texts, strict=True), key=lambda texts: len(set(texts)))
+    first: dict[str, str] = {}
+    return [first.setdefault(text, own) for text, own in zip(column, examples.ids, strict=True)]
+
+
 def write_items(
     run: StageRun, examples: Examples, originals: Sequence[Text | None], probabilities: "NDArray[Any]"
 ) -> None:
@@ -119,7 +131,7 @@ def write_items(
         "id": list(examples.ids),
         "level": list(adversarial.levels) if adversarial else ["clean"] * n,
         "method": list(adversarial.methods) if adversarial else [""] * n,
-        "origin": list(adversarial.origins) if adversarial else list(examples.ids),
+        "origin": list(adversarial.origins) if adversarial else shared_origins(examples),
         "original": [None if text is None else list(text) for text in originals],
         "shown": [list(text) for text in examples.texts],
         "labels": [None if task.labels is None else list(task.labels)] * n,
