@@ -96,8 +96,8 @@ class Noise(NamedTuple):
         return f"{self.median:.1%}, {self.high:.1%}"
 
 
-Errors = dict[tuple[str, str], list[tuple[float, bool]]]
-"""By phase and family: absolute relative errors, and whether the interval held."""
+Errors = dict[tuple[str, str], list[tuple[float, float]]]
+"""By phase and family: absolute relative errors, and whether the interval held, NaN where there is none."""
 
 
 def one_pass(number: int) -> list[Measured]:
@@ -105,7 +105,7 @@ def one_pass(number: int) -> list[Measured]:
     from trilemma.study.console import progress_bar
 
     found: list[Measured] = []
-    with progress_bar(output(), f"pass {number + 1} of {PASSES}") as progress:
+    with progress_bar(f"pass {number + 1} of {PASSES}", output()) as progress:
         for done, shape in enumerate(SHAPES, 1):
             found += Bench(0.0).passes(list(families(*shape).values()), POINTS)
             progress(done, len(SHAPES), "shapes")
@@ -162,7 +162,8 @@ def held_out(
         forecaster = Forecaster(known.machine, kept, known.operations)
         for one, forecast in zip(left, forecaster.seconds([one.work for one in left]), strict=True):
             error = abs(forecast.value / one.seconds - 1)
-            holds = forecast.low <= one.seconds <= forecast.high
+            within = forecast.low <= one.seconds <= forecast.high
+            holds = math.nan if math.isnan(forecast.low) else float(within)
             found.setdefault((one.work.phase, family(one.work)), []).append((error, holds))
     return found
 
@@ -178,14 +179,14 @@ def table(title: str, found: Errors, noise: dict[str, Noise]) -> None:
         everything = [one for some in rows.values() for one in some]
         for name, some in (*sorted(rows.items()), ("all", everything)):
             errors = np.array([error for error, _ in some])
-            held = np.mean([holds for _, holds in some])
+            held = np.nanmean([math.nan, *(holds for _, holds in some)])
             floor = str(noise[phase]) if name == "all" else ""
             print(
                 f"| {phase} | {name} | {len(some)} | {np.median(errors):.1%} | "
                 f"{np.quantile(errors, 0.9):.1%} | {held:.0%} | {floor} |"
             )
     every = [one for some in found.values() for one in some]
-    print(f"\nWithin the {CONFIDENCE:.0%} interval over all: {np.mean([holds for _, holds in every]):.1%}")
+    print(f"\nWithin the {CONFIDENCE:.0%} interval over all: {np.nanmean([holds for _, holds in every]):.1%}")
 
 
 def noise_of(passes: Sequence[list[Measured]]) -> dict[str, Noise]:

@@ -151,7 +151,7 @@ def calibrate(out: str | Path | None = None, *, progress: Progress = silent) -> 
 
     Args:
         out: the JSON file to write; by default this machine's in the user's cache, which forecasts find.
-        progress: is given the shapes that were timed.
+        progress: is given the share of the work that is done.
 
     Raises:
         DeployError: where ``out`` does not end in ``.json``.
@@ -209,6 +209,7 @@ def forecast(
     precisions: Sequence[str] = ("auto",),
     plans: "Sequence[ParallelPlan] | None" = None,
     calibration: "Calibration | None" = None,
+    progress: Progress = silent,
 ) -> Profile:
     """Forecast costs of models on machines; arguments as :func:`trilemma.forecasting.forecasts.forecast`.
 
@@ -228,6 +229,7 @@ def forecast(
         precisions=listed(precisions),
         plans=plans,
         calibration=calibration,
+        progress=progress,
     )
     if not any(one.metric == "peak_memory_bytes" and one.value is not None for one in records):
         reasons = dict.fromkeys(one.reason for one in records if one.reason)

@@ -48,9 +48,15 @@ def test_a_lead_may_change_twice() -> None:
     assert [crossing.model for crossing in race.crossings] == ["other", "one"]
 
 
-def test_without_an_interval_five_percent_are_needed() -> None:
-    (race,) = races_of(records_of(None, one=[1.0, 1.0, 1.0, 1.0], other=[1.05, 1.09, 1.2, 0.8]))
-    assert race.leads == (Lead("one", (512,)), Lead("other", (1024,)))
+def test_who_leads_without_an_interval_is_not_known_unless_it_was_counted() -> None:
+    records = records_of(None, one=[1.0, 1.0, 1.0, 1.0], other=[1.05, 1.09, 1.2, 0.8])
+    (counted,) = races_of(records)
+    assert counted.leads == (Lead("one", (128, 256, 512)), Lead("other", (1024,))) and not counted.unknown
+    (race,) = races_of([replace(one, basis="forecast") for one in records])
+    assert race.leads == () and race.unknown == LENGTHS and str(race) == "not known: no intervals"
+    some = records_of(one=[1.0, 1.0, 1.0, 1.0], other=[2.0, 2.0, 2.0, 2.0])
+    (race,) = races_of([replace(some[0], low=None, high=None, confidence=None), *some[1:]])
+    assert str(race) == "one, told apart at 256, 512, 1,024; not known at 128: no intervals"
 
 
 def test_a_race_is_told_in_words() -> None:

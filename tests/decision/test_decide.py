@@ -130,7 +130,8 @@ def test_a_measured_value_without_an_interval_meets_a_bound_by_the_point_estimat
     bound = Bound(METRICS["latency_ms"], "max", 20.0)
     assert bound.standing(Estimate(19.8, 19.0, 19.9)) == "met"
     assert bound.standing(Estimate(19.8)) == "met by the point estimate only"
-    assert bound.standing(Estimate(19.8, basis="forecast")) == "met"
+    assert bound.standing(Estimate(19.8, basis="forecast")) == "met by the point estimate only"
+    assert bound.standing(Estimate(19.8, basis="counted")) == "met"
     assert Bound(METRICS["weight_bytes"], "max", 20.0).standing(Estimate(19.8)) == "met"
 
 

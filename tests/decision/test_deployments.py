@@ -14,7 +14,8 @@ from trilemma.decision.decision import SHOWN
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS
 from trilemma.operating_point import OperatingPoint
-from trilemma.records import BY_DESCRIPTION, DOES_NOT_FIT, Record
+from trilemma.progress import Progress, silent
+from trilemma.records import DOES_NOT_FIT, Record
 from trilemma.result import Result
 
 
@@ -35,6 +36,7 @@ class Forecaster:
         points: Sequence[OperatingPoint],
         *,
         precisions: Sequence[str] = ("auto",),
+        progress: Progress = silent,
     ) -> list[Record]:
         self.asked.append((tuple(models), tuple(machines), tuple(points), tuple(precisions)))
         return [
@@ -94,15 +96,11 @@ class Forecaster:
         """With its interval and flags, or why there is none."""
         if one.model in self.impossible:
             return one.without_value(self.impossible[one.model])
-        if one.value is not None and METRICS[one.metric].unit in ("ms", "examples/s"):
-            return replace(one, low=0.8 * one.value, high=1.25 * one.value, confidence=0.9)
-        if (
-            one.metric == "peak_memory_bytes"
-            and one.value
-            and one.value > 0.9 * self.memory.get(one.machine, 1e9)
-        ):
-            return replace(one, flags=(DOES_NOT_FIT,))
-        return one
+        if one.value is None or one.metric == "machine_memory_bytes":
+            return one
+        full = one.metric == "peak_memory_bytes" and one.value > 0.9 * self.memory.get(one.machine, 1e9)
+        flags = (DOES_NOT_FIT,) if full else ()
+        return replace(one, low=0.8 * one.value, high=1.25 * one.value, confidence=0.9, flags=flags)
 
 
 BOTH = {"machines": ["slow", "fast"], "forecast": Forecaster()}
@@ -329,14 +327,21 @@ def test_a_notebook_shows_every_option_as_text() -> None:
     assert "<script>" not in page and "&lt;script&gt;" in page and page.count("<tr>") == 1 + 4
 
 
-def test_a_bracket_that_is_not_a_quantile_is_said_to_be_none() -> None:
-    class Described(Forecaster):
-        def record(self, one: Record) -> Record:
-            note = "from the machine's description alone"
-            return replace(super().record(one), confidence=None, flags=(BY_DESCRIPTION,), note=note)
+def test_a_forecast_without_an_interval_meets_no_bound_and_says_why() -> None:
+    note = "no interval: 2 families are too few"
 
-    decision = decide(models=["a"], machines=["fast"], at="classify", forecast=Described())
-    assert "Forecasts from the machine's description alone." in decision.text()
+    class Unknown(Forecaster):
+        def record(self, one: Record) -> Record:
+            return replace(super().record(one), low=None, high=None, confidence=None, note=note)
+
+    asked = {"models": ["a"], "at": "batch=1,length=128", "forecast": Unknown()}
+    decision = decide(**asked, machines=["fast"], slo="latency=1s")
+    assert decision.choice is None and decision.nearly == ("a in auto on fast, batch 1",)
+    assert "would by the point estimate, but how far off that may be is not known." in decision.answer()
+    assert f"a in auto on fast, batch 1: {note}." in decision.text() and "90%" not in decision.text()
+    assert "met by the point estimate only" in decision.why("a") and "(no interval)" in decision.why("a")
+    both = decide(**asked, machines=["fast", "slow"])
+    assert f"a in auto on fast, batch 1 and a in auto on slow, batch 1: {note}." in both.text()
 
 
 def test_an_unknown_candidate_has_no_why(result: Result) -> None:

@@ -191,7 +191,7 @@ def test_where_the_calibrated_machine_is_at_hand_slices_of_the_model_are_timed(
     monkeypatch.setattr(calibration, "here", lambda: Calibration(MACHINE, "this one", (), ()))
     times = Seconds(0.2, 0.1, 0.25)
     monkeypatch.setattr(
-        calibration, "by_slices", lambda known: lambda config, passes: dict.fromkeys(passes, times)
+        calibration, "by_slices", lambda known: lambda config, passes, progress: dict.fromkeys(passes, times)
     )
     found = by_place(forecast(models, timed(models)))
     for name in ("b", "b-pretrained"):

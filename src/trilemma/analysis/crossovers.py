@@ -19,9 +19,6 @@ COMPARED = (
 )
 """Metrics and phases in which models are compared; less is better in each."""
 
-STEADY = 0.05
-"""Share that a value without an interval may be off: as far as the interval of a steady time reaches."""
-
 Led = TypeVar("Led", bound=Hashable)
 
 
@@ -75,6 +72,7 @@ class Race(NamedTuple):
         leads: one after the other, by different models; lengths at which the two are not told apart are
             within or between them.
         crossings: between the leads.
+        unknown: lengths at which one of the two has no interval, so that who leads is not known.
     """
 
     models: tuple[str, str]
@@ -84,9 +82,16 @@ class Race(NamedTuple):
     lengths: tuple[int, ...]
     leads: tuple[Lead, ...]
     crossings: tuple[Crossing, ...]
+    unknown: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         """``a; b from about 610 [512, 1,024]``."""
+        if self.unknown == self.lengths:
+            return "not known: no intervals"
+        left = f"; not known at {_listed(self.unknown)}: no intervals" if self.unknown else ""
+        return self._told() + left
+
+    def _told(self) -> str:
         if not self.leads:
             return "not told apart"
         if self.crossings:
@@ -102,6 +107,8 @@ class Race(NamedTuple):
         left = [length for length in self.lengths if length not in lead.lengths]
         if not left:
             return f"{lead.model}, at every length"
+        if self.unknown:
+            return f"{lead.model}, told apart at {_listed(lead.lengths)}"
         if len(left) < len(lead.lengths):
             return f"{lead.model}, at every length but {_listed(left)}"
         return f"{lead.model}, told apart at {_listed(lead.lengths)}"
@@ -114,7 +121,8 @@ def _listed(lengths: Sequence[int]) -> str:
 def races(records: pd.DataFrame, model: str = "model") -> Iterator[Race]:
     """Every two models in every metric at every batch where both were measured at two lengths or more.
 
-    Where their intervals overlap, two models are not told apart. Forecasts are compared on one machine.
+    Where their intervals overlap, or one has none, two models are not told apart; what is counted is exact.
+    Forecasts are compared on one machine.
 
     Args:
         records: of axis E.
@@ -122,8 +130,9 @@ def races(records: pd.DataFrame, model: str = "model") -> Iterator[Race]:
     """
     rows = records[(records["value"] > 0) & records["batch"].notna() & records["length"].notna()]
     rows = rows.astype({"value": float, "low": float, "high": float})
-    rows["low"] = rows["low"].where(rows["high"].notna(), rows["value"] * (1 - STEADY))
-    rows["high"] = rows["high"].fillna(rows["value"] * (1 + STEADY))
+    exact = (rows["basis"] == "counted") & rows["high"].isna()
+    for limit in ("low", "high"):
+        rows[limit] = rows[limit].where(~exact, rows["value"])
     known: dict[tuple[str, str, int], dict[str, dict[int, dict[str, float]]]] = {}
     for row in rows_of(rows):
         key = str(row["metric"]), str(row["phase"]), int(row["batch"])
@@ -138,7 +147,8 @@ def races(records: pd.DataFrame, model: str = "model") -> Iterator[Race]:
                 lengths = tuple(sorted(set(a) & set(b)))
                 if len(lengths) > 1:
                     found = _leads((one, other), lengths, a, b)
-                    yield Race((one, other), batch, metric, phase, lengths, *found)
+                    unknown = tuple(n for n in lengths if math.isnan(a[n]["high"] + b[n]["high"]))
+                    yield Race((one, other), batch, metric, phase, lengths, *found, unknown)
 
 
 Values = Mapping[int, Mapping[str, float]]

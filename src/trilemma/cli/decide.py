@@ -68,6 +68,7 @@ def decide(
     candidates. Every rejection has its reasons.
     """
     import trilemma
+    from trilemma.study.console import progress_bar
 
     limits = {
         "max_cost": max_cost,
@@ -87,18 +88,20 @@ def decide(
     if not (places or models) or places == ["measured"]:
         of = ("models", "batch", "precision", "devices")
         refuse_options(context, "nothing is forecast unless --machines names machines to forecast for", of=of)
-    found = trilemma.decide(
-        run,
-        models=names("models", models),
-        machines=places,
-        at=at,
-        batches=counts("batch", batch),
-        precisions=names("precision", precision),
-        devices=names("devices", devices),
-        best=best,
-        slo=slo,
-        limits=limits,
-    )
+    with progress_bar("forecasting") as progress:
+        found = trilemma.decide(
+            run,
+            models=names("models", models),
+            machines=places,
+            at=at,
+            batches=counts("batch", batch),
+            precisions=names("precision", precision),
+            devices=names("devices", devices),
+            best=best,
+            slo=slo,
+            limits=limits,
+            progress=progress,
+        )
     if json:
         typer.echo(found.to_json())
     else:

@@ -42,17 +42,20 @@ def forecast(
     from trilemma.cli.profile import hand_over
     from trilemma.forecasting.plan import ParallelPlan
     from trilemma.operating_point import OperatingPoint
+    from trilemma.study.console import progress_bar
     from trilemma.terminal import output
 
     require_files(out, report)
     points = [
         OperatingPoint(*point, decode) for point in product(counts("batch", batch), counts("length", length))
     ]
-    found = commands.forecast(
-        models,
-        names("machines", machines),
-        points,
-        precisions=names("precision", precision),
-        plans=[ParallelPlan.parse(part) for part in names("devices", devices)],
-    )
+    with progress_bar("forecasting") as progress:
+        found = commands.forecast(
+            models,
+            names("machines", machines),
+            points,
+            precisions=names("precision", precision),
+            plans=[ParallelPlan.parse(part) for part in names("devices", devices)],
+            progress=progress,
+        )
     hand_over(found, output(), out, report, json)

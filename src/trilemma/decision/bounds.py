@@ -34,13 +34,13 @@ class Bound:
     def standing(self, value: Estimate) -> Standing:
         """How ``value`` stands to the limit.
 
-        A bound is met only if the interval's bad end meets it. What was timed or sampled without an interval
-        meets none: less measured is not better. What was counted or computed is what it is.
+        A bound is met only if the interval's bad end meets it. What was timed, sampled or forecast without an
+        interval meets none: less known is not better. What was counted is what it is.
         """
         if value.value is None:
             return "not measured"
         worst = value.high if self.side == "max" else value.low
-        if worst is None and (self.metric.exact or value.basis in ("counted", "forecast")):
+        if worst is None and (self.metric.exact or value.basis == "counted"):
             worst = value.value
         if worst is not None and self._holds(worst):
             return "met"
@@ -73,7 +73,8 @@ class Check:
         where = f" ({self.value.where})" if self.value.where else ""
         if self.value.low is None and self.value.high is None:
             why = f": {self.value.note}" if self.value.note and self.value.basis == "measured" else ""
-            where += " (exact)" if metric.exact else f" (no interval{why})"
+            exact = metric.exact or self.value.basis == "counted"
+            where += " (exact)" if exact else f" (no interval{why})"
         return f"{self.bound}: {self.standing}, {number}{where}"
 
 

@@ -1,7 +1,7 @@
 """The answer to a query: which option that meets every bound is best, and why the others were rejected.
 
-A bound counts as met only if the interval's bad end meets it; else it is "met by the point estimate only".
-Where there is no interval the value decides. Accuracy and robustness are aggregated over the run's tasks,
+A bound counts as met only if the interval's bad end meets it; else it is "met by the point estimate only",
+as it is where there is no interval. Accuracy and robustness are aggregated over the run's tasks,
 efficiency is read at the operating point: measured in the run, or forecast for a machine.
 """
 
@@ -19,7 +19,6 @@ from trilemma.decision.options import Option
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import METRICS, PER_ATTACK, Metric
 from trilemma.notebook import paragraph, table
-from trilemma.records import BY_DESCRIPTION
 from trilemma.terminal import printable
 from trilemma.units import join
 
@@ -116,7 +115,7 @@ class Decision:
 
     @property
     def nearly(self) -> tuple[str, ...]:
-        """Options that miss a bound only because of the width of an interval."""
+        """Options that miss a bound only because of the width of an interval, or because there is none."""
         return tuple(row.name for row in self.ranked if row.standing == "met by the point estimate only")
 
     def _others(self, apart: bool | None) -> tuple[str, ...]:
@@ -145,7 +144,6 @@ class Decision:
     def answer(self) -> str:
         """The answer in a few sentences."""
         asked = " and ".join(str(bound) for bound in self.bounds) or "no bound"
-        but = "by the point estimate, but not by the limit of its interval."
         unskilled = dict.fromkeys(row.candidate for row in self.ranked if row.standing == NO_SKILL)
         sentences = []
         if self.qualifying:
@@ -163,13 +161,22 @@ class Decision:
         else:
             sentences.append(self._nobody(asked))
         if self.nearly:
-            sentences.append(f"{join(_few(self.nearly))} would{' qualify' if self.qualifying else ''} {but}")
+            would = f"would{' qualify' if self.qualifying else ''} by the point estimate, but"
+            sentences.append(f"{join(_few(self.nearly))} {would} {self._unmet()}.")
         sentences += self._doubts()
         if unskilled:
             sentences.append(
                 f"Caution: no skill: {join(unskilled)}; {_UNSKILLED}, so robustness says nothing."
             )
         return printable(" ".join(sentences))
+
+    def _unmet(self) -> str:
+        """What those lack that would meet the bounds by the point estimate."""
+        rows = [row for row in self.ranked if row.name in self.nearly]
+        short = [c.value for row in rows for c in row.checks if c.standing == row.standing]
+        kinds = {one.low is None for one in short}
+        limit, nothing = "not by the limit of its interval", "how far off that may be is not known"
+        return limit if kinds == {False} else nothing if kinds == {True} else f"{limit}, or {nothing}"
 
     def _doubts(self) -> Iterator[str]:
         """What limits what is said of the chosen option."""
@@ -234,16 +241,25 @@ class Decision:
         intervals = f"{join(shares)} intervals" if shares else "limits"
         if limited:
             yield f"{intervals.capitalize()} in brackets; a bound is met only if the limit meets it."
-        memory = (
-            one.note
-            for row in self.ranked
-            for metric, one in ((self.metric, row.best), *((c.bound.metric, c.value) for c in row.checks))
-            if metric.name == "peak_memory_bytes" and one.value is not None and one.basis != "forecast"
-        )
-        for note in dict.fromkeys(filter(None, memory)):
+        yield from self._notes()
+
+    def _notes(self) -> Iterator[str]:
+        """What the records say of the values, each once, with the options of which it is said."""
+        found: dict[str, dict[str, None]] = {}
+        memory: dict[str, None] = {}
+        for row in self.ranked:
+            values = ((self.metric, row.best), *((check.bound.metric, check.value) for check in row.checks))
+            for metric, one in values:
+                if not one.note or one.value is None:
+                    continue
+                if metric.name == "peak_memory_bytes" and one.basis != "forecast":
+                    memory[one.note] = None
+                else:
+                    found.setdefault(one.note, {})[row.name] = None
+        for note in memory:
             yield f"Peak memory is the {note}; Python and its libraries need more beside it."
-        described = (one.note for one in shown if BY_DESCRIPTION in one.flags)
-        yield from dict.fromkeys(f"Forecasts {note}." for note in described if note)
+        for note, names in found.items():
+            yield f"{join(_few(list(names)))}: {note}."
 
     def to_json(self) -> str:
         """The whole answer as JSON; what is not finite is null."""

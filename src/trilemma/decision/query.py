@@ -16,6 +16,7 @@ from trilemma.decision.options import find_run_candidates, forecast_options, mea
 from trilemma.errors import TrilemmaError
 from trilemma.metrics import Metric, find_metric
 from trilemma.operating_point import OperatingPoint
+from trilemma.progress import Progress, silent
 from trilemma.records import Record
 from trilemma.units import join, listed
 
@@ -58,6 +59,7 @@ def decide(
     slo: str = "",
     limits: Mapping[str, str | float | None] | None = None,
     forecast: Forecast | None = None,
+    progress: Progress = silent,
     **more: str | float | None,
 ) -> Decision:
     """The best deployment under bounds, and for every other one why it was rejected.
@@ -83,6 +85,7 @@ def decide(
             "min_clean": 0.88, "max_cost": 50}``; None is no limit.
         **more: limits too: ``max_memory="8GB"``.
         forecast: makes the forecasts; by default :func:`trilemma.forecasting.forecasts.forecast`.
+        progress: is given the share of the forecasts that are made.
 
     Raises:
         TrilemmaError: for what cannot be read, and for what does not apply to this query.
@@ -130,7 +133,7 @@ def decide(
             options_of["plans"] = [ParallelPlan.parse(str(count)) for count in devices]
         known = [] if evidence is None else evidence.candidates
         try:
-            found = (forecast or made_here)(list(names), foreseen, points, **options_of)
+            found = (forecast or made_here)(list(names), foreseen, points, progress=progress, **options_of)
         except TrilemmaError as error:
             strange = [name for place, name in names.items() if place == name and name in str(error)]
             start = ""

@@ -24,7 +24,7 @@ from trilemma.hardware.roofline import find, fingerprint
 from trilemma.models.sizes import configuration
 from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.operations import Operation, forward
-from trilemma.progress import Progress, silent
+from trilemma.progress import Progress, parts_of, silent
 
 VERSION = 4
 """Of the file's format."""
@@ -35,10 +35,10 @@ LARGEST_FILE = 16 << 20
 VOCABULARY = 4096
 """Rows of the embeddings of the models that are timed."""
 
-SHAPES = ((128, 2), (256, 4), (384, 2), (512, 6))
+SHAPES = ((128, 2), (256, 4), (384, 2), (512, 4))
 """Width and layers of the models that are timed, of each family."""
 
-POINTS = tuple(OperatingPoint(*point, decode=33) for point in ((1, 16), (1, 256), (4, 64), (16, 32)))
+POINTS = tuple(OperatingPoint(*point, decode=STEPS) for point in ((1, 16), (1, 256), (4, 64), (16, 32)))
 """Where they are timed."""
 
 CHECKED = (512, 12)
@@ -49,6 +49,9 @@ CHECKED_VOCABULARY = 32768
 
 CHECK_POINTS = (OperatingPoint(1, 96, decode=STEPS), OperatingPoint(4, 48, decode=STEPS))
 """Where they are timed."""
+
+_CHECKING, _ALONE = 3000.0, 400.0
+"""How long slices and whole models take, and operations alone, where a layer of a shape takes its width."""
 
 SECONDS = 0.05
 """Time that the repetitions of a model at a point, or of an operation, aim at."""
@@ -108,22 +111,18 @@ def calibrate(progress: Progress = silent, *, clock: Callable[[], float] = time.
     are timed first and last, and the forecasts of each time are held against what was measured at the other.
 
     Args:
-        progress: is given the finished shapes.
+        progress: is given the share of the work that is done.
         clock: seconds, monotonic.
     """
     machine, bench, checking = find("cpu").machine, Bench(SECONDS, clock), Bench(SECONDS, clock)
     measured: list[Measured] = []
-    first = _sliced_and_whole(checking, machine)
-    for number, shape in enumerate(SHAPES):
-
-        def report(done: float, total: float, unit: str, before: int = number) -> None:
-            progress(1 + before + done / total, len(SHAPES) + 3, "shapes")
-
-        measured += bench.passes(list(families(*shape).values()), POINTS, report)
+    parts = parts_of(progress, [_CHECKING, *(width * layers for width, layers in SHAPES), _ALONE, _CHECKING])
+    first = _sliced_and_whole(checking, machine, next(parts))
+    for shape in SHAPES:
+        measured += bench.passes(list(families(*shape).values()), POINTS, next(parts))
     timed = list(operations(bench))
-    progress(len(SHAPES) + 2, len(SHAPES) + 3, "shapes")
-    checks = _checks(first, _sliced_and_whole(checking, machine))
-    progress(len(SHAPES) + 3, len(SHAPES) + 3, "shapes")
+    next(parts)(1.0, 1.0, "")
+    checks = _checks(first, _sliced_and_whole(checking, machine, next(parts)))
     unsteady = bench.verdicts.total() - bench.verdicts["steady"]
     return Calibration(machine, fingerprint("cpu"), tuple(measured), tuple(timed), tuple(checks), unsteady)
 
@@ -132,23 +131,30 @@ Timed = dict[tuple[str, ForwardPass], tuple[float, float]]
 """By family and pass, the seconds that slices forecast, and that the whole model took."""
 
 
-def _sliced_and_whole(bench: Bench, machine: Machine) -> Timed:
+def _sliced_and_whole(bench: Bench, machine: Machine, progress: Progress) -> Timed:
     """Every family, and a Transformer of each kind in bfloat16 where the machine multiplies it."""
     from transformers import GPT2Config
 
     known = families(*CHECKED, CHECKED_VOCABULARY)
     width, layers = CHECKED
     # A fifth family that generates, so that four are left beside any one.
-    gpt2 = GPT2Config(vocab_size=CHECKED_VOCABULARY, n_embd=width, n_layer=layers, n_head=width // 64)
-    gpt2.bos_token_id = gpt2.eos_token_id = 0
+    gpt2 = GPT2Config(
+        vocab_size=CHECKED_VOCABULARY,
+        n_embd=width,
+        n_layer=layers,
+        n_head=width // 64,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     models = [*known.items(), ("gpt2", RandomModel(gpt2))]
     if machine.multiplies("bfloat16"):
         models += [(name, replace(known[name], dtype="bfloat16")) for name in ("transformer-pp", "llama")]
     found: Timed = {}
-    for name, model in models:
+    for done, (name, model) in enumerate(models, 1):
         whole = {one.work: one.seconds for one in bench.passes([model], CHECK_POINTS)}
         by_slices = time_slices(bench, model.config, list(whole), machine)
         found |= {(name, one): (time.value, whole[one]) for one, time in by_slices.items()}
+        progress(done, len(models), "models")
     return found
 
 
@@ -279,7 +285,7 @@ def forecaster(known: Calibration) -> Forecaster:
 def by_slices(known: Calibration) -> Timing:
     """Forecasts of passes by slices, of none where the machine that was calibrated is not at hand."""
     if known.fingerprint != fingerprint("cpu"):
-        return lambda config, passes: {}
+        return lambda config, passes, progress: {}
     made_for = hashlib.sha256(repr(known).encode()).hexdigest()
     return Slices(known.machine, known.checks, made_for, cache_folder() / "slices.json").seconds
 

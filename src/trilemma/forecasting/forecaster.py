@@ -30,6 +30,7 @@ from trilemma.forecasting.passes import (
 from trilemma.hardware.machine import Machine
 from trilemma.profiling.cost import Pass
 from trilemma.profiling.operations import Operation
+from trilemma.progress import Progress, silent
 
 CONFIDENCE = 0.9
 """Confidence of every interval of a forecast that rests on measured passes."""
@@ -40,7 +41,7 @@ WIDEST = 1.6
 FEWEST_GROUPS = 4
 """Models, or families, that must have been left out of a fit before a quantile of errors is believed."""
 
-DESCRIBED = "from the machine's description alone have no interval, and may be off by a factor of about 2.5"
+DESCRIBED = "no interval: from a machine's description alone, a forecast may be off by a factor of about 2.5"
 """What is known of forecasts without measurements: about GUIDE's worst case, which is no interval."""
 
 TOO_WIDE = (
@@ -123,8 +124,8 @@ def too_few(count: int, what: str) -> str:
     return f"no interval: {count} {what} are too few to say how far off the forecast may be"
 
 
-Timing = Callable[[Any, Sequence[ForwardPass]], Mapping[ForwardPass, Seconds]]
-"""Forecasts of some passes of the model of a configuration by other means than a fit."""
+Timing = Callable[[Any, Sequence[ForwardPass], Progress], Mapping[ForwardPass, Seconds]]
+"""Forecasts of some passes of the model of a configuration by other means than a fit, with progress."""
 
 
 class Forecaster:
@@ -146,7 +147,7 @@ class Forecaster:
         machine: Machine,
         measured: Sequence[Measured] = (),
         operations: Sequence[MeasuredOperation] = (),
-        timing: Timing = lambda config, passes: {},
+        timing: Timing = lambda config, passes, progress: {},
     ) -> None:
         self._timing = timing
         if not all(0 < one.seconds < float("inf") for some in (measured, operations) for one in some):
@@ -160,14 +161,17 @@ class Forecaster:
                 alone = [one for one in operations if (one.tokens <= _FEW_TOKENS) == decoding]
                 self._fits[decoding] = _Fit(machine, known, alone)
 
-    def seconds(self, passes: Sequence[ForwardPass], config: Any = None) -> list[Seconds]:
+    def seconds(
+        self, passes: Sequence[ForwardPass], config: Any = None, progress: Progress = silent
+    ) -> list[Seconds]:
         """Forecasts, in order.
 
         Args:
             passes: of any models, or of one.
             config: of that one, which may then be timed where the machine is at hand.
+            progress: is given how much of that is done.
         """
-        found = {} if config is None else dict(self._timing(config, passes))
+        found = {} if config is None else dict(self._timing(config, passes, progress))
         for decoding in (False, True):
             own = [one for one in passes if (one.phase == "decode") == decoding and one not in found]
             fit = self._fits.get(decoding) if own else None

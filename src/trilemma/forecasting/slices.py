@@ -30,6 +30,7 @@ from trilemma.operating_point import OperatingPoint
 from trilemma.profiling.models import SHAPELESS
 from trilemma.profiling.operations import forward
 from trilemma.profiling.timing import Quantity, Sample
+from trilemma.progress import Progress, parts_of, silent
 
 CACHES = 64 << 20
 """Bytes of weights that no cache holds: of fewer layers they would be found there, and of all would not."""
@@ -107,7 +108,11 @@ def sliced(config: Any, layers: int) -> Any:
 
 
 def time_slices(
-    bench: Bench, config: Any, passes: Sequence[ForwardPass], machine: Machine
+    bench: Bench,
+    config: Any,
+    passes: Sequence[ForwardPass],
+    machine: Machine,
+    progress: Progress = silent,
 ) -> dict[ForwardPass, Quantity]:
     """Seconds of passes of one model in one precision and with one head; none of what cannot be timed."""
     found: dict[ForwardPass, Quantity] = {}
@@ -121,9 +126,10 @@ def time_slices(
     models = [replace(kind, config=sliced(config, count)) for count in dict.fromkeys(layers)]
     points = _points(passes, generates=kind.generates)
     timed: dict[OperatingPoint, list[list[Sample]]] = defaultdict(list)
-    for _, point, samples in bench.samples(models, list(points)):
+    for done, (_, point, samples) in enumerate(bench.samples(models, list(points)), 1):
         if not isinstance(samples, Unmeasured):
             timed[point].append(samples)
+        progress(done, len(models) * len(points), "")
     beyond = (passes[0].dimensions.layers - layers[1]) / max(layers[1] - layers[0], 1)
     for point, known in timed.items():
         if len(known) < len(models) or len({len(samples) for samples in known}) > 1:
@@ -208,7 +214,9 @@ class Slices:
         self._bench = bench
         self._kept = self._read()
 
-    def seconds(self, config: Any, passes: Sequence[ForwardPass]) -> dict[ForwardPass, Seconds]:
+    def seconds(
+        self, config: Any, passes: Sequence[ForwardPass], progress: Progress = silent
+    ) -> dict[ForwardPass, Seconds]:
         """Forecasts of one model's passes, as far as slices of it can be timed."""
         keys = {one: _key(config, one) for one in passes}
         found = {one: Quantity(*self._kept[key]) for one, key in keys.items() if key in self._kept}
@@ -216,8 +224,9 @@ class Slices:
         for one in keys:
             if one not in found:
                 groups[one.precision, one.phase == "classify"].append(one)
-        for group in groups.values():
-            timed = time_slices(self._bench(), config, group, self._machine)
+        parts = parts_of(progress, [float(len(group)) for group in groups.values()])
+        for group, report in zip(groups.values(), parts, strict=True):
+            timed = time_slices(self._bench(), config, group, self._machine, report)
             found |= timed
             settled = {
                 keys[one]: (time.value, time.low, time.high)

@@ -74,7 +74,8 @@ def _add_bar(display: Progress, what: str) -> tuple[TaskID, ProgressCallback]:
     def report(done: float, total: float, unit: str) -> None:
         elapsed = time.monotonic() - began
         speed = done / elapsed if elapsed > 0 else 0.0
-        rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if speed else ""
+        # A share without a unit, or one that takes long, has no rate that says anything.
+        rate = f"{speed:,.{0 if speed >= 10 else 1}f} {unit}/s" if unit and speed >= 0.05 else ""
         left = f"{duration((total - done) * elapsed / done)} left" if done and elapsed > 1 else ""
         display.update(bar, total=total, completed=done, rate=rate, left=left)
 

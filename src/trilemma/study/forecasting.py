@@ -22,6 +22,7 @@ from trilemma.hardware.machine import HERE, default_device
 from trilemma.profiling import ModelUnderTest
 from trilemma.profiling.cost import Pass, multiplied
 from trilemma.profiling.operations import Dimensions, dimensions_of
+from trilemma.progress import silent
 from trilemma.records import Record
 
 PASSES: dict[tuple[str, str], Pass] = {
@@ -112,7 +113,7 @@ def _by_slices(
     found: dict[tuple[str, ForwardPass], Seconds] = {}
     for model in models:
         own = {case: None for one, case in cases if one.model == model.name and isinstance(case, ForwardPass)}
-        for case, seconds in timing(configs[model.name], list(own)).items():
+        for case, seconds in timing(configs[model.name], list(own), silent).items():
             found |= {(name, case): seconds for name in model.names}
     return found
 
