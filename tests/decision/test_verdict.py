@@ -147,6 +147,17 @@ def test_where_nothing_is_distinguishable_there_is_advice() -> None:
         assert failed not in advice and (not advice or kept in advice)
 
 
+def test_a_candidate_that_failed_is_not_called_skilled() -> None:
+    records, items = frames(models=2, seeds=(0,), skill=(0.8, 0.5))
+    mine = (records["model"] == "transformer-pp-nano") & records["axis"].isin(["P", "R"])
+    failed = records[mine & (records["axis"] == "P")].iloc[[0]]
+    failed = failed.assign(task="sst2", value=None, status="failed", reason="no memory")
+    shown = judge(pd.concat([records[~mine], failed]), items[items["model"] == "gla-nano"])
+    assert "only candidate" not in shown.headline and "If you must" not in shown.advice
+    values = {name: one.absence for name, one in shown.rankings[1].values.items()}
+    assert values["transformer-pp-nano"] == "failed: no memory"
+
+
 def test_what_intervals_do_not_cover_is_said() -> None:
     records, _ = frames(models=2, seeds=(0,))
     tokens = records.iloc[[0]].assign(axis="P", metric="pretraining_tokens", value=1e7)

@@ -91,9 +91,10 @@ class Evidence:
 
     @cached_property
     def _measured(self) -> dict[str, pd.DataFrame]:
-        """By model, what was measured over all seeds."""
+        """By model, what was measured over all seeds, and what failed with any."""
         records = here(self.records)
-        whole = records[records["seed"].isna() | (records["axis"] == "E")]
+        kept = records["seed"].isna() | (records["axis"] == "E") | (records["status"] == "failed")
+        whole = records[kept]
         return {str(model): rows for model, rows in whole.groupby("model", sort=False)}
 
     @cached_property

@@ -216,15 +216,16 @@ def estimate(
         rows = rows[own]
         measured_first = np.argsort(rows["basis"] == "estimated", kind="stable")
         return at_point(rows.iloc[measured_first], at, elsewhere)
-    rows = of_candidate(records, candidate)
-    rows = rows[(rows["task"] == AVERAGE) & rows["seed"].isna() & (rows["method"] == "")]
+    all_rows = of_candidate(records, candidate)
+    rows = all_rows[(all_rows["task"] == AVERAGE) & all_rows["seed"].isna() & (all_rows["method"] == "")]
     rows = rows[rows["level"] == (level or ("clean" if metric.axis == "P" else "all"))]
     if metric.axis == "R":
         rows = rows[rows["set"] == adversarial]
     for name in (metric.average, metric.name):
         if (rows["metric"] == name).any():
             return estimate_of(rows[rows["metric"] == name].iloc[0])
-    return Estimate(None)
+    failed = all_rows[(all_rows["status"] == "failed") & all_rows["axis"].isin(["P", metric.axis])]
+    return estimate_of(failed.iloc[0]) if len(failed) else Estimate(None)
 
 
 def estimate_of(row: "Mapping[str, Any] | pd.Series[Any]") -> Estimate:
