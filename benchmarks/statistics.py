@@ -1,6 +1,6 @@
 """Coverage of intervals, size and power of tests, beside what they claim: simulated studies.
 
-    python benchmarks/statistics.py [--studies 200] [--only proportions,tests]
+    python benchmarks/statistics.py [--studies 200] [--only proportions,averages,...]
 
 Each study has three candidates and two tasks. An answer is right where a sum of normal deviates is above a
 threshold: of the origin (a source sentence from which several items are made), of the item, of the training
@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from trilemma.statistics import (
-    Array,
-    Sample,
-    SeedVariance,
-    cluster_sums,
-    ratio,
-    sample,
-    seed_scatters,
-    sign_flip_permutation,
-)
+from trilemma.analysis.answers import AnswerMatrix
+from trilemma.analysis.item_metrics import ITEM_METRICS, ClusterSums
+from trilemma.analysis.scores.attacks import AttackOutcome, attack_records
+from trilemma.profiling.timing import quantile
+from trilemma.records import Record
+from trilemma.statistics.intervals import Sample, sample, seed_scatters
+from trilemma.statistics.paired_tests import rounds_test, sign_flip_permutation
+from trilemma.statistics.resampling import cluster_sums
+from trilemma.statistics.seeds import SeedVariance
+from trilemma.statistics.sums import Array, ratio
 
 DRAWS = 400
 CANDIDATES, TASKS = 3, 2
@@ -170,10 +170,163 @@ def row(name: str, held: Sequence[bool], widths: Sequence[float]) -> str:
     return f"{name:64} covered {covered:.3f}{mark}  {width}"
 
 
+Making = Callable[[np.random.Generator, Items, int, float], AnswerMatrix]
+"""A set's answers of all candidates, from its items, the seeds of each, and the variance between them."""
+
+
+def made(
+    items: Items, gold: Array, answer: Array, original: Array | None = None, *, scores: bool
+) -> AnswerMatrix:
+    """The matrix of answers of so many candidates, each with its share of the columns."""
+    n, columns = answer.shape
+    names = np.array(["word"] * n, dtype=object)
+    seeds = columns // CANDIDATES
+    return AnswerMatrix(
+        task="task",
+        set="validation" if original is None else "adv_task",
+        benchmark="clean" if original is None else "advglue",
+        classes=0 if scores else 2,
+        level=names,
+        method=names,
+        cluster=items.origins,
+        gold=gold,
+        answer=answer,
+        original=np.full_like(answer, np.nan) if original is None else original,
+        candidate=np.repeat(np.array([f"c{i}" for i in range(CANDIDATES)], dtype=object), seeds),
+        seed=np.tile(np.arange(seeds), CANDIDATES).astype(object),
+    )
+
+
+def classified(share: float) -> Making:
+    """Answers of two classes, a third of them positive, right with this chance."""
+
+    def make(random: np.random.Generator, items: Items, seeds: int, between: float) -> AnswerMatrix:
+        gold = (random.random(len(items.origins)) < 1 / 3).astype(float)
+        right = answers(random, items, [share] * CANDIDATES, seeds, between)
+        return made(items, gold, np.where(right > 0, gold[:, None], 1 - gold[:, None]), scores=False)
+
+    return make
+
+
+def attacked(random: np.random.Generator, items: Items, seeds: int, between: float) -> AnswerMatrix:
+    """Answers of which 85% are right before an attack and 45% after it."""
+    gold = np.ones(len(items.origins))
+    before, after = (answers(random, items, [share] * CANDIDATES, seeds, between) for share in (0.85, 0.45))
+    return made(items, gold, after, before, scores=False)
+
+
+def scored(random: np.random.Generator, items: Items, seeds: int, between: float) -> AnswerMatrix:
+    """Numbers that correlate with the published ones."""
+    n, columns = len(items.origins), CANDIDATES * seeds
+    gold = random.normal(size=n)
+    noise = np.exp(np.sqrt(between) * random.normal(size=columns))
+    return made(items, gold, gold[:, None] + noise * random.normal(size=(n, columns)), scores=True)
+
+
+METRIC_CASES: tuple[tuple[str, Making, Items], ...] = (
+    ("f1", classified(0.8), Items.of("78 items, 33 origins", 78, 33)),
+    ("matthews", classified(0.7), Items.of("1,043 items", 1043, 1043)),
+    ("pearson", scored, Items.of("1,500 items", 1500, 1500)),
+    ("pearson", scored, Items.of("100 items", 100, 100)),
+    ("spearman", scored, Items.of("1,500 items", 1500, 1500)),
+    ("spearman", scored, Items.of("100 items", 100, 100)),
+    ("attack_success_rate", attacked, SETS[0]),
+    ("attack_success_rate", attacked, SETS[1]),
+    ("accuracy_drop", attacked, SETS[0]),
+)
+
+
+def metrics(studies: int, random: np.random.Generator) -> Iterator[str]:
+    """Coverage of what is no share of all items; the truth is the mean over many seeds on many items."""
+    for (name, make, items), seeds, between in itertools.product(METRIC_CASES, (1, 2, 3), (0.0, 0.05)):
+        if seeds == 1 and between:
+            continue
+        metric, groups = ITEM_METRICS[name], [range(i * seeds, (i + 1) * seeds) for i in range(CANDIDATES)]
+        many = make(random, Items.of("", 20_000, 20_000), 20, between)
+        truth = float(np.mean(metric.statistic(metric.contributions(many).sum(axis=0))))
+        held, widths = [], []
+        for _ in range(studies):
+            sums = [ClusterSums.of([make(random, items, seeds, between)], [metric]) for _ in range(TASKS)]
+            cells = (seed_scatters(one.sums, groups, one.statistic, kind=one.kind) for one in sums)
+            pooled = SeedVariance.of(cell for own in cells for cell in own)
+            for one in sums:
+                for found in one.samples(groups, pooled, DRAWS):
+                    low, high = found.interval()
+                    held.append(low <= truth <= high)
+                    widths.append(high - low)
+        yield row(f"{name}, {items.name}, {seeds} seeds, variance {between}", held, widths)
+
+
+def amounts(studies: int, random: np.random.Generator) -> Iterator[str]:
+    """Coverage of means over an attack's successes: lognormal queries, of one and of two seeds."""
+    truth, deviation = 12.0, 0.7
+    for successes, seeds in itertools.product((5, 8, 15, 30), (1, 2)):
+        held, widths = [], []
+        for _ in range(4 * studies):
+            drawn = truth * np.exp(deviation * random.normal(size=(seeds, successes)) - deviation**2 / 2)
+            runs = [
+                AttackOutcome(
+                    Record(
+                        model="m", axis="R", metric="", set="attack:x", seed=seed, reason="-", status="failed"
+                    ),
+                    [SUCCESS | {"id": str(i), "queries": float(one)} for i, one in enumerate(own)],
+                )
+                for seed, own in enumerate(drawn)
+            ]
+            found = next(
+                one
+                for one in attack_records(runs)
+                if one.metric == "queries_per_success" and one.seed is None
+            )
+            if found.low is not None and found.high is not None:
+                held.append(found.low <= truth <= found.high)
+                widths.append((found.high - found.low) / truth)
+        yield row(f"mean of an amount, {successes} successes, {seeds} seeds", held, widths)
+
+
+SUCCESS = {
+    "attacked": True,
+    "success": True,
+    "words_changed": 0.1,
+    "similarity": None,
+    "perplexity_ratio": None,
+}
+
+NOISES: dict[str, Callable[[np.random.Generator, int], Array]] = {
+    "lognormal": lambda random, n: np.exp(0.05 * random.normal(size=n)),
+    "heavy tails": lambda random, n: 1 + 0.05 * np.abs(random.standard_t(2, size=n)),
+}
+
+
+def timings(studies: int, random: np.random.Generator) -> Iterator[str]:
+    """Coverage of medians and 95th percentiles of times; size and power of the test by round, under drift."""
+    for (name, noise), share, n in itertools.product(NOISES.items(), (0.5, 0.95), (6, 8, 20, 50, 72, 200)):
+        if share == 0.95 and n < 72:
+            continue
+        truth = float(np.quantile(noise(random, 400_000), share))
+        held, widths = [], []
+        for _ in range(20 * studies):
+            _, low, high, _ = quantile(list(noise(random, n)), share)
+            if low is not None and high is not None:
+                held.append(low <= truth <= high)
+                widths.append((high - low) / truth)
+        yield row(f"quantile {share} of {n} times, {name}", held, widths)
+    for (name, noise), n, slower in itertools.product(NOISES.items(), (6, 20, 50), (1.0, 1.05)):
+        found = []
+        for _ in range(20 * studies):
+            drift = np.exp(np.cumsum(0.05 * random.normal(size=n)))  # what happens to a round happens to both
+            found.append(rounds_test(drift * noise(random, n) * slower, drift * noise(random, n))[-1] < 0.05)
+        what = "size" if slower == 1 else "power at 5%"
+        yield f"{f'test by round, {n} rounds, {name}':64} {what} {np.mean(found):.3f}"
+
+
 PARTS: dict[str, Callable[[int, np.random.Generator], Iterator[str]]] = {
     "proportions": proportions,
     "averages": averages,
     "tests": tests,
+    "metrics": metrics,
+    "amounts": amounts,
+    "timings": timings,
 }
 
 
