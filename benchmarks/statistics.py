@@ -258,30 +258,28 @@ def metrics(studies: int, random: np.random.Generator) -> Iterator[str]:
 
 
 def amounts(studies: int, random: np.random.Generator) -> Iterator[str]:
-    """Coverage of means over an attack's successes: lognormal queries, of one and of two seeds."""
+    """Coverage of means over an attack's successes: lognormal queries of two attacks on each candidate."""
     truth, deviation = 12.0, 0.7
-    for successes, seeds in itertools.product((5, 8, 15, 30), (1, 2)):
+    for successes, seeds, between in itertools.product((5, 8, 15, 30), (1, 2, 3), (0.0, 0.2)):
+        if seeds == 1 and between:
+            continue
         held, widths = [], []
-        for _ in range(4 * studies):
-            drawn = truth * np.exp(deviation * random.normal(size=(seeds, successes)) - deviation**2 / 2)
-            runs = [
-                AttackOutcome(
-                    Record(
-                        model="m", axis="R", metric="", set="attack:x", seed=seed, reason="-", status="failed"
-                    ),
-                    [SUCCESS | {"id": str(i), "queries": float(one)} for i, one in enumerate(own)],
-                )
-                for seed, own in enumerate(drawn)
-            ]
-            found = next(
-                one
-                for one in attack_records(runs)
-                if one.metric == "queries_per_success" and one.seed is None
-            )
-            if found.low is not None and found.high is not None:
+        for _ in range(studies):
+            runs = []
+            for model, recipe, seed in itertools.product(range(CANDIDATES), "xy", range(seeds)):
+                own = truth * np.exp(between * random.normal() - between**2 / 2)
+                drawn = own * np.exp(deviation * random.normal(size=successes) - deviation**2 / 2)
+                where = {"model": f"m{model}", "set": f"attack:{recipe}", "method": recipe, "seed": seed}
+                record = Record(axis="R", metric="", status="failed", reason="-", **where)
+                rows = [SUCCESS | {"id": str(i), "queries": float(one)} for i, one in enumerate(drawn)]
+                runs.append(AttackOutcome(record, rows))
+            for found in attack_records(runs):
+                if found.metric != "queries_per_success" or found.seed is not None or found.low is None:
+                    continue
+                assert found.high is not None
                 held.append(found.low <= truth <= found.high)
                 widths.append((found.high - found.low) / truth)
-        yield row(f"mean of an amount, {successes} successes, {seeds} seeds", held, widths)
+        yield row(f"mean of an amount, {successes} successes, {seeds} seeds, sd {between}", held, widths)
 
 
 SUCCESS = {

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from trilemma.analysis.cautions import masking_cautions
@@ -127,6 +128,27 @@ def test_the_largest_of_several_gaps_must_stand_out_from_as_many() -> None:
     gaps = [replace(one, set=f"attack:{n}") for n in "abcd"]
     assert len(list(masking_cautions(records_table(gaps[:1]).to_pandas()))) == 1
     assert list(masking_cautions(records_table(gaps).to_pandas())) == []
+
+
+def test_what_seeds_add_to_an_amount_is_pooled_over_the_study() -> None:
+    def run(model: str, seed: int, queries: float) -> AttackOutcome:
+        rows = outcomes("x", *[True] * 12).examples
+        own = [dict(row) | {"queries": queries + int(row["id"]) % 5} for row in rows]
+        return AttackOutcome(replace(TEMPLATE, model=model, seed=seed), own)
+
+    def interval(runs: list[AttackOutcome]) -> tuple[float, float]:
+        (one,) = (
+            record
+            for record in attack_records(runs)
+            if (record.model, record.metric, record.seed) == ("m0", "queries_per_success", None)
+        )
+        assert one.value == pytest.approx(30 + np.mean([n % 5 for n in range(12)]))
+        assert one.low is not None and one.high is not None
+        return one.low, one.high
+
+    study = [run(f"m{model}", seed, 30 + 2 * (-1) ** seed) for model in range(5) for seed in (0, 1)]
+    alone, pooled = interval(study[:2]), interval(study)
+    assert alone[0] < pooled[0] < 30 and pooled[1] < 40 < alone[1]
 
 
 def test_attacks_and_their_transfer_are_shown_by_the_model_they_were_made_on() -> None:

@@ -1,14 +1,16 @@
 """What attacks on the study's own models took, and on which other models their examples work too."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
 from trilemma.metrics import METRICS
 from trilemma.records import ATTACK, SUSPECT, Record
-from trilemma.statistics.intervals import ValueKind, hierarchical_bootstrap, paired_difference
+from trilemma.statistics.intervals import ValueKind, paired_difference, sample, seed_scatters
+from trilemma.statistics.seeds import NOTHING_KNOWN, SeedScatter, SeedVariance
 from trilemma.statistics.sums import Array, ratio
 
 Row = Mapping[str, Any]
@@ -56,18 +58,22 @@ def attack_records(runs: Sequence[AttackOutcome]) -> Iterator[Record]:
     - ``similarity``: mean cosine of successes and their originals;
     - ``perplexity_ratio``: mean perplexity of successes over that of their originals.
     """
+    yield from _recorded(_taken(runs))
+
+
+def _taken(runs: Sequence[AttackOutcome]) -> Iterator["_Mean"]:
     for record, members in _by_seed(runs):
         attacked = [[row for row in run.examples if row["attacked"]] for run in members]
         won = [[row for row in rows if row["success"]] for rows in attacked]
         none = "no success" if any(attacked) else "no item was answered correctly"
         unmeasured = next((run.unmeasured for run in members if run.unmeasured), "")
         unnamed = "no language model was named, by the setting `language_model`" if any(won) else none
-        yield _mean(record, "words_changed", won, "words_changed", none)
-        yield _mean(record, "queries_per_item", attacked, "queries", none)
-        yield _mean(record, "queries_per_success", won, "queries", none)
+        yield _Mean(record, "words_changed", won, "words_changed", none)
+        yield _Mean(record, "queries_per_item", attacked, "queries", none)
+        yield _Mean(record, "queries_per_success", won, "queries", none)
         alike = [] if unmeasured else won
-        yield _mean(record, "similarity", alike, "similarity", unmeasured or none, "difference")
-        yield _mean(record, "perplexity_ratio", won, "perplexity_ratio", unnamed)
+        yield _Mean(record, "similarity", alike, "similarity", unmeasured or none, "difference")
+        yield _Mean(record, "perplexity_ratio", won, "perplexity_ratio", unnamed)
 
 
 def gap_records(runs: Sequence[AttackOutcome], white_box: Collection[str]) -> Iterator[Record]:
@@ -120,6 +126,10 @@ def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:
     Of those whose original the other model answers correctly: a model that is wrong without an attack says
     nothing about how the attack carries over.
     """
+    yield from _recorded(_carried(runs))
+
+
+def _carried(runs: Sequence[TransferRun]) -> Iterator["_Mean"]:
     none = "no successful example whose original this model answers correctly"
     for record, members in _by_seed(runs):
         wrong = [
@@ -130,7 +140,7 @@ def transfer_records(runs: Sequence[TransferRun]) -> Iterator[Record]:
             ]
             for run in members
         ]
-        yield _mean(record, "transfer_success_rate", wrong, "wrong", none, "proportion")
+        yield _Mean(record, "transfer_success_rate", wrong, "wrong", none, "proportion")
 
 
 Run = TypeVar("Run", AttackOutcome, TransferRun)
@@ -145,19 +155,11 @@ def _by_seed(runs: Sequence[Run]) -> Iterator[tuple[Record, list[Run]]]:
     yield from groups.items()
 
 
-def _mean(
-    record: Record,
-    metric: str,
-    by_seed: Sequence[Sequence[Row]],
-    column: str,
-    none: str,
-    kind: ValueKind = "amount",
-) -> Record:
-    """The mean over seeds of each seed's mean, with its interval over items and seeds.
+@dataclass(frozen=True)
+class _Mean:
+    """The mean over seeds of each seed's mean of one column, before its interval is known.
 
-    Fewer than five items say too little about a skewed amount for an interval.
-
-    Args:
+    Attributes:
         record: the shared columns.
         metric: what it is.
         by_seed: each seed's rows; those without a value are left out.
@@ -165,26 +167,59 @@ def _mean(
         none: why there may be none.
         kind: ``proportion`` of rows, ``amount`` (from 0 up), or ``difference`` (in -1..1).
     """
-    known = [[row for row in rows if row[column] is not None] for rows in by_seed]
-    columns = [{str(row["id"]): float(row[column]) for row in rows} for rows in known if rows]
-    record = replace(record, metric=metric, unit=METRICS[metric].unit)
-    if not columns:
-        return record.without_value(none)
-    ids = sorted({one for values in columns for one in values})
-    contributions = np.array(
-        [[(values.get(one, 0.0), float(one in values)) for values in columns] for one in ids]
-    )
-    value: Array = ratio(contributions.sum(axis=0))
-    note = f"{len(columns)} of {len(by_seed)} seeds" if len(columns) < len(by_seed) else ""
-    known_limits = kind == "proportion" or len(ids) >= FEWEST
-    low, high = (
-        hierarchical_bootstrap(contributions, np.arange(len(ids)), kind=kind)
-        if known_limits
-        else (None, None)
-    )
-    if not known_limits:
-        few = f"no interval: {len(ids)} items, it takes {FEWEST}"
-        note = "; ".join(filter(None, (note, few)))
-    if high is not None and record.unit == "fraction":
-        high = min(high, 1.0)
-    return record.with_value(float(value.mean()), low, high, n=sum(map(len, columns)), note=note)
+
+    record: Record
+    metric: str
+    by_seed: Sequence[Sequence[Row]]
+    column: str
+    none: str
+    kind: ValueKind = "amount"
+
+    @cached_property
+    def contributions(self) -> Array:
+        """Value and 1 by item and seed, [n, S, 2]; of the seeds that have any."""
+        known = [[row for row in rows if row[self.column] is not None] for rows in self.by_seed]
+        columns = [{str(row["id"]): float(row[self.column]) for row in rows} for rows in known if rows]
+        ids = sorted({one for values in columns for one in values})
+        found = [[(values.get(one, 0.0), float(one in values)) for values in columns] for one in ids]
+        return np.array(found).reshape(len(ids), len(columns), 2)
+
+    @property
+    def scatter(self) -> SeedScatter:
+        """How its seeds scatter."""
+        (found,) = seed_scatters(
+            self.contributions, [range(self.contributions.shape[1])], ratio, kind=self.kind
+        )
+        return found
+
+    def recorded(self, seeds: SeedVariance) -> Record:
+        """The record; fewer than five items say too little about a skewed amount for an interval.
+
+        Args:
+            seeds: what a training seed adds, pooled over the study.
+        """
+        record = replace(self.record, metric=self.metric, unit=METRICS[self.metric].unit)
+        items, columns = self.contributions.shape[:2]
+        if not items:
+            return record.without_value(self.none)
+        note = f"{columns} of {len(self.by_seed)} seeds" if columns < len(self.by_seed) else ""
+        drawn = sample(self.contributions, [range(columns)], ratio, kind=self.kind, seeds=seeds)[0]
+        low, high = drawn.interval()
+        if self.kind != "proportion" and items < FEWEST:
+            note = "; ".join(filter(None, (note, f"no interval: {items} items, it takes {FEWEST}")))
+            return record.with_value(drawn.value, n=int(drawn.answers), note=note)
+        high = min(high, 1.0) if record.unit == "fraction" else high
+        return record.with_value(drawn.value, low, high, n=int(drawn.answers), note=note)
+
+
+def _recorded(means: Iterable["_Mean"]) -> Iterator[Record]:
+    """The records, with the seed variance of each metric pooled over all its means."""
+    everything = list(means)
+    cells: dict[str, list[SeedScatter]] = {}
+    for one in everything:
+        if one.contributions.shape[1] > 1:
+            cells.setdefault(one.metric, []).append(one.scatter)
+    pooled = {metric: SeedVariance.of(own) for metric, own in cells.items()}
+    for one in everything:
+        single = len(one.by_seed) == 1
+        yield one.recorded(NOTHING_KNOWN if single else pooled.get(one.metric, NOTHING_KNOWN))
