@@ -78,7 +78,7 @@ def test_a_study_plans_with_plugins_of_every_kind_by_entry_point(tmp_path: Path)
     done = trilemma(tmp_path, environment, "run", "study.yaml", "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
     for kind in ("create", "transform", "adapt", "attack"):
-        assert re.search(rf"│ {kind} +│ +[12] │", done.stdout), done.stdout
+        assert re.search(rf"│ {kind} +│ +[36] │", done.stdout), done.stdout
     listed = trilemma(tmp_path, environment, "doctor").stdout
     for kind, points in zip(
         KINDS, ("exclamation", "llama", "bias-only", "swap", "prune", "disk"), strict=True
