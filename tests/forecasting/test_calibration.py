@@ -66,6 +66,18 @@ def test_kernels_are_timed_by_themselves() -> None:
     assert all(one.seconds > 0 for one in found) and len({pickle.dumps(one) for one in found}) == len(found)
 
 
+def test_calibrating_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "SHAPES", ((32, 1), (64, 1)))
+    monkeypatch.setattr(calibration, "POINTS", POINTS[:1])
+    monkeypatch.setattr(calibration, "CHECKED", (64, 1))
+    monkeypatch.setattr(calibration, "CHECKED_VOCABULARY", 320)
+    monkeypatch.setattr(calibration, "operations", lambda bench: iter(()))
+    shares: list[float] = []
+    found = calibration.calibrate(lambda done, total, unit: shares.append(done / total), clock=Clock())
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1.0) and len(set(shares)) > 15
+    assert {one.family for one in found.checks} >= {"llama", "bert", "gla", "gpt2"}
+
+
 def test_a_calibration_comes_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     known = small_calibration()
     path = tmp_path / "calibration.json"

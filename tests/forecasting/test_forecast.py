@@ -20,10 +20,10 @@ from transformers import (
 from trilemma.errors import DeployError, ModelError, TrilemmaError
 from trilemma.forecasting import calibration
 from trilemma.forecasting.calibration import Calibration, families
-from trilemma.forecasting.forecaster import Forecaster, Measured
+from trilemma.forecasting.forecaster import TOO_WIDE, Forecaster, Measured
 from trilemma.forecasting.forecasts import forecast
 from trilemma.forecasting.machines import forecasters
-from trilemma.forecasting.memory import BUFFERS, memory_of
+from trilemma.forecasting.memory import BUFFERS, UNCHECKED, memory_of
 from trilemma.forecasting.models import ForecastModel
 from trilemma.forecasting.passes import ForwardPass, parts
 from trilemma.forecasting.plan import ParallelPlan
@@ -231,6 +231,22 @@ def test_forecasts_say_what_they_are_and_what_they_rest_on() -> None:
     assert lacking == {"cost_per_million": "the machine has no price"}
     assert all((one.batch, one.length, one.decode) == (1, 32, 4) for one in found)
     assert not [one for one in found if one.metric == "weight_bytes" and one.flags]
+    peak, elsewhere = (one for one in found if one.metric == "peak_memory_bytes")
+    assert (peak.low, peak.high) == pytest.approx((peak.value / 1.05, peak.value * 1.05))  # type: ignore[operator]
+    assert (elsewhere.low, elsewhere.high, elsewhere.note) == (None, None, UNCHECKED)
+
+
+def test_a_busy_calibration_gives_words_and_no_interval() -> None:
+    """Times of a machine that others used scatter by a factor of ten."""
+    scatter = np.random.default_rng(0).choice([1.0, 3.0, 10.0], 48)
+    busy = tuple(
+        replace(one, seconds=one.seconds * by) for one, by in zip(simulated(1)[:48], scatter, strict=True)
+    )
+    known = Calibration(MACHINE.model_copy(update={"name": "here"}), "f", busy, ())
+    found = forecast(["gla:micro"], ["here"], [OperatingPoint(1, 32, 4)], calibration=known)
+    timed = [one for one in found if one.unit in ("ms", "tokens/s", "examples/s") and one.value is not None]
+    assert len(timed) > 5
+    assert {(one.low, one.high, one.confidence, one.note) for one in timed} == {(None, None, None, TOO_WIDE)}
 
 
 def test_what_cannot_be_forecast_says_why_in_every_metric() -> None:

@@ -85,7 +85,11 @@ class Layered(Bench):
 def test_the_line_through_two_slices_gives_the_time_of_all_layers() -> None:
     config = LlamaConfig(**SMOLLM)
     passes = [one_pass(config), one_pass(config, "decode", 16)]
-    found = time_slices(Layered(), config, passes, MACHINE)
+    shares: list[float] = []
+    found = time_slices(
+        Layered(), config, passes, MACHINE, lambda done, total, unit: shares.append(done / total)
+    )
+    assert shares == [0.5, 1.0]
     assert [found[one].value for one in passes] == pytest.approx([16.0, 1.6])
     (alone,) = time_slices(Layered(), config, [one_pass(config, "classify")], MACHINE).values()
     assert alone.value == pytest.approx(16.0)

@@ -180,13 +180,15 @@ def test_forecasts_are_held_against_what_was_measured(records: pd.DataFrame) -> 
     assert sheet is not None
     assert [row[0] for row in sheet.rows] == ["median latency", "time per output token"]
     # Off by 0, 5 and 10% of what was measured, within 12% of the forecast either way.
-    assert sheet.rows[0][1:] == ("24", "5.0%", "10.0%", "100.0%")
+    assert sheet.rows[0][1:] == ("24", "5.0%", "10.0%", "100.0%", "24")
     narrow = forecast(records, "latency_ms")
     sure = records.assign(
         low=records["low"].mask(narrow, records["value"] * 0.97),
         high=records["high"].mask(narrow, records["value"] * 1.03),
     )
     assert forecast_sheet(sure).rows[0][4] == "33.3%"
+    unknown = records.assign(low=records["low"].mask(narrow), high=records["high"].mask(narrow))
+    assert forecast_sheet(unknown).rows[0][1:] == ("24", "5.0%", "10.0%", "–", "0")  # none is no miss
     assert forecast_sheet(records[records["basis"] != "forecast"]) is None
 
 
@@ -205,5 +207,5 @@ def test_what_could_not_be_forecast_says_why(records: pd.DataFrame) -> None:
     )
     sheet = forecast_sheet(absent)
     assert sheet is not None
-    assert sheet.rows[0] == ("median latency", "0", "–", "–", "–¹")
+    assert sheet.rows[0] == ("median latency", "0", "–", "–", "–¹", "0")
     assert sheet.rows[1][1] == "8¹" and sheet.notes == ("¹ too few passes",)

@@ -28,6 +28,9 @@ def test_one_piece_of_work_says_by_time_how_far_it_is() -> None:
         report(30, 120, "tokens")
         wait_for(text, "pretraining gla-nano: for 0 seconds, 25%, ")
     assert "tokens/s" in lines_of(text)[-1]
+    with progress_bar("calibrating", Console(file=text, width=200), every=0.05) as report:
+        report(0.5, 1, "")
+        wait_for(text, "calibrating: for 0 seconds, 50%\n")  # a share has no rate
     said = len(lines_of(text))
     time.sleep(0.2)
     assert len(lines_of(text)) == said

@@ -197,7 +197,7 @@ def _crossovers(records: pd.DataFrame) -> Iterator[Sheet]:
     kinds = {"generate": "generation", "classify": "classification"}
     batches: dict[tuple[str, str, str], list[str]] = {}
     for race in races(records.assign(label=labels(records)), "label"):
-        if race.leads or not is_forecast(records):
+        if race.leads or race.unknown or not is_forecast(records):
             what = f"{_SHORT[race.metric]}{f' ({kinds[race.phase]})' if race.phase in kinds else ''}"
             batches.setdefault((" / ".join(race.models), str(race), what), []).append(str(race.batch))
     alike: dict[tuple[str, str, str], list[str]] = {}

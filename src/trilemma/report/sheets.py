@@ -96,14 +96,15 @@ def forecast_sheet(records: pd.DataFrame) -> Sheet | None:
         )
         both = both.drop_duplicates([*point, "value", "value_measured"])
         if both.empty:
-            rows.append((title, "0", "–", "–", f"–{mark}"))
+            rows.append((title, "0", "–", "–", f"–{mark}", "0"))
             continue
         errors = np.abs(both["value"] / both["value_measured"] - 1)
-        held = (both["low"] <= both["value_measured"]) & (both["value_measured"] <= both["high"])
-        shares = (np.median(errors), np.quantile(errors, 0.9), held.mean())
-        shown = (format_value(float(share), "fraction") for share in shares)
-        rows.append((title, f"{len(both):,}{mark}", *shown))
-    header = ("", "points", "median error", "90th percentile", "within the interval")
+        known = both[both["low"].notna()]
+        held = (known["low"] <= known["value_measured"]) & (known["value_measured"] <= known["high"])
+        shares = (np.median(errors), np.quantile(errors, 0.9), held.mean() if len(known) else None)
+        shown = (format_value(None if share is None else float(share), "fraction") for share in shares)
+        rows.append((title, f"{len(both):,}{mark}", *shown, f"{len(known):,}"))
+    header = ("", "points", "median error", "90th percentile", "within the interval", "with an interval")
     return Sheet("Forecasts against measurements", header, tuple(rows), notes.lines()) if rows else None
 
 
