@@ -142,7 +142,9 @@ def joined(passes: Sequence[list[Measured]]) -> list[Measured]:
 def family(one: ForwardPass) -> str:
     """Its name."""
     if one.dimensions.family == "attention":
-        return ("transformer-pp" if one.dimensions.own else "llama") if one.dimensions.causal else "bert"
+        if not one.dimensions.causal:
+            return "bert"
+        return "transformer-pp" if one.dimensions.own else "llama" if one.dimensions.gated else "gpt2"
     return one.dimensions.family
 
 
