@@ -147,7 +147,7 @@ def pretrain(
 
 
 def calibrate(out: str | Path | None = None, *, progress: Progress = silent) -> "Calibration":
-    """Time small models on this machine, so that forecasts for it rest on measurements: about two minutes.
+    """Time small models on this machine, so that forecasts for it rest on measurements: a few minutes.
 
     Args:
         out: the JSON file to write; by default this machine's in the user's cache, which forecasts find.

@@ -14,7 +14,7 @@ def calibrate(
         ),
     ] = None,
 ) -> None:
-    """Time small models on this machine, so that forecasts for it rest on measurements (two minutes)."""
+    """Time small models on this machine, so that forecasts for it rest on measurements (a few minutes)."""
     import trilemma
     from trilemma.forecasting.calibration import path_here
     from trilemma.study.console import progress_bar

@@ -258,7 +258,7 @@ def read(path: Path) -> Calibration:
         return TypeAdapter(Calibration).validate_python(content)
     except FileNotFoundError as error:
         raise DeployError(
-            "this machine is not calibrated; run `trilemma calibrate` (two minutes), or name a machine of "
+            "this machine is not calibrated; run `trilemma calibrate` (a few minutes), or name a machine of "
             "the catalogue"
         ) from error
     except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
