@@ -27,7 +27,6 @@ from trilemma.analysis.comparisons import (
     Comparison,
     Comparisons,
     Distinction,
-    p_of_measurements,
 )
 from trilemma.analysis.goals import Goals
 from trilemma.analysis.item_metrics import (
@@ -39,6 +38,7 @@ from trilemma.analysis.item_metrics import (
     usable,
 )
 from trilemma.analysis.lookup import Estimate, benchmark, estimate, here, meaningless_tasks, training_points
+from trilemma.analysis.measured import p_of_measurements
 from trilemma.analysis.seed_noise import SeedNoise
 from trilemma.metrics import AGGREGATED, METRICS, Metric, score_title
 from trilemma.operating_point import OperatingPoint

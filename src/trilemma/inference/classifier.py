@@ -30,8 +30,8 @@ from trilemma.inference.batching import (
 from trilemma.inference.gradients import TokenGradients, embedding_gradients, embedding_matrix
 from trilemma.inference.labels import class_order
 from trilemma.inference.reading import fixed_arguments, require_known_ids, settle
+from trilemma.models.checkpoints import require_buildable
 from trilemma.models.loading import describe, load_classifier, load_tokenizer, reading_length
-from trilemma.models.source import require_buildable
 from trilemma.progress import Progress, silent
 from trilemma.tasks.task import Text
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trilemma.errors import ModelError, one_line
 from trilemma.files import cache_folder, disk_errors, sha256
+from trilemma.models.checkpoints import require_buildable, require_complete, without_bars
 
 SUFFIX = ".gguf"
 
@@ -50,9 +51,6 @@ def unpacked(path: Path) -> Path:
 def _unpack(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    from trilemma.models.loading import require_complete, without_bars
-    from trilemma.models.source import require_buildable
 
     where = {"gguf_file": path.name, "local_files_only": True}
     try:

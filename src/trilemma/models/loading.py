@@ -23,6 +23,7 @@ from transformers.utils import logging
 
 import trilemma.models  # noqa: F401  registers the architectures with the Auto classes
 from trilemma.errors import ModelError, is_out_of_memory
+from trilemma.models.checkpoints import require_complete, without_bars
 from trilemma.models.description import describe as describe  # beside what loads
 from trilemma.models.description import has_classifier, positions_of
 from trilemma.models.matmul_free import HGRNBitPreTrainedModel
@@ -211,33 +212,6 @@ def require_classifier(source: str | Path, *, trust_remote_code: bool = False) -
             f"transformers has no sequence classifier for the type {config.model_type} of {source}, so it "
             "cannot be adapted to a task; `trilemma profile` measures how it generates"
         )
-
-
-def require_complete(source: str | Path, missing: list[str]) -> None:
-    """Refuse files that lack weights, which would be random numbers.
-
-    Raises:
-        ModelError: naming the first of them.
-    """
-    if not missing:
-        return
-    names = ", ".join(sorted(missing)[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    raise ModelError(
-        f"the files of {source} do not hold the weights {names} in the shape that its config.json says, "
-        "so they would be random numbers; fetch the model again, or correct its config.json"
-    )
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Keep transformers from drawing its own progress bars."""
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bars:
-            logging.enable_progress_bar()
 
 
 @contextmanager

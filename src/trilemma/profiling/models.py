@@ -181,7 +181,8 @@ def _packs(name: str, folder: Path, *, required: bool) -> bool:
 
 def _folder(text: str, made: Path, trust_remote_code: bool, allow_pickle: bool) -> Path:
     """A local folder with the model's files."""
-    from trilemma.models.source import download, find, require_buildable
+    from trilemma.models.checkpoints import require_buildable
+    from trilemma.models.source import download, find
 
     if new := parse_new_model(text):
         _create(new, made)
@@ -207,7 +208,7 @@ def _create(new: NewModel, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from trilemma.models.loading import without_bars
+    from trilemma.models.checkpoints import without_bars
     from trilemma.models.sizes import configuration
 
     config = configuration(*new, DEFAULT_VOCABULARY, bos_token_id=0, eos_token_id=0, pad_token_id=1)

@@ -27,7 +27,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from trilemma.errors import DivergedError, StoreError, TrilemmaError
-from trilemma.models.loading import without_bars
+from trilemma.models.checkpoints import without_bars
 from trilemma.progress import Progress
 from trilemma.training.precision import Precision, choose_precision
 

